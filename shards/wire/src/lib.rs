@@ -1,0 +1,17 @@
+//! PostgreSQL and MySQL on the wire: bytes to meaning, and back.
+//!
+//! This crate knows the two protocols, their messages, and the dialogues that have an end
+//! ([`exchange`]). It knows no socket, no clock, no thread, no executor and no pool; time and
+//! randomness are arguments.
+
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod exchange;
+pub mod mysql;
+pub mod pg;
+pub mod secret;
+
+pub use error::{Refusal, WireError};
+pub use exchange::{Derivation, Derived, Exchange, Progress};
+pub use secret::Secret;

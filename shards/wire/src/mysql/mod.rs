@@ -1,0 +1,1 @@
+//! The MySQL client/server protocol, as MySQL and MariaDB speak it.

@@ -1,0 +1,2 @@
+//! The dbbouncer program.
+fn main() {}
