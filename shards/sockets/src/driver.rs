@@ -14,6 +14,7 @@ use crate::options::RingLimits;
 use crate::probe::RingError;
 use crate::reactor::Reactor;
 use crate::stream::LINGER;
+use crate::task::schedule;
 use crate::timer::timeout;
 
 /// What to build the executor with: the preempt timer makes glommio leave our queue to look at its own reactor,
@@ -28,8 +29,7 @@ pub async fn run<T>(limits: RingLimits, main: impl Future<Output = T>) -> Result
     let reactor = Reactor::new(limits)?;
     let _current = Current::enter(Rc::clone(&reactor))?;
     let stop = Rc::new(Cell::new(false));
-    let mut driver =
-        glommio::spawn_local(Driver::new(Rc::clone(&reactor), Rc::clone(&stop)).drive());
+    let mut driver = schedule(Driver::new(Rc::clone(&reactor), Rc::clone(&stop)).drive());
     let answers = Answers::start().map_err(RingError::from_setup)?;
     CURRENT.with(|current| {
         if let Some(current) = &mut *current.borrow_mut() {

@@ -16,12 +16,22 @@ use crate::reactor::Reactor;
 /// Panics outside of [`run`](crate::run). A panic in the task ends the executor.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     let entry = Entry::new(current());
-    Task(glommio::spawn_local(async move {
+    Task(schedule(async move {
         // The future is dropped before the entry, so the entry's drop counts for whatever that wakes.
         let mut entry = entry;
         let mut future = pin!(future);
         poll_fn(|cx| entry.poll(cx, future.as_mut())).await
     }))
+}
+
+/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it at once, inside of
+/// whatever its maker is doing.
+pub(crate) fn schedule<T: 'static>(future: impl Future<Output = T> + 'static) -> glommio::Task<T> {
+    let here = glommio::executor().current_task_queue();
+    match glommio::spawn_local_into(future, here) {
+        Ok(task) => task,
+        Err(error) => unreachable!("the queue that runs this task exists: {error}"),
+    }
 }
 
 /// A task: awaited it gives the task's result, dropped it cancels the task.
