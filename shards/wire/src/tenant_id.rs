@@ -8,7 +8,9 @@ pub const MAX_TENANT_ID: usize = 63;
 /// `tenant__user` splits at its first `__` in one way only.
 pub fn is_tenant_id(text: &str) -> bool {
     (1..=MAX_TENANT_ID).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         && !text.contains("__")
         && !text.starts_with('_')
         && !text.ends_with('_')
@@ -23,7 +25,17 @@ mod tests {
         for good in ["a", "tenant_1", "Acme-7.eu", "9", &"x".repeat(63)] {
             assert!(is_tenant_id(good), "{good}");
         }
-        for bad in ["", "_a", "a_", "a__b", "a b", "ä", "a/b", "a\0", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "_a",
+            "a_",
+            "a__b",
+            "a b",
+            "ä",
+            "a/b",
+            "a\0",
+            &"x".repeat(64),
+        ] {
             assert!(!is_tenant_id(bad), "{bad}");
         }
     }
