@@ -4,7 +4,7 @@
 //! Each forwarder is one thread on the first CPU, the load (clients and echo) one thread on the second. Rounds are
 //! interleaved, so that a noisy machine hurts all alike; compare the ratios of one run, not numbers of two runs.
 //!
-//! `cargo bench -p sockets`; `ROUNDS=9` for more rounds.
+//! `cargo bench -p sockets --bench forwarders`; `ROUNDS=30` for more rounds.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use sockets::{Listener, RingLimits, SocketOptions, Stream};
 
 fn main() {
     let rounds =
-        std::env::var("ROUNDS").map_or(5, |rounds| rounds.parse().expect("ROUNDS is a number"));
+        std::env::var("ROUNDS").map_or(12, |rounds| rounds.parse().expect("ROUNDS is a number"));
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     pin_to(1 % cpus);
     let echo = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -35,50 +35,55 @@ fn main() {
         Forwarder::start("sockets", target, ring),
     ];
 
-    let mut results: HashMap<(usize, usize), Vec<Round>> = HashMap::new();
-    for _ in 0..rounds {
-        for connections in CONNECTIONS {
-            for (index, forwarder) in forwarders.iter().enumerate() {
-                let round = forwarder.measure(&echo, connections);
-                results.entry((connections, index)).or_default().push(round);
-            }
-        }
-    }
-    print_table(&forwarders, &results);
-    // The forwarders' threads end with the process.
-}
-
-fn print_table(forwarders: &[Forwarder], results: &HashMap<(usize, usize), Vec<Round>>) {
     println!(
-        "\nforwarder CPU and time per round trip, microseconds: median (best) of the rounds; ratio of medians to epoll"
+        "forwarder CPU and time per round trip in microseconds: median (best) of {rounds} rounds;"
     );
+    println!("ratio: median over the rounds of the CPU against epoll's in the same round");
     println!(
-        "{:>12} {:>10} {:>18} {:>8} {:>18}",
+        "{:>11} {:>9} {:>18} {:>7} {:>18}",
         "connections", "forwarder", "CPU", "ratio", "time"
     );
     for connections in CONNECTIONS {
-        let cpu_of = |index| median(results[&(connections, index)].iter().map(|round| round.cpu));
-        for (index, forwarder) in forwarders.iter().enumerate() {
-            let rounds = &results[&(connections, index)];
-            let best =
-                |value: fn(&Round) -> f64| rounds.iter().map(value).fold(f64::INFINITY, f64::min);
-            println!(
-                "{connections:>12} {:>10} {:>10.2} ({:>5.2}) {:>8.2} {:>10.2} ({:>5.2})",
-                forwarder.name,
-                cpu_of(index),
-                best(|round| round.cpu),
-                cpu_of(index) / cpu_of(0),
-                median(rounds.iter().map(|round| round.time)),
-                best(|round| round.time),
-            );
+        let mut results: [Vec<Round>; 3] = Default::default();
+        for round in 0..rounds {
+            for turn in 0..forwarders.len() {
+                let index = (round + turn) % forwarders.len();
+                results[index].push(forwarders[index].measure(&echo, connections));
+            }
         }
+        print_rows(connections, &forwarders, &results);
+    }
+    // The forwarders' threads end with the process.
+}
+
+fn print_rows(connections: usize, forwarders: &[Forwarder], results: &[Vec<Round>]) {
+    for (forwarder, rounds) in forwarders.iter().zip(results) {
+        let cpu: Vec<f64> = rounds.iter().map(|round| round.cpu).collect();
+        let time: Vec<f64> = rounds.iter().map(|round| round.time).collect();
+        let against_epoll = rounds
+            .iter()
+            .zip(&results[0])
+            .map(|(mine, epoll)| mine.cpu / epoll.cpu);
+        println!(
+            "{connections:>11} {:>9} {:>9.2} ({:>6.2}) {:>7.2} {:>9.2} ({:>6.2})",
+            forwarder.name,
+            median(&cpu),
+            best(&cpu),
+            median(&against_epoll.collect::<Vec<f64>>()),
+            median(&time),
+            best(&time),
+        );
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+fn best(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// Microseconds per round trip.
@@ -102,7 +107,8 @@ impl Forwarder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (sender, clock) = mpsc::channel();
-        thread::spawn(move || {
+        let thread = thread::Builder::new().name(name.into());
+        let body = move || {
             pin_to(0);
             let mut clock = 0;
             // SAFETY: this thread's own handle, and a local to write to.
@@ -112,7 +118,8 @@ impl Forwarder {
             );
             sender.send(clock).unwrap();
             run(listener, target);
-        });
+        };
+        thread.spawn(body).unwrap();
         Forwarder {
             name,
             addr,
@@ -395,5 +402,5 @@ fn pin_to(cpu: usize) {
 
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
 const PING: [u8; 64] = [b'p'; 64];
-const WARM_UP: Duration = Duration::from_millis(100);
-const ROUND: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(50);
+const ROUND: Duration = Duration::from_millis(250);
