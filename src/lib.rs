@@ -1,1 +1,3 @@
-//! To be written.
+//! The control plane.
+#![forbid(unsafe_code)]
+pub mod bouncer;

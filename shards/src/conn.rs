@@ -17,12 +17,9 @@ pub struct Conn {
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The peer closed its end. `silent`: before it had sent a single byte.
+    /// The peer closed its end.
     #[error("the connection was closed in the middle of the dialogue")]
-    Closed {
-        /// Nothing had been received at all.
-        silent: bool,
-    },
+    Closed,
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -34,7 +31,10 @@ pub enum Broken {
 impl Conn {
     /// A connection whose first bytes have been received elsewhere.
     pub fn new(stream: Stream, unread: &[u8]) -> Conn {
-        Conn { stream, unread: BytesMut::from(unread) }
+        Conn {
+            stream,
+            unread: BytesMut::from(unread),
+        }
     }
 
     /// Carries an exchange to its end. Bytes behind it stay here for whoever comes next.
@@ -42,19 +42,19 @@ impl Conn {
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
         let mut outbound = BytesMut::new();
-        let mut heard_nothing = self.unread.is_empty();
         loop {
             let progress = exchange.advance(&mut self.unread, &mut outbound);
             self.say(outbound.split());
             match progress? {
                 Progress::Done(outcome) => return Ok(outcome),
-                Progress::Derive(derivation) => exchange.derived(sockets::blocking(move || derivation.run()).await),
+                Progress::Derive(derivation) => {
+                    exchange.derived(sockets::blocking(move || derivation.run()).await)
+                }
                 Progress::NeedMore => {
                     let chunk = self.stream.recv().await?;
                     if chunk.is_empty() {
-                        return Err(Broken::Closed { silent: heard_nothing });
+                        return Err(Broken::Closed);
                     }
-                    heard_nothing = false;
                     self.unread.extend_from_slice(&chunk);
                 }
             }
@@ -71,6 +71,12 @@ impl Conn {
     /// The socket, for relaying.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Bytes that the relay had taken and that begin another dialogue, to be understood next.
+    pub fn put_back(&mut self, bytes: BytesMut) {
+        let behind = std::mem::replace(&mut self.unread, bytes);
+        self.unread.unsplit(behind);
     }
 
     /// Takes the socket off this executor's ring, with everything received and not understood.

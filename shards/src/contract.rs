@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use wire::Secret;
+pub use pool::Limits;
+pub use wire::{Secret, is_tenant_id};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -21,7 +22,7 @@ pub struct TenantId(Arc<str>);
 impl TenantId {
     /// Checks the grammar; `None` where the text cannot be a tenant's name.
     pub fn parse(text: &str) -> Option<TenantId> {
-        wire::is_tenant_id(text).then(|| TenantId(text.into()))
+        is_tenant_id(text).then(|| TenantId(text.into()))
     }
 
     /// The name as text.
@@ -53,7 +54,9 @@ pub struct ShardId(pub usize);
 pub fn shard_of(tenant: &TenantId, shards: usize) -> ShardId {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let hash = tenant.as_str().bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let hash = tenant.as_str().bytes().fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    });
     // The high half, since FNV's low bits are the weaker ones.
     ShardId(((hash >> 32) as usize) % shards.max(1))
 }
@@ -96,7 +99,7 @@ pub struct TenantSpec {
     /// Who may come in as a client.
     pub access: Access,
     /// How many backends, and for how long.
-    pub limits: pool::Limits,
+    pub limits: Limits,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
@@ -202,8 +205,17 @@ mod tests {
     #[test]
     fn a_tenant_stays_on_its_shard_for_ever() {
         // Written down so that a change of the hash, which would move every tenant, is seen.
-        let place = |name: &str, shards| shard_of(&TenantId::parse(name).expect("a valid name"), shards).0;
-        assert_eq!([place("tenant_1", 4), place("tenant_2", 4), place("acme", 4), place("a.b-c", 4)], [0, 0, 0, 0]);
+        let place =
+            |name: &str, shards| shard_of(&TenantId::parse(name).expect("a valid name"), shards).0;
+        assert_eq!(
+            [
+                place("tenant_1", 4),
+                place("tenant_2", 4),
+                place("acme", 4),
+                place("a.b-c", 4)
+            ],
+            [0, 0, 0, 0]
+        );
     }
 
     #[test]

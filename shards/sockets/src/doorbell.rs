@@ -107,6 +107,15 @@ pub enum RingFailed<T> {
     Closed(T),
 }
 
+impl<T> RingFailed<T> {
+    /// What was to be sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            RingFailed::Full(value) | RingFailed::Closed(value) => value,
+        }
+    }
+}
+
 impl<T> fmt::Debug for RingFailed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

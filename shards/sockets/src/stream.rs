@@ -62,6 +62,12 @@ impl Stream {
         self.socket.try_recv()
     }
 
+    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection, that it
+    /// is still alive as far as is known.
+    pub fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
+    }
+
     /// Queues bytes to be sent with everything else that this pass of the executor queues. Never waits and never
     /// fails: an error shows in `drained`, `flush` and `recv`. Watch [`queued`](Stream::queued).
     pub fn send(&self, data: impl Into<Chunk>) {

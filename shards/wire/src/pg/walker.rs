@@ -23,6 +23,12 @@ pub struct Passed {
     pub messages: u32,
     /// From a client: Query, Execute and FunctionCall.
     pub requests: u32,
+    /// From a client: Query, FunctionCall and Sync, each of which asks for one ReadyForQuery (unless
+    /// an error before it or a COPY swallows it).
+    pub awaits_ready: u32,
+    /// From a client: whether the last message that counts left a batch of the extended protocol
+    /// open, so that a Sync is still to come.
+    pub batch_open: Option<bool>,
     /// From a client: Terminate.
     pub terminate: bool,
     /// From a database: ReadyForQuery.
@@ -190,7 +196,20 @@ impl Walker {
     fn count(&self, passed: &mut Passed) {
         passed.messages += 1;
         match self.class {
-            Class::Request => passed.requests += 1,
+            Class::Query => {
+                passed.requests += 1;
+                passed.awaits_ready += 1;
+                passed.batch_open = Some(false);
+            }
+            Class::Sync => {
+                passed.awaits_ready += 1;
+                passed.batch_open = Some(false);
+            }
+            Class::Execute => {
+                passed.requests += 1;
+                passed.batch_open = Some(true);
+            }
+            Class::Extended => passed.batch_open = Some(true),
             Class::Terminate => passed.terminate = true,
             Class::ReadyForQuery => passed.ready += 1,
             Class::ErrorResponse => passed.errors += 1,
@@ -202,7 +221,14 @@ impl Walker {
 /// What a walker does with a message type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    Request,
+    /// Query and FunctionCall.
+    Query,
+    /// Execute.
+    Execute,
+    /// The other messages of the extended protocol that ask for no ReadyForQuery.
+    Extended,
+    /// Sync.
+    Sync,
     Terminate,
     ReadyForQuery,
     ErrorResponse,
@@ -247,11 +273,14 @@ const fn kinds(groups: &[(&[u8], Class, u32)]) -> [Kind; 256] {
 
 /// What a client may send after its login, with the limits of PostgreSQL's `SocketBackend`.
 static FRONTEND: [Kind; 256] = kinds(&[
-    (b"QF", Class::Request, FRONTEND_LARGE_LIMIT),
-    (b"PBd", Class::Other, FRONTEND_LARGE_LIMIT),
-    (b"E", Class::Request, FRONTEND_SMALL_LIMIT),
+    (b"QF", Class::Query, FRONTEND_LARGE_LIMIT),
+    (b"PB", Class::Extended, FRONTEND_LARGE_LIMIT),
+    (b"d", Class::Other, FRONTEND_LARGE_LIMIT),
+    (b"E", Class::Execute, FRONTEND_SMALL_LIMIT),
+    (b"CDH", Class::Extended, FRONTEND_SMALL_LIMIT),
+    (b"S", Class::Sync, FRONTEND_SMALL_LIMIT),
     (b"X", Class::Terminate, FRONTEND_SMALL_LIMIT),
-    (b"CDHScf", Class::Other, FRONTEND_SMALL_LIMIT),
+    (b"cf", Class::Other, FRONTEND_SMALL_LIMIT),
 ]);
 
 /// What a database may send.
@@ -303,6 +332,20 @@ mod tests {
                 errors: 1,
                 ..Passed::default()
             }
+        );
+    }
+
+    #[test]
+    fn what_asks_for_ready_for_query_is_counted() {
+        let batch = b"P\0\0\0\x08\0\0\0\0B\0\0\0\x04E\0\0\0\x04";
+        let passed = walk(Sender::Frontend, batch).unwrap();
+        assert_eq!((passed.awaits_ready, passed.batch_open), (0, Some(true)));
+        let synced = [&batch[..], b"S\0\0\0\x04Q\0\0\0\x05\0"].concat();
+        let passed = walk(Sender::Frontend, &synced).unwrap();
+        assert_eq!((passed.awaits_ready, passed.batch_open), (2, Some(false)));
+        assert_eq!(
+            walk(Sender::Frontend, b"d\0\0\0\x04").unwrap().batch_open,
+            None
         );
     }
 
