@@ -50,7 +50,9 @@ pub struct Derived(pub(crate) zeroize::Zeroizing<Vec<u8>>);
 impl Derivation {
     /// Wraps a computation whose result is the bytes it returns.
     pub(crate) fn new(compute: impl FnOnce() -> Vec<u8> + Send + 'static) -> Self {
-        Derivation(Box::new(move || Derived(zeroize::Zeroizing::new(compute()))))
+        Derivation(Box::new(move || {
+            Derived(zeroize::Zeroizing::new(compute()))
+        }))
     }
 
     /// Computes. Takes about a millisecond for SCRAM's 4096 rounds of PBKDF2.

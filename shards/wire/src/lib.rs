@@ -11,7 +11,9 @@ pub mod exchange;
 pub mod mysql;
 pub mod pg;
 pub mod secret;
+pub mod tenant_id;
 
 pub use error::{Refusal, WireError};
 pub use exchange::{Derivation, Derived, Exchange, Progress};
 pub use secret::Secret;
+pub use tenant_id::is_tenant_id;

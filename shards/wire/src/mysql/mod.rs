@@ -1,1 +1,55 @@
-//! The MySQL client/server protocol, as MySQL and MariaDB speak it.
+//! The MySQL client/server protocol, as MySQL 8 and 9 and MariaDB speak it.
+//!
+//! ```text
+//!   client                        here                           database
+//!                 greeting ◀── preface::PrefaceReader
+//!   response ──▶  naming: which tenant
+//!   token    ◀─▶  greet::Greet
+//!                                 login::Login ◀── greeting
+//!                                              ──▶ response, proof
+//!                                              ◀── OK
+//!         OK ◀── (the backend's own)
+//!   commands ──▶  watch::Watch ───────────────▶    bytes
+//!      bytes ◀─────────────── walker::Walker  ◀──  answers
+//! ```
+//!
+//! Both sides have the same [`capability`] flags, so that what passes needs no translation.
+
+pub mod capability;
+pub mod change_user;
+pub mod code;
+pub mod command;
+pub mod cursor;
+pub mod greet;
+pub mod greeting;
+pub mod kill;
+pub mod login;
+pub mod message;
+pub mod naming;
+pub mod packet;
+pub mod preface;
+mod prove;
+pub mod response;
+mod rsa;
+pub mod verifier;
+pub mod walker;
+pub mod watch;
+
+pub use capability::{Capabilities, status};
+pub use change_user::ChangeUser;
+pub use code::Code;
+pub use command::Ask;
+pub use greet::{Expect, Greet, Greeted};
+pub use greeting::{Flavour, Greeting, Nonce};
+pub use kill::Kill;
+pub use login::{
+    BackendChangeUser, LoggedIn, Login, LoginRequest, LoginStep, Shape, Tls, UserChanged,
+};
+pub use message::{EofPacket, OkPacket, parse_err, put_err, put_err_before_greeting};
+pub use naming::{Named, NamingError, name_tenant};
+pub use packet::{MAX_LOGIN_PACKET, Packet};
+pub use preface::{ClientLogin, Preface, PrefaceReader};
+pub use response::HandshakeResponse;
+pub use verifier::Verifier;
+pub use walker::{Walked, Walker};
+pub use watch::{Intercepted, Look, Next, Watch};

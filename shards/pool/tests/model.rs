@@ -1,0 +1,516 @@
+//! Random operations on a pool, each answer compared with what a naive model says it should be.
+//!
+//! The model keeps plain lists and counts everything anew each time. A run is a seed; a failure
+//! prints it, and `POOL_SEED=<seed>` runs that one alone. `POOL_SEEDS` sets how many there are.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use pool::{
+    Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, DialReason,
+    LIFETIME_SPREAD, Limits, Permit, Placed, Pool, Pooled, Refusal, Ticket, Verdict,
+};
+
+#[test]
+fn a_pool_answers_as_its_model() {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().unwrap())
+    };
+    let seeds = match number("POOL_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("POOL_SEEDS").unwrap_or(200),
+    };
+    for seed in seeds {
+        println!("seed {seed}");
+        let mut run = Run::new(seed);
+        for _ in 0..STEPS {
+            run.step();
+        }
+        run.settle();
+    }
+}
+
+const STEPS: usize = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Conn {
+    number: usize,
+    shape: u8,
+}
+
+impl Pooled for Conn {
+    type Shape = u8;
+
+    fn shape(&self) -> &u8 {
+        &self.shape
+    }
+}
+
+/// What the model knows of a connection, by its number.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    shape: u8,
+    epoch: u32,
+    born: Instant,
+    /// The fraction that its random number stands for.
+    part: f64,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Paused,
+    Draining,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Handed(usize),
+    Parked,
+    Closed(CloseReason),
+}
+
+struct Run {
+    random: Random,
+    pool: Pool<Conn, usize>,
+    checkouts: Vec<Checkout<Conn>>,
+    permits: Vec<(Permit<u8>, u32)>,
+    // The model.
+    now: Instant,
+    limits: Limits,
+    gate: Gate,
+    epoch: u32,
+    usual: u8,
+    /// Every connection there ever was, by its number.
+    known: Vec<Known>,
+    /// Numbers of idle connections, longest idle first.
+    idle: Vec<usize>,
+    queue: Vec<(Ticket, usize, u8)>,
+    clients: usize,
+    failures: u32,
+    held_until: Instant,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        let mut random = Random(seed);
+        let limits = random.limits();
+        let now = Instant::now();
+        Run {
+            random,
+            pool: Pool::new(limits, 0),
+            checkouts: Vec::new(),
+            permits: Vec::new(),
+            now,
+            limits,
+            gate: Gate::Open,
+            epoch: 0,
+            usual: 0,
+            known: Vec::new(),
+            idle: Vec::new(),
+            queue: Vec::new(),
+            clients: 0,
+            failures: 0,
+            held_until: now,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..30 => self.client_comes(),
+            30..55 => self.client_gives_back(),
+            55..75 => self.dial_ends(),
+            75..80 => self.client_leaves_the_queue(),
+            80..90 => self.now += Duration::from_millis(self.random.below(2000)),
+            90..95 => self.upkeep(),
+            95 => self.connection_dies(),
+            96 | 97 => self.limits_change(),
+            98 => self.reconnect(),
+            _ => self.gate_turns(),
+        }
+        self.take_permits();
+        self.compare();
+    }
+
+    fn client_comes(&mut self) {
+        let shape = self.random.shape();
+        let fits = |&number: &usize| {
+            let known = self.known[number];
+            known.shape == shape && known.epoch == self.epoch
+        };
+        let expected = self.idle.iter().copied().rfind(fits);
+        match self.pool.acquire(&shape) {
+            Acquired::Ready(checkout) => {
+                assert_ne!(self.gate, Gate::Draining);
+                assert_eq!(Some(checkout.number), expected);
+                assert!(
+                    self.queue.iter().all(|waiter| waiter.2 != shape),
+                    "overtaken"
+                );
+                self.idle.retain(|&number| number != checkout.number);
+                self.checkouts.push(checkout);
+            }
+            Acquired::Full => {
+                assert_eq!(expected, None);
+                self.clients += 1;
+                let ticket = self.pool.enqueue(shape, self.clients);
+                self.queue.push((ticket, self.clients, shape));
+            }
+            Acquired::Refused(Refusal::QueueFull) => {
+                assert_eq!(expected, None);
+                assert!((1..=self.queue.len()).contains(&self.limits.max_waiting));
+            }
+            Acquired::Refused(Refusal::Draining) => assert_eq!(self.gate, Gate::Draining),
+        }
+    }
+
+    fn client_gives_back(&mut self) {
+        let Some(checkout) = self.random.take(&mut self.checkouts) else {
+            return;
+        };
+        if self.random.below(8) == 0 {
+            let verdict = Verdict::Close(CloseReason::Broken);
+            let placed = self.pool.release(checkout, verdict, self.now);
+            assert!(matches!(placed, Placed::Closed(_, CloseReason::Broken)));
+        } else {
+            self.give_back(checkout);
+        }
+    }
+
+    fn give_back(&mut self, checkout: Checkout<Conn>) {
+        let number = checkout.number;
+        let fate = self.fate(number);
+        let placed = self.pool.release(checkout, Verdict::Reusable, self.now);
+        self.note(number, fate, placed);
+    }
+
+    fn dial_ends(&mut self) {
+        let Some((permit, epoch)) = self.random.take(&mut self.permits) else {
+            return;
+        };
+        match self.random.below(6) {
+            0 => self.dial_fails(permit, epoch),
+            _ => self.dial_succeeds(permit, epoch),
+        }
+    }
+
+    fn dial_succeeds(&mut self, permit: Permit<u8>, epoch: u32) {
+        let (shape, number) = (*permit.shape(), self.known.len());
+        let (jitter, part) = self.random.jitter();
+        self.usual = shape;
+        self.stop_holding_back();
+        self.known.push(Known {
+            shape,
+            epoch,
+            born: self.now,
+            part,
+            since: self.now,
+        });
+        let fate = self.fate(number);
+        let placed = self
+            .pool
+            .opened(permit, Conn { number, shape }, jitter, self.now);
+        self.note(number, fate, placed);
+    }
+
+    fn dial_fails(&mut self, permit: Permit<u8>, epoch: u32) {
+        let (jitter, part) = self.random.jitter();
+        let shape = *permit.shape();
+        let blame = [Blame::Shape, Blame::Tenant, Blame::Database][self.random.below(3) as usize];
+        let told = self.pool.failed(permit, blame, jitter, self.now);
+        let stale = epoch != self.epoch;
+        let hope = self.total() > 0;
+        let is_told = |waiter: &(Ticket, usize, u8)| match blame {
+            _ if stale => false,
+            Blame::Shape => waiter.2 == shape,
+            Blame::Tenant => true,
+            Blame::Database => !hope,
+        };
+        let expected: Vec<usize> = self
+            .queue
+            .iter()
+            .filter(|w| is_told(w))
+            .map(|w| w.1)
+            .collect();
+        assert_eq!(told, expected);
+        self.queue.retain(|waiter| !is_told(waiter));
+        let counts = !stale && (blame != Blame::Shape || shape == self.usual);
+        if counts && self.held_until <= self.now {
+            let step = BACKOFF_LAST.min(BACKOFF_FIRST * 2u32.pow(self.failures.min(10)));
+            self.held_until = self.now + step.mul_f64(0.5 + part / 2.0);
+            self.failures += 1;
+        }
+    }
+
+    fn client_leaves_the_queue(&mut self) {
+        let Some((ticket, client, _)) = self.random.take(&mut self.queue) else {
+            return;
+        };
+        assert_eq!(self.pool.abandon(ticket), Some(client));
+        assert_eq!(self.pool.abandon(ticket), None);
+    }
+
+    fn upkeep(&mut self) {
+        let mut expected = Vec::new();
+        for number in self.idle.clone() {
+            let timeout = self.limits.idle_timeout;
+            let idle_for = self.now - self.known[number].since;
+            let surplus = !timeout.is_zero() && idle_for >= timeout && self.total() > self.floor();
+            let idle_timeout = surplus.then_some(CloseReason::IdleTimeout);
+            if let Some(reason) = self.overdue(number, self.total()).or(idle_timeout) {
+                self.idle.retain(|&other| other != number);
+                expected.push((number, reason));
+            }
+        }
+        let closed = self.pool.upkeep(self.now).into_iter();
+        assert_eq!(
+            closed
+                .map(|(conn, why)| (conn.number, why))
+                .collect::<Vec<_>>(),
+            expected
+        );
+        let later = self.pool.next_upkeep().is_none_or(|next| next > self.now);
+        assert!(
+            later || self.dial_wanted().is_some(),
+            "upkeep leaves nothing to be done"
+        );
+    }
+
+    fn connection_dies(&mut self) {
+        let Some(number) = self.random.take(&mut self.idle) else {
+            return;
+        };
+        let removed = self.pool.remove_idle(|conn| conn.number == number);
+        assert_eq!(removed.len(), 1);
+    }
+
+    fn limits_change(&mut self) {
+        self.limits = self.random.limits();
+        self.pool.set_limits(self.limits);
+    }
+
+    fn reconnect(&mut self) {
+        self.pool.reconnect();
+        self.epoch += 1;
+        self.stop_holding_back();
+    }
+
+    fn gate_turns(&mut self) {
+        self.gate = match (self.gate, self.random.below(2)) {
+            (Gate::Open, 0) => {
+                self.epoch += 1;
+                self.pool.pause();
+                Gate::Paused
+            }
+            (Gate::Open, _) => {
+                let told = self.pool.drain();
+                assert_eq!(told, self.queue.drain(..).map(|w| w.1).collect::<Vec<_>>());
+                Gate::Draining
+            }
+            _ => {
+                self.pool.resume();
+                self.stop_holding_back();
+                Gate::Open
+            }
+        };
+    }
+
+    /// The caller's duty after each change: takes the permits there are, and no dial is missed.
+    fn take_permits(&mut self) {
+        loop {
+            let expected = self.dial_wanted().filter(|_| self.held_until <= self.now);
+            let full = self.total() == self.limits.max;
+            let Some(grant) = self.pool.next_permit(self.now) else {
+                assert_eq!(expected, None, "a dial is due");
+                return;
+            };
+            assert_eq!(
+                Some((*grant.permit.shape(), grant.permit.reason())),
+                expected
+            );
+            let evicted = full.then(|| self.idle.remove(0));
+            assert_eq!(grant.evicted.map(|conn| conn.number), evicted);
+            self.permits.push((grant.permit, self.epoch));
+        }
+    }
+
+    /// The shape and reason of the next dial, were none held back.
+    fn dial_wanted(&self) -> Option<(u8, DialReason)> {
+        let total = self.total();
+        let max = self.limits.max;
+        let room = total < max || (total == max && !self.idle.is_empty());
+        room.then(|| self.dial_wanted_given_room())?
+            .map(|(_, shape, reason)| (shape, reason))
+    }
+
+    fn dial_wanted_given_room(&self) -> Option<(usize, u8, DialReason)> {
+        let at_once = match (self.failures, self.limits.max_dials) {
+            (0, 0) => usize::MAX,
+            (0, max_dials) => max_dials,
+            _ => 1,
+        };
+        if self.gate != Gate::Open || self.permits.len() >= at_once {
+            return None;
+        }
+        for (position, &(_, _, shape)) in self.queue.iter().enumerate() {
+            let before = self.queue[..position]
+                .iter()
+                .filter(|waiter| waiter.2 == shape)
+                .count();
+            let dials = self
+                .permits
+                .iter()
+                .filter(|(permit, _)| *permit.shape() == shape)
+                .count();
+            if before >= dials {
+                return Some((position, shape, DialReason::Waiting));
+            }
+        }
+        let ahead = (usize::MAX, self.usual, DialReason::BelowMin);
+        (self.total() < self.floor()).then_some(ahead)
+    }
+
+    /// What should become of a connection that is given back, and counted nowhere now.
+    fn fate(&self, number: usize) -> Fate {
+        let total = self.total() + 1;
+        if let Some(reason) = self.overdue(number, total) {
+            return Fate::Closed(reason);
+        }
+        let shape = self.known[number].shape;
+        let first = self.queue.iter().position(|waiter| waiter.2 == shape);
+        let room = total < self.limits.max || !self.idle.is_empty();
+        if let Some((position, _, DialReason::Waiting)) = self.dial_wanted_given_room() {
+            let held_back = self.held_until > self.now;
+            if !room && !held_back && position < first.unwrap_or(usize::MAX) {
+                return Fate::Closed(CloseReason::MadeRoom);
+            }
+        }
+        first.map_or(Fate::Parked, |first| Fate::Handed(self.queue[first].1))
+    }
+
+    fn note(&mut self, number: usize, fate: Fate, placed: Placed<Conn, usize>) {
+        match placed {
+            Placed::Handed { waiter, checkout } => {
+                assert_eq!((Fate::Handed(waiter), checkout.number), (fate, number));
+                self.queue.retain(|other| other.1 != waiter);
+                self.checkouts.push(checkout);
+            }
+            Placed::Parked => {
+                assert_eq!(Fate::Parked, fate);
+                self.known[number].since = self.now;
+                self.idle.push(number);
+            }
+            Placed::Closed(conn, reason) => {
+                assert_eq!((Fate::Closed(reason), conn.number), (fate, number));
+            }
+        }
+    }
+
+    fn overdue(&self, number: usize, total: usize) -> Option<CloseReason> {
+        let known = self.known[number];
+        let lifetime = self.limits.max_lifetime;
+        let spread = lifetime.mul_f64(LIFETIME_SPREAD * known.part);
+        let too_old = !lifetime.is_zero() && self.now >= known.born + (lifetime - spread);
+        let reasons = [
+            (self.gate == Gate::Draining, CloseReason::Draining),
+            (self.gate == Gate::Paused, CloseReason::Paused),
+            (known.epoch != self.epoch, CloseReason::Reconnect),
+            (total > self.limits.max, CloseReason::OverMax),
+            (too_old, CloseReason::MaxLifetime),
+        ];
+        reasons
+            .into_iter()
+            .find(|(applies, _)| *applies)
+            .map(|(_, reason)| reason)
+    }
+
+    fn stop_holding_back(&mut self) {
+        (self.failures, self.held_until) = (0, self.now);
+    }
+
+    fn floor(&self) -> usize {
+        self.limits.min.min(self.limits.max)
+    }
+
+    fn total(&self) -> usize {
+        self.idle.len() + self.checkouts.len() + self.permits.len()
+    }
+
+    fn compare(&self) {
+        let gauges = self.pool.gauges();
+        let lengths = [self.idle.len(), self.checkouts.len(), self.permits.len()];
+        assert_eq!([gauges.idle, gauges.leased, gauges.opening], lengths);
+        assert_eq!(gauges.waiting, self.queue.len());
+        assert_eq!(self.pool.limits(), &self.limits);
+    }
+
+    /// When clients give back what they have and dials succeed, everybody who waits is served.
+    fn settle(&mut self) {
+        if self.gate != Gate::Open {
+            self.gate = Gate::Open;
+            self.pool.resume();
+            self.stop_holding_back();
+        }
+        let rounds = 4 * (self.queue.len() + self.total() + 1);
+        for _ in 0..rounds {
+            self.now += BACKOFF_LAST;
+            self.upkeep();
+            self.take_permits();
+            while let Some((permit, epoch)) = self.permits.pop() {
+                self.dial_succeeds(permit, epoch);
+            }
+            for _ in 0..self.checkouts.len() {
+                let checkout = self.checkouts.remove(0);
+                self.give_back(checkout);
+            }
+        }
+        assert!(self.queue.is_empty(), "somebody starves");
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// A random number, and the fraction it stands for.
+    fn jitter(&mut self) -> (u32, f64) {
+        let jitter = self.next() as u32;
+        (jitter, f64::from(jitter) / 2f64.powi(32))
+    }
+
+    /// One shape is common, two are rare.
+    fn shape(&mut self) -> u8 {
+        [0, 0, 0, 0, 1, 2][self.below(6) as usize]
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            min: self.below(4) as usize,
+            max: 1 + self.below(8) as usize,
+            max_dials: self.below(4) as usize,
+            max_waiting: self.below(3) as usize * 10,
+            idle_timeout: Duration::from_secs(self.below(20)),
+            max_lifetime: Duration::from_secs(self.below(60)),
+        }
+    }
+
+    fn take<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
+        (!from.is_empty()).then(|| from.remove(self.below(from.len() as u64) as usize))
+    }
+}

@@ -1,0 +1,200 @@
+//! Work that would hold up a shard (password hashing, name look-ups), on a few helper threads of the process.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use slab::Slab;
+
+use crate::doorbell::{Bell, doorbell};
+use crate::driver;
+use crate::reactor::remember;
+use crate::task::spawn;
+
+/// Runs `work` on a helper thread and gives its result; a panic in it resumes here.
+///
+/// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free. Dropped before its
+/// end, the work goes on and its result is dropped.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let answers = driver::answers();
+    let place = Place {
+        key: answers.waiting.borrow_mut().insert(Waiting::default()),
+        waiting: Rc::clone(&answers.waiting),
+    };
+    let (key, bell) = (place.key, answers.bell.clone());
+    HELPERS_OF_THE_PROCESS.run(Box::new(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        bell.ring_patiently(Answer {
+            key,
+            outcome: Box::new(outcome),
+        });
+    }));
+    let outcome = poll_fn(|cx| {
+        let mut waiting = place.waiting.borrow_mut();
+        let mine = &mut waiting[place.key];
+        match mine.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                remember(&mut mine.waker, cx);
+                Poll::Pending
+            }
+        }
+    })
+    .await;
+    match outcome
+        .downcast::<std::thread::Result<T>>()
+        .map(|outcome| *outcome)
+    {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => unreachable!("the answer under this key is that of the closure sent with it"),
+    }
+}
+
+/// The way back to one executor, for all its blocking work.
+#[derive(Clone)]
+pub(crate) struct Answers {
+    bell: Bell<Answer>,
+    waiting: Rc<RefCell<Slab<Waiting>>>,
+}
+
+impl Answers {
+    /// Starts the task that hands answers to those who wait.
+    pub(crate) fn start() -> io::Result<Answers> {
+        let (bell, mut doorbell) = doorbell(ANSWERS)?;
+        let waiting: Rc<RefCell<Slab<Waiting>>> = Rc::default();
+        let answers = Answers {
+            bell,
+            waiting: Rc::clone(&waiting),
+        };
+        spawn(async move {
+            while let Some(Answer { key, outcome }) = doorbell.next().await {
+                let waker = deliver(&mut waiting.borrow_mut(), key, outcome);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+        })
+        .detach();
+        Ok(answers)
+    }
+}
+
+struct Answer {
+    key: usize,
+    outcome: Box<dyn Any + Send>,
+}
+
+/// Who waits for an answer. The place is kept until the answer is there, even if nobody waits any more.
+#[derive(Default)]
+struct Waiting {
+    waker: Option<Waker>,
+    outcome: Option<Box<dyn Any + Send>>,
+    answered: bool,
+    left: bool,
+}
+
+fn deliver(waiting: &mut Slab<Waiting>, key: usize, outcome: Box<dyn Any + Send>) -> Option<Waker> {
+    let place = waiting.get_mut(key)?;
+    if place.left {
+        waiting.remove(key);
+        return None;
+    }
+    place.answered = true;
+    place.outcome = Some(outcome);
+    place.waker.take()
+}
+
+/// The caller's hold on its place.
+struct Place {
+    key: usize,
+    waiting: Rc<RefCell<Slab<Waiting>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting[self.key].answered {
+            waiting.remove(self.key);
+        } else {
+            waiting[self.key].left = true;
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The helper threads; they start when first needed and stay.
+struct Helpers {
+    jobs: Sender<Job>,
+    queue: Receiver<Job>,
+    started: AtomicUsize,
+    idle: AtomicUsize,
+}
+
+impl Helpers {
+    fn new() -> Helpers {
+        let (jobs, queue) = unbounded();
+        Helpers {
+            jobs,
+            queue,
+            started: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+        }
+    }
+
+    fn run(&'static self, job: Job) {
+        if self.idle.load(Ordering::Relaxed) == 0 {
+            self.start_another();
+        }
+        if self.started.load(Ordering::Relaxed) == 0 {
+            // No thread could be had: late is better than never.
+            return job();
+        }
+        // Cannot fail: `self` holds the receiving end too.
+        let _ = self.jobs.send(job);
+    }
+
+    fn start_another(&'static self) {
+        let grown = self
+            .started
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |started| {
+                (started < HELPERS).then_some(started + 1)
+            });
+        if grown.is_err() {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("bouncer-helper".into());
+        if let Err(error) = thread.spawn(|| self.help()) {
+            self.started.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("no helper thread could be started: {error}");
+        }
+    }
+
+    fn help(&self) {
+        loop {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            let job = self.queue.recv();
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+            match job {
+                Ok(job) => job(),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+static HELPERS_OF_THE_PROCESS: LazyLock<Helpers> = LazyLock::new(Helpers::new);
+
+/// Helper threads of the process at most.
+pub const HELPERS: usize = 16;
+
+/// Answers that may wait for one executor before helper threads wait for it.
+const ANSWERS: usize = 1024;

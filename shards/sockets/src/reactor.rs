@@ -1,0 +1,347 @@
+//! The reactor of one executor: its ring, its buffers, and the table of those who have operations in flight.
+//! It does not know what a source is for; sources know the reactor.
+//!
+//! Invariant: a slot leaves the table when its source is retired and its last completion is reaped. Until then
+//! the table keeps the source alive, and with it every buffer an operation points to.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use io_uring::{cqueue, opcode, squeue};
+use slab::Slab;
+
+use crate::buffers::Buffers;
+use crate::chunk::Chunk;
+use crate::options::RingLimits;
+use crate::probe::RingError;
+use crate::ring::Ring;
+use crate::task::Tasks;
+use crate::timer::Timers;
+
+/// Who has operations in flight: a socket, a listener, a connect, a doorbell.
+pub(crate) trait Source {
+    /// A completion of an operation that this source submitted.
+    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome);
+
+    /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
+    fn prepare(&self) {}
+
+    /// Asked for by [`Reactor::starve`]: receive buffers came back.
+    fn buffers_came_back(&self) {}
+
+    /// The run is over: stop, wake who waits with an error. The table retires the slot itself.
+    fn ended(&self);
+}
+
+/// What was submitted, told apart in the completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Operation {
+    /// Multishot receive of a socket.
+    Receive,
+    /// Send of a socket.
+    Send,
+    /// Multishot accept of a listener.
+    Accept,
+    /// Connect of a socket to be.
+    Connect,
+    /// Read of a doorbell's eventfd.
+    Listen,
+}
+
+/// What a completion says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    /// A count or a descriptor, or a negated errno.
+    pub(crate) result: i32,
+    flags: u32,
+}
+
+impl Outcome {
+    /// Whether the multishot operation goes on.
+    pub(crate) fn more(self) -> bool {
+        cqueue::more(self.flags)
+    }
+}
+
+/// A source's place in the table, valid for this use of it only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotId {
+    index: u32,
+    generation: u32,
+}
+
+impl SlotId {
+    /// The mark of an operation: index, generation, operation from the high to the low bits.
+    fn token(self, operation: Operation) -> u64 {
+        u64::from(self.index) << 32 | u64::from(self.generation) << 8 | operation as u64
+    }
+
+    fn of_token(token: u64) -> (SlotId, Option<Operation>) {
+        let slot = SlotId {
+            index: (token >> 32) as u32,
+            generation: (token >> 8) as u32 & GENERATIONS,
+        };
+        let operation = match token as u8 {
+            0 => Some(Operation::Receive),
+            1 => Some(Operation::Send),
+            2 => Some(Operation::Accept),
+            3 => Some(Operation::Connect),
+            4 => Some(Operation::Listen),
+            _ => None,
+        };
+        (slot, operation)
+    }
+}
+
+struct Slot {
+    generation: u32,
+    source: Rc<dyn Source>,
+    in_flight: u32,
+    retired: bool,
+}
+
+pub(crate) struct Reactor {
+    // The ring is dropped before the buffers it may write to.
+    ring: RefCell<Ring>,
+    buffers: Rc<Buffers>,
+    slots: RefCell<Slab<Slot>>,
+    generation: Cell<u32>,
+    prepare: RefCell<Vec<SlotId>>,
+    starved: RefCell<VecDeque<SlotId>>,
+    emptied: RefCell<Option<Waker>>,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) tasks: Tasks,
+    pub(crate) limits: RingLimits,
+}
+
+impl Reactor {
+    pub(crate) fn new(limits: RingLimits) -> Result<Rc<Reactor>, RingError> {
+        let ring = Ring::new(limits.entries)?;
+        let buffers =
+            Buffers::new(limits.buffers, limits.buffer_size).map_err(RingError::from_setup)?;
+        ring.register(&buffers).map_err(RingError::from_setup)?;
+        Ok(Rc::new(Reactor {
+            ring: RefCell::new(ring),
+            buffers: Rc::new(buffers),
+            slots: RefCell::new(Slab::new()),
+            generation: Cell::new(0),
+            prepare: RefCell::default(),
+            starved: RefCell::default(),
+            emptied: RefCell::default(),
+            timers: RefCell::default(),
+            tasks: Tasks::default(),
+            limits,
+        }))
+    }
+
+    /// Puts a source, made for its slot, into the table.
+    pub(crate) fn register<S: Source + 'static>(
+        &self,
+        make: impl FnOnce(SlotId) -> Rc<S>,
+    ) -> Rc<S> {
+        let generation = self.generation.get().wrapping_add(1) & GENERATIONS;
+        self.generation.set(generation);
+        let mut slots = self.slots.borrow_mut();
+        let place = slots.vacant_entry();
+        let source = make(SlotId {
+            index: place.key() as u32,
+            generation,
+        });
+        place.insert(Slot {
+            generation,
+            source: source.clone(),
+            in_flight: 0,
+            retired: false,
+        });
+        source
+    }
+
+    /// Queues an operation for the next entering of the ring.
+    ///
+    /// # Safety
+    /// Whatever the entry points to must be owned by the source of `slot` and stay in place until the operation's
+    /// last completion; the table keeps the source itself alive that long.
+    pub(crate) unsafe fn submit(&self, slot: SlotId, operation: Operation, entry: squeue::Entry) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(known) = slots
+            .get_mut(slot.index as usize)
+            .filter(|known| known.generation == slot.generation)
+        else {
+            debug_assert!(
+                false,
+                "{operation:?} submitted for a slot that has left the table"
+            );
+            return;
+        };
+        known.in_flight += 1;
+        // SAFETY: promised by our caller.
+        unsafe {
+            self.ring
+                .borrow_mut()
+                .push(entry.user_data(slot.token(operation)))
+        };
+    }
+
+    /// Asks the kernel to end an operation; its last completion comes all the same.
+    pub(crate) fn cancel(&self, slot: SlotId, operation: Operation) {
+        let entry = opcode::AsyncCancel::new(slot.token(operation))
+            .build()
+            .user_data(NOBODY);
+        // SAFETY: the entry points to nothing.
+        unsafe { self.ring.borrow_mut().push(entry) };
+    }
+
+    /// The source is done with: its slot is free as soon as nothing of it is in flight.
+    pub(crate) fn retire(&self, slot: SlotId) {
+        self.update(slot, |known| known.retired = true);
+    }
+
+    /// Calls the source's `prepare` before the ring is entered next.
+    pub(crate) fn prepare_later(&self, slot: SlotId) {
+        self.prepare.borrow_mut().push(slot);
+    }
+
+    /// Calls the source's `buffers_came_back` when there is a buffer for it.
+    pub(crate) fn starve(&self, slot: SlotId) {
+        self.starved.borrow_mut().push_back(slot);
+    }
+
+    /// The received bytes of a completion, if it carries a buffer; copied if `copy` or when buffers are scarce.
+    pub(crate) fn received(&self, outcome: Outcome, copy: bool) -> Option<Chunk> {
+        let id = cqueue::buffer_select(outcome.flags)?;
+        let chunk = Chunk::lent(self.buffers.lend(id, outcome.result.max(0) as u32));
+        Some(if copy || self.buffers.scarce() {
+            chunk.into_bytes().into()
+        } else {
+            chunk
+        })
+    }
+
+    /// Completes what was asked for before an entering of the ring.
+    pub(crate) fn prepare(&self) {
+        self.buffers.offer();
+        let feedable = usize::from(self.buffers.offered()).min(self.starved.borrow().len());
+        for _ in 0..feedable {
+            // One at a time: whoever is fed may starve again.
+            let Some(slot) = self.starved.borrow_mut().pop_front() else {
+                break;
+            };
+            if let Some(source) = self.source(slot) {
+                source.buffers_came_back();
+            }
+        }
+        let mut asked = std::mem::take(&mut *self.prepare.borrow_mut());
+        for slot in asked.drain(..) {
+            if let Some(source) = self.source(slot) {
+                source.prepare();
+            }
+        }
+        // Keeps the allocation; nobody asks to be prepared while being prepared.
+        *self.prepare.borrow_mut() = asked;
+    }
+
+    pub(crate) fn ring(&self) -> &RefCell<Ring> {
+        &self.ring
+    }
+
+    /// Gives completions to their sources.
+    pub(crate) fn complete(&self, completions: &mut Vec<cqueue::Entry>) {
+        for entry in completions.drain(..) {
+            let (slot, operation) = SlotId::of_token(entry.user_data());
+            let Some(operation) = operation else { continue };
+            let outcome = Outcome {
+                result: entry.result(),
+                flags: entry.flags(),
+            };
+            let Some(source) = self.source(slot) else {
+                debug_assert!(
+                    false,
+                    "a completion of {operation:?} came after its slot was freed"
+                );
+                continue;
+            };
+            source.completed(operation, outcome);
+            if !outcome.more() {
+                self.update(slot, |known| known.in_flight -= 1);
+            }
+        }
+    }
+
+    /// Ends all sources; ready when the last completion was reaped.
+    pub(crate) async fn end_sources(&self) {
+        let all: Vec<SlotId> = self
+            .slots
+            .borrow()
+            .iter()
+            .map(|(index, known)| SlotId {
+                index: index as u32,
+                generation: known.generation,
+            })
+            .collect();
+        for slot in all {
+            if let Some(source) = self.source(slot) {
+                source.ended();
+            }
+            self.retire(slot);
+        }
+        std::future::poll_fn(|cx: &mut Context<'_>| {
+            if self.slots.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            *self.emptied.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn source(&self, slot: SlotId) -> Option<Rc<dyn Source>> {
+        let slots = self.slots.borrow();
+        let known = slots.get(slot.index as usize)?;
+        (known.generation == slot.generation).then(|| Rc::clone(&known.source))
+    }
+
+    /// Changes a slot and frees it when that made it retired with nothing in flight.
+    fn update(&self, slot: SlotId, change: impl FnOnce(&mut Slot)) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(known) = slots
+            .get_mut(slot.index as usize)
+            .filter(|known| known.generation == slot.generation)
+        else {
+            return;
+        };
+        change(known);
+        if known.retired && known.in_flight == 0 {
+            let freed = slots.remove(slot.index as usize);
+            let empty = slots.is_empty();
+            // Dropping a source runs code of its own, which may come back here.
+            drop(slots);
+            drop(freed);
+            if empty && let Some(waker) = self.emptied.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// The errno of a completion as an error.
+pub(crate) fn os_error(result: i32) -> io::Error {
+    io::Error::from_raw_os_error(-result)
+}
+
+/// Remembers who waits, without cloning a waker that is remembered already.
+pub(crate) fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *place = Some(cx.waker().clone()),
+    }
+}
+
+/// The generation has 24 bits in a token.
+const GENERATIONS: u32 = 0x00ff_ffff;
+
+/// The token of operations whose completion interests nobody.
+const NOBODY: u64 = u64::MAX;

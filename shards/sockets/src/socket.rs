@@ -1,0 +1,232 @@
+//! A connected socket as the reactor sees it: a descriptor, its two halves, and the operations between.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use io_uring::{opcode, types};
+use socket2::SockRef;
+
+use crate::buffers::Buffers;
+use crate::chunk::Chunk;
+use crate::inbox::{Advice, Inbox};
+use crate::outbox::Outbox;
+use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source};
+
+/// A socket in the table. Its operations borrow the halves for one expression each; wakers run after that.
+pub(crate) struct Socket {
+    reactor: Rc<Reactor>,
+    slot: SlotId,
+    fd: OwnedFd,
+    inbox: RefCell<Inbox>,
+    outbox: RefCell<Outbox>,
+    /// The stream is gone: nothing is taken in or sent any more, operations in flight end.
+    closed: Cell<bool>,
+}
+
+impl Socket {
+    /// Takes over a connected, blocking socket and starts to receive.
+    pub(crate) fn open(reactor: &Rc<Reactor>, fd: OwnedFd) -> Rc<Socket> {
+        let socket = reactor.register(|slot| {
+            Rc::new(Socket {
+                reactor: Rc::clone(reactor),
+                slot,
+                fd,
+                inbox: RefCell::new(Inbox::new(reactor.limits.receive_high_water)),
+                outbox: RefCell::default(),
+                closed: Cell::new(false),
+            })
+        });
+        socket.steer();
+        socket
+    }
+
+    pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<io::Result<Chunk>> {
+        let polled = self.inbox.borrow_mut().poll(cx);
+        if polled.is_ready() {
+            self.steer();
+        }
+        polled
+    }
+
+    pub(crate) fn try_recv(&self) -> Option<Chunk> {
+        let chunk = self.inbox.borrow_mut().take();
+        self.steer();
+        chunk
+    }
+
+    pub(crate) fn send(&self, chunk: Chunk) {
+        if self.outbox.borrow_mut().queue(chunk) {
+            self.reactor.prepare_later(self.slot);
+        }
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.outbox.borrow().queued()
+    }
+
+    pub(crate) fn poll_drained(&self, at_most: usize, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox.borrow_mut().poll_drained(at_most, cx)
+    }
+
+    pub(crate) fn shutdown_write(&self) {
+        self.outbox.borrow_mut().want_shutdown();
+        self.shut_if_due();
+    }
+
+    /// Stops receiving, to give the socket away.
+    pub(crate) fn hold(&self) {
+        self.inbox.borrow_mut().hold();
+        self.steer();
+    }
+
+    pub(crate) fn poll_off(&self, cx: &Context<'_>) -> Poll<()> {
+        self.inbox.borrow_mut().poll_off(cx)
+    }
+
+    /// The descriptor and what was received, once nothing is in flight.
+    pub(crate) fn give_away(self: Rc<Self>) -> io::Result<(OwnedFd, Vec<Chunk>)> {
+        let received = self.inbox.borrow_mut().take_all()?;
+        self.closed.set(true);
+        self.reactor.retire(self.slot);
+        // The table's share is gone with the slot; should somebody still hold one, a second descriptor is as good.
+        match Rc::try_unwrap(self) {
+            Ok(socket) => Ok((socket.fd, received)),
+            Err(shared) => Ok((shared.fd.try_clone()?, received)),
+        }
+    }
+
+    /// Ends everything; the descriptor is closed after the last completion.
+    pub(crate) fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        self.inbox.borrow_mut().close();
+        self.steer();
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.close();
+        if outbox.in_flight() {
+            self.reactor.cancel(self.slot, Operation::Send);
+        }
+        drop(outbox);
+        self.reactor.retire(self.slot);
+    }
+
+    pub(crate) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
+    pub(crate) fn options(&self) -> SockRef<'_> {
+        SockRef::from(&self.fd)
+    }
+
+    /// Arms or cancels the receive, as the inbox advises.
+    fn steer(&self) {
+        let advice = self.inbox.borrow_mut().advise();
+        match advice {
+            Advice::Nothing => {}
+            Advice::Cancel => self.reactor.cancel(self.slot, Operation::Receive),
+            Advice::Arm => {
+                let entry =
+                    opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), Buffers::GROUP).build();
+                // SAFETY: the descriptor belongs to this source; the bytes go to the reactor's own buffers.
+                unsafe { self.reactor.submit(self.slot, Operation::Receive, entry) };
+            }
+        }
+    }
+
+    fn received(&self, outcome: Outcome) {
+        let copy = self.inbox.borrow().holds_enough();
+        // A completion without bytes may carry a buffer too, which must not be lost.
+        let chunk = self.reactor.received(outcome, copy);
+        if self.closed.get() {
+            drop(chunk);
+            let _ = self
+                .inbox
+                .borrow_mut()
+                .received(-libc::ECANCELED, None, outcome.more());
+            return;
+        }
+        let waker = self
+            .inbox
+            .borrow_mut()
+            .received(outcome.result, chunk, outcome.more());
+        if self.inbox.borrow().is_starved() {
+            self.reactor.starve(self.slot);
+        }
+        self.steer();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn sent(&self, outcome: Outcome) {
+        let mut outbox = self.outbox.borrow_mut();
+        let waker = outbox.sent(outcome.result);
+        if self.closed.get() {
+            outbox.close();
+        }
+        let more = outbox.queued() > 0;
+        drop(outbox);
+        if more {
+            self.reactor.prepare_later(self.slot);
+        } else {
+            self.shut_if_due();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn shut_if_due(&self) {
+        if self.outbox.borrow_mut().take_shutdown() {
+            // Fails only if the connection is gone, which receiving reports.
+            let _ = self.options().shutdown(std::net::Shutdown::Write);
+        }
+    }
+}
+
+impl Source for Socket {
+    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome) {
+        match operation {
+            Operation::Receive => self.received(outcome),
+            Operation::Send => self.sent(outcome),
+            other => debug_assert!(false, "a socket has no {other:?}"),
+        }
+    }
+
+    fn prepare(&self) {
+        if self.closed.get() {
+            return;
+        }
+        let entry = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
+        if let Some(entry) = entry {
+            // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and message, which
+            // the outbox leaves alone until the completion; the descriptor belongs to this source.
+            unsafe { self.reactor.submit(self.slot, Operation::Send, entry) };
+        }
+    }
+
+    fn buffers_came_back(&self) {
+        self.inbox.borrow_mut().fed();
+        self.steer();
+    }
+
+    fn ended(&self) {
+        let receiver = self.inbox.borrow_mut().fail(libc::ECANCELED);
+        let sender = self.outbox.borrow_mut().fail(libc::ECANCELED);
+        self.close();
+        receiver
+            .into_iter()
+            .chain(sender)
+            .for_each(std::task::Waker::wake);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,183 @@
+//! A connected TCP socket, as tasks use it.
+
+use std::future::poll_fn;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+
+use crate::chunk::Chunk;
+use crate::connect::connect;
+use crate::driver::current;
+use crate::options::SocketOptions;
+use crate::socket::Socket;
+use crate::task::spawn;
+use crate::timer::timeout;
+
+/// A connected TCP socket on this executor's ring.
+///
+/// It receives from the start, into a bounded queue, whether or not somebody waits: a dropped [`recv`](Stream::recv)
+/// loses nothing. One task at a time waits for receiving and one for draining; a second one takes the first one's place.
+///
+/// Dropped with bytes unsent, it sends them, closes its side and waits for the peer to close, at most [`LINGER`] in
+/// all; so a last message can simply be sent before dropping. [`abort`](Stream::abort) ends it at once.
+pub struct Stream {
+    socket: Rc<Socket>,
+}
+
+impl Stream {
+    /// Takes over a connected socket. Sets TCP_NODELAY, close-on-exec, and blocking mode, which the ring needs.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Stream> {
+        let options = SockRef::from(&fd);
+        options.set_nonblocking(false)?;
+        options.set_cloexec(true)?;
+        options.set_tcp_nodelay(true)?;
+        Ok(Stream::open(fd))
+    }
+
+    /// Connects to `addr`. Dropping the future ends the attempt; a time limit is the caller's.
+    pub async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
+        connect(addr, options).await.map(Stream::open)
+    }
+
+    /// The next bytes received; an empty chunk at the end of the stream, and again after that. An error comes after
+    /// everything received before it, and stays.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
+        self.socket.poll_recv(cx)
+    }
+
+    /// Like [`poll_recv`](Stream::poll_recv). Cancel-safe.
+    pub async fn recv(&self) -> io::Result<Chunk> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// What is here already; none also at the end, which `recv` tells.
+    pub fn try_recv(&self) -> Option<Chunk> {
+        self.socket.try_recv()
+    }
+
+    /// Queues bytes to be sent with everything else that this pass of the executor queues. Never waits and never
+    /// fails: an error shows in `drained`, `flush` and `recv`. Watch [`queued`](Stream::queued).
+    pub fn send(&self, data: impl Into<Chunk>) {
+        self.socket.send(data.into());
+    }
+
+    /// Bytes queued and not yet known to be in the kernel's send buffer.
+    pub fn queued(&self) -> usize {
+        self.socket.queued()
+    }
+
+    /// Ready when at most `at_most` bytes are queued, or sending failed.
+    pub fn poll_drained(&self, at_most: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_drained(at_most, cx)
+    }
+
+    /// Like [`poll_drained`](Stream::poll_drained). Cancel-safe.
+    pub async fn drained(&self, at_most: usize) -> io::Result<()> {
+        poll_fn(|cx| self.poll_drained(at_most, cx)).await
+    }
+
+    /// Waits until everything queued was given to the kernel. Cancel-safe.
+    pub async fn flush(&self) -> io::Result<()> {
+        self.drained(0).await
+    }
+
+    /// Closes the writing side after what is queued; receiving goes on. Nothing may be sent after it.
+    pub fn shutdown_write(&self) {
+        self.socket.shutdown_write();
+    }
+
+    /// Gives the socket away, to another executor: what is queued is sent first, then receiving stops. Returns the
+    /// descriptor and, in order, everything received and not taken. Nothing is lost, except if the future is dropped:
+    /// then the stream is.
+    pub async fn release(self) -> io::Result<(OwnedFd, Vec<Bytes>)> {
+        self.flush().await?;
+        self.socket.hold();
+        poll_fn(|cx| self.socket.poll_off(cx)).await;
+        let (fd, received) = self.into_socket().give_away()?;
+        Ok((fd, received.into_iter().map(Chunk::into_bytes).collect()))
+    }
+
+    /// Closes at once and drops what is queued, also in the kernel: the peer sees a reset.
+    pub fn abort(self) {
+        // Fails only on a socket that is gone anyway.
+        let _ = self.socket.options().set_linger(Some(Duration::ZERO));
+        self.into_socket().close();
+    }
+
+    /// The address of the other side.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.options().peer_addr().and_then(internet)
+    }
+
+    /// The address of this side.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.options().local_addr().and_then(internet)
+    }
+
+    /// The socket's options, to read or set them.
+    pub fn options(&self) -> SockRef<'_> {
+        self.socket.options()
+    }
+
+    fn open(fd: OwnedFd) -> Stream {
+        Stream {
+            socket: Socket::open(&current(), fd),
+        }
+    }
+
+    /// Takes the stream apart without its drop.
+    fn into_socket(self) -> Rc<Socket> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never used nor dropped again, so the Rc is moved out once.
+        unsafe { std::ptr::read(&this.socket) }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.queued() == 0 || self.socket.reactor().tasks.over() {
+            return self.socket.close();
+        }
+        let lingering = Lingering(Rc::clone(&self.socket));
+        spawn(async move {
+            // Whatever the outcome, it is closed now.
+            let _ = timeout(LINGER, lingering.to_the_end()).await;
+        })
+        .detach();
+    }
+}
+
+/// A socket whose stream was dropped with bytes unsent.
+struct Lingering(Rc<Socket>);
+
+impl Lingering {
+    /// Sends the rest, then reads to the end: closing with bytes unread would reset the connection, and the peer
+    /// could lose the very message that was sent last.
+    async fn to_the_end(&self) -> io::Result<()> {
+        poll_fn(|cx| self.0.poll_drained(0, cx)).await?;
+        self.0.shutdown_write();
+        while !poll_fn(|cx| self.0.poll_recv(cx)).await?.is_empty() {}
+        Ok(())
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+pub(crate) fn internet(addr: socket2::SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "not an internet address"))
+}
+
+/// How long a dropped stream may take to send its last bytes and see the peer close.
+pub const LINGER: Duration = Duration::from_secs(3);

@@ -1,0 +1,169 @@
+//! Tasks, and the counting of their polls from which the driver knows that nobody else is runnable.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+
+use crate::driver::current;
+use crate::reactor::Reactor;
+
+/// Starts a task on this executor; it first runs after its maker yields.
+///
+/// Panics outside of [`run`](crate::run). A panic in the task ends the executor.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    let entry = Entry::new(current());
+    Task(schedule(async move {
+        // The future is dropped before the entry, so the entry's drop counts for whatever that wakes.
+        let mut entry = entry;
+        let mut future = pin!(future);
+        poll_fn(|cx| entry.poll(cx, future.as_mut())).await
+    }))
+}
+
+/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it at once, inside of
+/// whatever its maker is doing.
+pub(crate) fn schedule<T: 'static>(future: impl Future<Output = T> + 'static) -> glommio::Task<T> {
+    let here = glommio::executor().current_task_queue();
+    match glommio::spawn_local_into(future, here) {
+        Ok(task) => task,
+        Err(error) => unreachable!("the queue that runs this task exists: {error}"),
+    }
+}
+
+/// A task: awaited it gives the task's result, dropped it cancels the task.
+#[must_use = "a dropped task is cancelled; detach() lets it run"]
+pub struct Task<T>(glommio::Task<Option<T>>);
+
+impl<T> Task<T> {
+    /// Lets the task run to its end; its result is dropped.
+    pub fn detach(self) {
+        self.0.detach();
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match Pin::new(&mut self.0).poll(cx) {
+            Poll::Ready(Some(result)) => Poll::Ready(result),
+            // The run ended before the task did, so whoever awaits it is being dropped too.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// All tasks of a run.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    polls: Cell<u64>,
+    alive: Cell<usize>,
+    /// One waker for each task that was polled, to reach it at the end of the run.
+    wakers: RefCell<Slab<Waker>>,
+    /// How often `end` was called.
+    ends: Cell<u32>,
+    emptied: RefCell<Option<Waker>>,
+}
+
+impl Tasks {
+    /// A task is being polled or dropped.
+    pub(crate) fn count(&self) {
+        self.polls.set(self.polls.get().wrapping_add(1));
+    }
+
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.get()
+    }
+
+    /// Whether the run is ending, so that nothing long should be started.
+    pub(crate) fn ending(&self) -> bool {
+        self.ends.get() > 0
+    }
+
+    /// Whether nothing can be started any more.
+    pub(crate) fn over(&self) -> bool {
+        self.ends.get() > 1
+    }
+
+    /// Drops the futures of all tasks there are now, each at its next poll. After the second call also those
+    /// made later end at their first poll.
+    pub(crate) fn end(&self) {
+        self.ends.set(self.ends.get() + 1);
+        let wakers: Vec<Waker> = self
+            .wakers
+            .borrow()
+            .iter()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Ready when no task is left.
+    pub(crate) async fn emptied(&self) {
+        poll_fn(|cx| {
+            if self.alive.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.emptied.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A task's entry among all tasks, as long as its future lives.
+struct Entry {
+    reactor: Rc<Reactor>,
+    key: Option<usize>,
+    made_at: u32,
+}
+
+impl Entry {
+    fn new(reactor: Rc<Reactor>) -> Entry {
+        let tasks = &reactor.tasks;
+        tasks.alive.set(tasks.alive.get() + 1);
+        Entry {
+            key: None,
+            made_at: tasks.ends.get(),
+            reactor,
+        }
+    }
+
+    /// One counted poll; none at the end of the run.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        future: Pin<&mut impl Future<Output = T>>,
+    ) -> Poll<Option<T>> {
+        let tasks = &self.reactor.tasks;
+        tasks.count();
+        if tasks.ends.get() != self.made_at || tasks.ends.get() > 1 {
+            return Poll::Ready(None);
+        }
+        if self.key.is_none() {
+            self.key = Some(tasks.wakers.borrow_mut().insert(cx.waker().clone()));
+        }
+        future.poll(cx).map(Some)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let tasks = &self.reactor.tasks;
+        tasks.count();
+        tasks.alive.set(tasks.alive.get() - 1);
+        if let Some(key) = self.key {
+            let waker = tasks.wakers.borrow_mut().remove(key);
+            drop(waker);
+        }
+        if tasks.alive.get() == 0
+            && let Some(waker) = tasks.emptied.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+}

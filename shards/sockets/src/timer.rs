@@ -1,0 +1,120 @@
+//! Timers. The kernel has none of them: the next deadline is the time-out of the driver's sleep.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::driver::current;
+use crate::reactor::{Reactor, remember};
+
+/// Waits for `duration`.
+pub fn sleep(duration: Duration) -> Sleep {
+    // A deadline beyond what the clock can say is never reached.
+    Sleep {
+        deadline: Instant::now().checked_add(duration),
+        key: None,
+    }
+}
+
+/// Waits until `deadline`.
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep {
+        deadline: Some(deadline),
+        key: None,
+    }
+}
+
+/// Awaits `future` for at most `duration`. A future that is ready at once wins over a time that is over.
+pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    let mut sleep = sleep(duration);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed)),
+    })
+    .await
+}
+
+/// The time of a [`timeout`] is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time is over")]
+pub struct Elapsed;
+
+/// A wait for a moment; dropped it leaves no timer behind.
+#[must_use = "a sleep does nothing unless awaited"]
+pub struct Sleep {
+    deadline: Option<Instant>,
+    key: Option<(Rc<Reactor>, Key)>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else {
+            return Poll::Pending;
+        };
+        if let Some((reactor, key)) = &self.key
+            && let Some(waker) = reactor.timers.borrow_mut().queue.get_mut(key)
+        {
+            remember(waker, cx);
+            return Poll::Pending;
+        }
+        if self.key.take().is_some() || deadline <= Instant::now() {
+            return Poll::Ready(());
+        }
+        let reactor = current();
+        let key = reactor
+            .timers
+            .borrow_mut()
+            .add(deadline, cx.waker().clone());
+        self.key = Some((reactor, key));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some((reactor, key)) = self.key.take() {
+            let waker = reactor.timers.borrow_mut().queue.remove(&key);
+            drop(waker);
+        }
+    }
+}
+
+/// The deadline, and a number that tells equal deadlines apart.
+type Key = (Instant, u64);
+
+/// All timers of an executor, the next one first.
+#[derive(Default)]
+pub(crate) struct Timers {
+    queue: BTreeMap<Key, Option<Waker>>,
+    added: u64,
+}
+
+impl Timers {
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.queue
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline)
+    }
+
+    /// Takes out what is due at `now`.
+    pub(crate) fn expire(&mut self, now: Instant, into: &mut Vec<Waker>) {
+        while let Some(first) = self.queue.first_entry()
+            && first.key().0 <= now
+        {
+            into.extend(first.remove());
+        }
+    }
+
+    fn add(&mut self, deadline: Instant, waker: Waker) -> Key {
+        self.added += 1;
+        let key = (deadline, self.added);
+        self.queue.insert(key, Some(waker));
+        key
+    }
+}

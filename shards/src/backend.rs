@@ -1,0 +1,82 @@
+//! A connection to a tenant's database, logged in.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use wire::{mysql, pg};
+
+use crate::conn::Conn;
+use crate::contract::Dialect;
+
+/// What a backend was opened for, beyond the tenant's own credentials: all that a client's login
+/// decides and that cannot be changed on a connection without being seen. Two shapes that are
+/// equal are interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The startup parameters other than user and database, in the client's order (`options`
+    /// comes first for the server wherever it stands, but among the others the last one wins).
+    Postgres(Vec<(String, String)>),
+    /// What a MySQL login settles.
+    MySql(mysql::login::Terms),
+}
+
+impl Shape {
+    /// What backends are opened for before any client has come.
+    pub fn usual(dialect: Dialect) -> Shape {
+        match dialect {
+            Dialect::Postgres => Shape::Postgres(Vec::new()),
+            Dialect::MySql => Shape::MySql(mysql::login::Terms::default()),
+        }
+    }
+}
+
+/// What the database said when it let us in.
+#[derive(Debug)]
+pub enum Welcome {
+    /// Parameters, process id and cancel key.
+    Postgres(pg::login::LoggedIn),
+    /// Thread id, version, status.
+    MySql(mysql::login::LoggedIn),
+}
+
+/// A logged-in connection to a database.
+pub struct Backend {
+    /// The socket.
+    pub conn: Conn,
+    /// What it was opened for.
+    pub shape: Shape,
+    /// Where it goes: cancel requests must reach the same host, whatever its name means by then.
+    pub address: SocketAddr,
+    /// What the database said at the login.
+    pub welcome: Welcome,
+}
+
+impl Backend {
+    /// Says goodbye and closes.
+    pub fn dismiss(self) {
+        let mut out = BytesMut::new();
+        match self.welcome {
+            Welcome::Postgres(_) => pg::message::terminate(&mut out),
+            Welcome::MySql(_) => mysql::message::com_quit(&mut out),
+        }
+        self.conn.say(out);
+    }
+}
+
+impl pool::Pooled for Backend {
+    type Shape = Shape;
+
+    fn shape(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.welcome {
+            Welcome::Postgres(login) => write!(f, "backend {} at {}", login.process_id(), self.address),
+            Welcome::MySql(login) => write!(f, "backend {} at {}", login.connection_id, self.address),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A connection with what has come in and not been understood yet: the carrier of exchanges.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::BytesMut;
+use sockets::{Chunk, Stream};
+use wire::{Exchange, Progress, WireError};
+
+/// A socket and its unread bytes.
+pub struct Conn {
+    stream: Stream,
+    /// Received behind the last exchange; whoever relays must take it first.
+    unread: BytesMut,
+}
+
+/// Why an exchange did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The peer closed its end. `silent`: before it had sent a single byte.
+    #[error("the connection was closed in the middle of the dialogue")]
+    Closed {
+        /// Nothing had been received at all.
+        silent: bool,
+    },
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer said something wrong, or refused.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+impl Conn {
+    /// A connection whose first bytes have been received elsewhere.
+    pub fn new(stream: Stream, unread: &[u8]) -> Conn {
+        Conn { stream, unread: BytesMut::from(unread) }
+    }
+
+    /// Carries an exchange to its end. Bytes behind it stay here for whoever comes next.
+    ///
+    /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
+    pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
+        let mut outbound = BytesMut::new();
+        let mut heard_nothing = self.unread.is_empty();
+        loop {
+            let progress = exchange.advance(&mut self.unread, &mut outbound);
+            self.say(outbound.split());
+            match progress? {
+                Progress::Done(outcome) => return Ok(outcome),
+                Progress::Derive(derivation) => exchange.derived(sockets::blocking(move || derivation.run()).await),
+                Progress::NeedMore => {
+                    let chunk = self.stream.recv().await?;
+                    if chunk.is_empty() {
+                        return Err(Broken::Closed { silent: heard_nothing });
+                    }
+                    heard_nothing = false;
+                    self.unread.extend_from_slice(&chunk);
+                }
+            }
+        }
+    }
+
+    /// Queues bytes to be sent; an error shows at the next receive or flush.
+    pub fn say(&self, bytes: BytesMut) {
+        if !bytes.is_empty() {
+            self.stream.send(bytes);
+        }
+    }
+
+    /// The socket, for relaying.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Takes the socket off this executor's ring, with everything received and not understood.
+    pub async fn release(self) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let mut unread = Vec::from(self.unread);
+        let (socket, chunks) = self.stream.release().await?;
+        for chunk in chunks {
+            unread.extend_from_slice(&chunk);
+        }
+        Ok((socket, unread))
+    }
+
+    /// What came behind the last exchange, to be relayed before anything else.
+    pub fn take_unread(&mut self) -> Option<Chunk> {
+        let waiting = !self.unread.is_empty();
+        waiting.then(|| Chunk::from(self.unread.split()))
+    }
+
+    /// Whether nothing has come since the last exchange; an idle backend that is not quiet is not
+    /// to be trusted.
+    pub fn is_quiet(&self) -> bool {
+        self.unread.is_empty() && self.stream.is_quiet()
+    }
+
+    /// Ends the connection with a last message. The socket stays in the background for the few
+    /// seconds that the peer may take to read it ([`sockets::LINGER`]).
+    pub fn close_with(self, last: BytesMut) {
+        self.say(last);
+    }
+}

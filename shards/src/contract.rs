@@ -1,0 +1,218 @@
+//! What crosses threads: tenants as the shards need them, commands and their replies.
+//!
+//! Everything here is plain, `Send` and already checked: there is no default to guess and no text
+//! left to parse. The control plane makes these values, the shards consume them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use wire::Secret;
+
+/// The name of a tenant, as clients and operators write it.
+///
+/// 1 to 63 bytes of ASCII letters, digits, `.`, `-` and single inner underscores, so that
+/// `tenant__user` can be split at its first `__` in one way only.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// Checks the grammar; `None` where the text cannot be a tenant's name.
+    pub fn parse(text: &str) -> Option<TenantId> {
+        wire::is_tenant_id(text).then(|| TenantId(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The place of a shard among its fellows: `0 .. shards`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShardId(pub usize);
+
+/// Which shard owns a tenant, of `shards` many.
+///
+/// FNV-1a over the name: the same on every thread, in every process and after every restart, so
+/// that acceptors need no table. Not a defence against chosen names: operators choose them.
+pub fn shard_of(tenant: &TenantId, shards: usize) -> ShardId {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash = tenant.as_str().bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    // The high half, since FNV's low bits are the weaker ones.
+    ShardId(((hash >> 32) as usize) % shards.max(1))
+}
+
+/// The protocol that a tenant's database and clients speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// PostgreSQL, protocol version 3.
+    Postgres,
+    /// MySQL and MariaDB.
+    MySql,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dialect::Postgres => "postgres",
+            Dialect::MySql => "mysql",
+        })
+    }
+}
+
+/// One database with its credentials and limits: the unit of routing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantSpec {
+    /// Its name.
+    pub id: TenantId,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where its database listens: a host name or an address, resolved at each dial.
+    pub host: String,
+    /// The database's TCP port.
+    pub port: u16,
+    /// The database on that server that every backend is opened on.
+    pub dbname: String,
+    /// Whom backends log in as.
+    pub username: String,
+    /// What backends log in with; `None` where the database trusts us.
+    pub password: Option<Secret>,
+    /// Who may come in as a client.
+    pub access: Access,
+    /// How many backends, and for how long.
+    pub limits: pool::Limits,
+    /// How long a client may wait for a backend; `None` is for ever.
+    pub acquire_timeout: Option<Duration>,
+    /// How long a dial may take, from the name's resolution to the end of the login.
+    pub connect_timeout: Duration,
+}
+
+impl TenantSpec {
+    /// Whether `other` means the same database with the same credentials, so that backends opened
+    /// under one may serve under the other.
+    pub fn same_database(&self, other: &TenantSpec) -> bool {
+        self.dialect == other.dialect
+            && self.host == other.host
+            && self.port == other.port
+            && self.dbname == other.dbname
+            && self.username == other.username
+            && self.password == other.password
+    }
+}
+
+/// Who may connect to a tenant, and how they prove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What is asked of a client.
+    pub method: ClientAuth,
+    /// Whom we know.
+    pub users: Users,
+}
+
+/// What is asked of a PostgreSQL client. MySQL clients prove themselves by the plugin they speak,
+/// so there only `Trust` differs from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// SASL SCRAM-SHA-256.
+    Scram,
+    /// Salted MD5.
+    Md5,
+    /// Clear text; only where nobody can listen (loopback, or TLS).
+    Password,
+    /// Nothing is asked.
+    Trust,
+}
+
+/// The users of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// Any name, with this one password: the tenant's own.
+    Any(Secret),
+    /// These names only, each with its own secret.
+    Named(HashMap<String, Credential>),
+    /// No secret is known, so only `ClientAuth::Trust` lets anybody in.
+    Unknown,
+}
+
+/// What we know of a user's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The secret itself.
+    Password(Secret),
+    /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`, or `*...` (MySQL).
+    Verifier(Secret),
+}
+
+/// All that the control plane can ask of a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// The tenant shall be as given: new, changed limits in place, or a fresh pool if its database changed.
+    Upsert(Box<TenantSpec>),
+    /// The tenant shall be gone: its clients are told at their next boundary.
+    Remove(TenantId),
+    /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
+    Drain,
+    /// How many clients are here?
+    Census,
+}
+
+/// A shard's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// As asked.
+    Done,
+    /// There is no such tenant here.
+    Unknown,
+    /// Clients that are connected now.
+    Census {
+        /// Sessions that have not ended.
+        clients: usize,
+    },
+}
+
+/// A command with the way back for its answer, so that nobody keeps a table of open questions.
+#[derive(Debug)]
+pub struct Envelope {
+    /// What is asked.
+    pub command: Command,
+    /// Where the answer goes. Bounded by whoever asks; a full or closed channel loses the answer.
+    pub reply: Sender<Reply>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_stays_on_its_shard_for_ever() {
+        // Written down so that a change of the hash, which would move every tenant, is seen.
+        let place = |name: &str, shards| shard_of(&TenantId::parse(name).expect("a valid name"), shards).0;
+        assert_eq!([place("tenant_1", 4), place("tenant_2", 4), place("acme", 4), place("a.b-c", 4)], [0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn tenants_spread_evenly() {
+        let mut load = [0u32; 8];
+        for n in 0..8000 {
+            let id = TenantId::parse(&format!("tenant_{n}")).expect("a valid name");
+            load[shard_of(&id, 8).0] += 1;
+        }
+        assert!(load.iter().all(|&n| (800..1200).contains(&n)), "{load:?}");
+    }
+}

@@ -1,0 +1,266 @@
+//! Why a session ended, and what its client and the log are told: one enum, one table.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use log::Level;
+use wire::mysql::code::{self, Code};
+use wire::pg::{ErrorResponse, sqlstate};
+use wire::{Refusal, WireError, mysql, pg};
+
+use crate::contract::{Dialect, TenantId};
+
+/// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// The client said goodbye, or closed its connection where that is no loss.
+    ClientLeft,
+    /// The client's connection broke.
+    ClientBroke(io::Error),
+    /// The client broke the protocol.
+    ClientMisbehaved(WireError),
+    /// The client asked for something legitimate that is not to be had.
+    ClientUnsupported(&'static str),
+    /// The client's names make no sense, or name no tenant.
+    ClientMisnamed(Misnamed),
+    /// The client asked for a database that is not its tenant's.
+    ClientWrongDatabase {
+        /// What it asked for.
+        asked: String,
+    },
+    /// Wrong password, unknown user or unknown tenant: never told apart, save in the log.
+    ClientUnproven(Unproven),
+    /// The login was not over in time.
+    ClientTooSlow(Duration),
+    /// The client did not read what it had asked for.
+    ClientStalled(Duration),
+    /// All places for clients are taken.
+    TooManyClients(usize),
+    /// More clients are on their way to the shard, or wait there, than it takes.
+    ShardBusy,
+    /// No backend became free in time.
+    PoolExhausted(Duration),
+    /// The tenant takes no clients any more.
+    TenantClosed,
+    /// The database could not be reached.
+    DatabaseUnreachable(String),
+    /// The database refused our login.
+    DatabaseRefused(Refusal),
+    /// The database broke the protocol.
+    DatabaseMisbehaved(WireError),
+    /// The database closed the connection.
+    DatabaseLeft {
+        /// Something of ours may still be said: the client has not been given the database's own
+        /// reason, and stands between two messages.
+        may_speak: bool,
+    },
+    /// We are stopping.
+    Stopping,
+}
+
+/// A client's names, in its protocol's own complaint.
+#[derive(Debug)]
+pub enum Misnamed {
+    /// PostgreSQL.
+    Postgres(pg::NamingError),
+    /// MySQL.
+    MySql(mysql::NamingError),
+    /// MySQL, and no tenant anywhere.
+    MySqlNoTenant,
+}
+
+/// Whose login failed.
+#[derive(Debug)]
+pub struct Unproven {
+    /// The user as the client wrote it.
+    pub user: String,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// Whether it sent a proof at all.
+    pub used_password: bool,
+    /// The truth, for the log only.
+    pub reason: &'static str,
+}
+
+/// What one end sounds like in both protocols.
+struct Words {
+    level: Level,
+    sqlstate: &'static str,
+    mysql: Code,
+    text: String,
+    hint: Option<&'static str>,
+}
+
+impl SessionEnd {
+    /// The last message for a client that speaks PostgreSQL; empty where silence is right.
+    pub fn to_postgres(&self) -> BytesMut {
+        let response = match self {
+            SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
+            SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
+            SessionEnd::DatabaseRefused(refusal) => {
+                self.words().map(|words| ErrorResponse::fatal(passed_on(refusal).unwrap_or(words.sqlstate), words.text))
+            }
+            _ => self.words().map(|words| {
+                let response = ErrorResponse::fatal(words.sqlstate, words.text);
+                match words.hint {
+                    Some(hint) => response.hint(hint),
+                    None => response,
+                }
+            }),
+        };
+        let mut out = BytesMut::new();
+        if let Some(response) = response {
+            response.write(&mut out);
+        }
+        out
+    }
+
+    /// The last packet for a client that speaks MySQL, with the next sequence id of the dialogue;
+    /// empty where silence is right.
+    pub fn to_mysql(&self, sequence: u8) -> BytesMut {
+        let mut out = BytesMut::new();
+        if let Some(words) = self.words() {
+            let text = match self {
+                SessionEnd::ClientUnproven(unproven) => unproven.as_mysql_says_it(),
+                _ => words.text,
+            };
+            mysql::message::put_err(&mut out, sequence, words.mysql, &text);
+        }
+        out
+    }
+
+    /// The last message in the client's own protocol; `sequence` is MySQL's next sequence id.
+    pub fn last_words(&self, dialect: Dialect, sequence: u8) -> BytesMut {
+        match dialect {
+            Dialect::Postgres => self.to_postgres(),
+            Dialect::MySql => self.to_mysql(sequence),
+        }
+    }
+
+    /// The last message for a client that has not been greeted yet.
+    pub fn before_greeting(&self, dialect: Dialect) -> BytesMut {
+        match (dialect, self.words()) {
+            (Dialect::MySql, Some(words)) => {
+                let mut out = BytesMut::new();
+                mysql::put_err_before_greeting(&mut out, words.mysql, &words.text);
+                out
+            }
+            _ => self.last_words(dialect, 0),
+        }
+    }
+
+    /// One line for the log, with everything that an operator needs to find the client.
+    pub fn log(&self, dialect: Dialect, peer: SocketAddr, tenant: Option<&TenantId>) {
+        let level = self.level();
+        let tenant = tenant.map_or("-", TenantId::as_str);
+        log::log!(level, "{dialect} client {peer} tenant {tenant}: {self}");
+    }
+
+    fn level(&self) -> Level {
+        self.words().map_or(Level::Debug, |words| words.level)
+    }
+
+    /// The table. `None`: nobody is there to be told, or the client has been told already.
+    fn words(&self) -> Option<Words> {
+        let (level, sqlstate, mysql, hint) = match self {
+            SessionEnd::ClientLeft | SessionEnd::ClientBroke(_) => return None,
+            SessionEnd::DatabaseLeft { may_speak: false } => return None,
+            SessionEnd::ClientMisbehaved(_) => (Level::Warn, sqlstate::PROTOCOL_VIOLATION, code::ER_HANDSHAKE_ERROR, None),
+            SessionEnd::ClientUnsupported(_) => (Level::Info, sqlstate::FEATURE_NOT_SUPPORTED, code::ER_UNKNOWN_COM_ERROR, None),
+            SessionEnd::ClientMisnamed(_) => (Level::Warn, sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, code::ER_ACCESS_DENIED_ERROR, None),
+            SessionEnd::ClientWrongDatabase { .. } => {
+                let hint = "A tenant is one database: leave the database name out, or give the tenant's own.";
+                (Level::Warn, sqlstate::INVALID_CATALOG_NAME, code::ER_BAD_DB_ERROR, Some(hint))
+            }
+            SessionEnd::ClientUnproven(_) => (Level::Warn, sqlstate::INVALID_PASSWORD, code::ER_ACCESS_DENIED_ERROR, None),
+            SessionEnd::ClientTooSlow(_) => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::ER_NET_READ_INTERRUPTED, None),
+            SessionEnd::ClientStalled(_) => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::ER_NET_READ_INTERRUPTED, None),
+            SessionEnd::TooManyClients(_) | SessionEnd::ShardBusy | SessionEnd::PoolExhausted(_) => {
+                (Level::Warn, sqlstate::TOO_MANY_CONNECTIONS, code::ER_CON_COUNT_ERROR, None)
+            }
+            SessionEnd::DatabaseUnreachable(_) => (Level::Warn, sqlstate::CANNOT_CONNECT_NOW, code::CR_CONN_HOST_ERROR, None),
+            SessionEnd::DatabaseRefused(_) => (Level::Warn, sqlstate::CANNOT_CONNECT_TO_DATABASE, code::CR_CONN_HOST_ERROR, None),
+            SessionEnd::DatabaseMisbehaved(_) => (Level::Error, sqlstate::CONNECTION_FAILURE, code::CR_SERVER_LOST, None),
+            SessionEnd::DatabaseLeft { may_speak: true } => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::CR_SERVER_LOST, None),
+            SessionEnd::Stopping | SessionEnd::TenantClosed => (Level::Info, sqlstate::ADMIN_SHUTDOWN, code::ER_SERVER_SHUTDOWN, None),
+        };
+        let text = match self {
+            SessionEnd::ClientUnproven(unproven) => format!("password authentication failed for user \"{}\"", unproven.user),
+            other => other.to_string(),
+        };
+        Some(Words { level, sqlstate, mysql, text, hint })
+    }
+}
+
+/// The whole truth in a sentence. What a client is told is the same, save where it has not proved
+/// who it is.
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionEnd::ClientLeft => write!(f, "the client left"),
+            SessionEnd::ClientBroke(error) => write!(f, "the client's connection broke: {error}"),
+            SessionEnd::ClientMisbehaved(error) => write!(f, "protocol violation by the client: {error}"),
+            SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
+            SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
+            SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
+            SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {
+                write!(f, "No tenant named: connect as user TENANT__USER, or with the connection attribute tenant_id")
+            }
+            SessionEnd::ClientWrongDatabase { asked } => write!(f, "database \"{asked}\" is not this tenant's"),
+            SessionEnd::ClientUnproven(unproven) => write!(f, "login of {:?} refused: {}", unproven.user, unproven.reason),
+            SessionEnd::ClientTooSlow(limit) => write!(f, "the login was not complete within {limit:?}"),
+            SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
+            SessionEnd::TooManyClients(limit) => write!(f, "too many clients: all {limit} places are taken"),
+            SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
+            SessionEnd::PoolExhausted(limit) => write!(f, "pool exhausted: no database connection became free within {limit:?}"),
+            SessionEnd::TenantClosed => write!(f, "terminating connection: the tenant is being removed or moved"),
+            SessionEnd::DatabaseUnreachable(why) => write!(f, "the tenant's database cannot be reached: {why}"),
+            SessionEnd::DatabaseRefused(refusal) => write!(f, "the tenant's database refused the connection: {refusal}"),
+            SessionEnd::DatabaseMisbehaved(error) => write!(f, "protocol violation by the tenant's database: {error}"),
+            SessionEnd::DatabaseLeft { .. } => write!(f, "the tenant's database closed the connection"),
+            SessionEnd::Stopping => write!(f, "terminating connection: the pooler is shutting down"),
+        }
+    }
+}
+
+impl Unproven {
+    /// In the server's own words, which drivers and people know.
+    fn as_mysql_says_it(&self) -> String {
+        let used = if self.used_password { "YES" } else { "NO" };
+        format!("Access denied for user '{}'@'{}' (using password: {used})", self.user, self.peer.ip())
+    }
+}
+
+/// A database's own SQLSTATE, where a client can act on it: try again later, or fix a name.
+fn passed_on(refusal: &Refusal) -> Option<String> {
+    // Classes: invalid catalog, insufficient resources, operator intervention, bad parameters.
+    ["3D", "53", "57", "22", "42"].iter().any(|class| refusal.sqlstate.starts_with(class)).then(|| refusal.sqlstate.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unproven(reason: &'static str) -> SessionEnd {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 5));
+        SessionEnd::ClientUnproven(Unproven { user: "u".into(), peer, used_password: true, reason })
+    }
+
+    #[test]
+    fn a_client_cannot_tell_why_its_login_failed() {
+        let (tenant, password) = (unproven("unknown tenant"), unproven("wrong password"));
+        assert_eq!(tenant.to_postgres(), password.to_postgres());
+        assert_eq!(tenant.to_mysql(2), password.to_mysql(2));
+        assert_ne!(tenant.to_string(), password.to_string());
+    }
+
+    #[test]
+    fn nobody_speaks_to_a_client_that_has_been_told_or_has_gone() {
+        for end in [SessionEnd::ClientLeft, SessionEnd::DatabaseLeft { may_speak: false }] {
+            assert!(end.to_postgres().is_empty() && end.to_mysql(0).is_empty());
+        }
+    }
+}

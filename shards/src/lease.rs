@@ -1,0 +1,111 @@
+//! A backend held for one client, and the way to get one: the pool's answers turned into waiting.
+//!
+//! A lease that is dropped gives its backend back to be closed, so a session may end anywhere, at
+//! any await, and the pool's count stays right.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
+
+use crate::backend::{Backend, Shape};
+use crate::dial::DialFailure;
+use crate::farewell::SessionEnd;
+use crate::seat::Seat;
+use crate::tenant::Tenant;
+
+/// What a waiting client is given.
+pub type Gift = Result<Checkout<Backend>, DialFailure>;
+
+/// A backend, held.
+pub struct Lease {
+    tenant: Rc<Tenant>,
+    /// There until the lease ends.
+    held: Option<Checkout<Backend>>,
+}
+
+impl Lease {
+    /// A backend of the given shape: an idle one, or a place in the queue until `patience` is over.
+    ///
+    /// Cancel-safe: a backend that is handed to a caller who has gone goes to the next in line.
+    pub async fn acquire(tenant: &Rc<Tenant>, shape: &Shape, patience: Option<Duration>) -> Result<Lease, SessionEnd> {
+        loop {
+            let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
+                Acquired::Ready(checkout) => checkout,
+                Acquired::Refused(refusal) => return Err(refused(refusal)),
+                Acquired::Full => match wait(tenant, shape, patience).await? {
+                    Ok(checkout) => checkout,
+                    Err(failure) => return Err(failure.into()),
+                },
+            };
+            let lease = Lease { tenant: Rc::clone(tenant), held: Some(checkout) };
+            if lease.backend().conn.is_quiet() {
+                return Ok(lease);
+            }
+            // It died, or said something, while nobody listened: not to be trusted. Try the next.
+            lease.close(CloseReason::Broken);
+        }
+    }
+
+    /// What is held.
+    pub fn backend(&self) -> &Backend {
+        match &self.held {
+            Some(checkout) => checkout,
+            None => unreachable!("a lease holds its backend until it ends, and ending consumes it"),
+        }
+    }
+
+    /// Ends the lease; the backend is closed.
+    pub fn close(mut self, reason: CloseReason) {
+        self.end(Verdict::Close(reason));
+    }
+
+    fn end(&mut self, verdict: Verdict) {
+        if let Some(checkout) = self.held.take() {
+            self.tenant.give_back(checkout, verdict);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end(Verdict::Close(CloseReason::ClientLeft));
+    }
+}
+
+/// Waits in line. The outer error is for who waited too long.
+async fn wait(tenant: &Rc<Tenant>, shape: &Shape, patience: Option<Duration>) -> Result<Gift, SessionEnd> {
+    let (theirs, ours) = Seat::new();
+    let ticket = tenant.with_pool(|pool| pool.enqueue(shape.clone(), theirs));
+    let waiting = Waiting { tenant, ticket, seat: ours };
+    tenant.dial_what_is_due();
+    let given = waiting.seat.given();
+    match patience {
+        None => Ok(given.await),
+        Some(patience) => sockets::timeout(patience, given).await.map_err(|_| SessionEnd::PoolExhausted(patience)),
+    }
+}
+
+/// A place in line, left when dropped.
+struct Waiting<'a> {
+    tenant: &'a Rc<Tenant>,
+    ticket: Ticket,
+    seat: Seat<Gift>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.tenant.with_pool(|pool| pool.abandon(self.ticket));
+        // It was called in the same moment as it gave up: the next in line gets it.
+        if let Some(Ok(checkout)) = self.seat.take() {
+            self.tenant.give_back(checkout, Verdict::Reusable);
+        }
+    }
+}
+
+fn refused(refusal: pool::Refusal) -> SessionEnd {
+    match refusal {
+        pool::Refusal::Draining => SessionEnd::TenantClosed,
+        pool::Refusal::QueueFull => SessionEnd::ShardBusy,
+    }
+}

@@ -1,0 +1,93 @@
+//! A client's session on its shard: from the handoff to the last word.
+//!
+//! ```text
+//!   handoff ─▶ prove who you are ─▶ lease a backend ─▶ welcome ─▶ relay ─▶ farewell
+//!                     │                   │                         │
+//!                     └───────────────────┴─── SessionEnd ◀─────────┘
+//! ```
+//!
+//! The steps that both protocols share stand here; what differs is in [`postgres`] and [`mysql`].
+
+mod mysql;
+mod postgres;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use sockets::Stream;
+
+use crate::admission::Place;
+use crate::conn::{Broken, Conn};
+use crate::contract::{Access, Dialect, TenantId, Users};
+use crate::farewell::{SessionEnd, Unproven};
+use crate::handoff::{Handoff, Preface};
+use crate::shard::Shard;
+use crate::tenant::Tenant;
+
+/// One client, as both protocols see it.
+struct Client {
+    conn: Conn,
+    peer: SocketAddr,
+    /// What it named; whether it exists is another matter.
+    id: TenantId,
+    login_deadline: Instant,
+    /// Given back when the session has ended.
+    _place: Place,
+}
+
+/// Serves one client to its end, and sees to its last words.
+pub async fn serve(shard: &Rc<Shard>, handoff: Handoff) {
+    let Handoff { socket, peer, unread, preface, tenant: id, login_deadline, place } = handoff;
+    let stream = match Stream::adopt(socket) {
+        Ok(stream) => stream,
+        Err(error) => return SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id)),
+    };
+    let client = Client { conn: Conn::new(stream, &unread), peer, id, login_deadline, _place: place };
+    match preface {
+        Preface::Postgres(named) => postgres::serve(shard, client, named).await,
+        Preface::MySql(login, named) => mysql::serve(shard, client, *login, named).await,
+    }
+}
+
+fn dialect_of(preface: &Preface) -> Dialect {
+    match preface {
+        Preface::Postgres(_) => Dialect::Postgres,
+        Preface::MySql(..) => Dialect::MySql,
+    }
+}
+
+/// The tenant a client named, if it exists and speaks the client's protocol. A tenant of the other
+/// protocol is no tenant here, and is refused like one that does not exist.
+fn tenant_for(shard: &Shard, client: &Client, dialect: Dialect) -> Option<Rc<Tenant>> {
+    shard.tenant(&client.id).filter(|tenant| tenant.spec().dialect == dialect)
+}
+
+/// Runs the login part of a session against its deadline.
+async fn within_login<T>(shard: &Shard, deadline: Instant, login: impl Future<Output = Result<T, SessionEnd>>) -> Result<T, SessionEnd> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    sockets::timeout(left, login).await.unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+}
+
+/// A dialogue with the client came to nothing.
+fn client_broke(broken: Broken) -> SessionEnd {
+    match broken {
+        Broken::Closed => SessionEnd::ClientLeft,
+        Broken::Io(error) => SessionEnd::ClientBroke(error),
+        Broken::Wire(error) => SessionEnd::ClientMisbehaved(error),
+    }
+}
+
+/// Why a login that the client cannot be told the reason of was refused, for the log.
+fn why_unproven(access: Option<&Access>, user: &str) -> &'static str {
+    match access.map(|access| &access.users) {
+        None => "no such tenant on this port",
+        Some(Users::Unknown) => "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)",
+        Some(Users::Named(users)) if !users.contains_key(user) => "no such user",
+        Some(_) => "wrong password",
+    }
+}
+
+fn unproven(client: &Client, raw_user: String, used_password: bool, reason: &'static str) -> SessionEnd {
+    SessionEnd::ClientUnproven(Unproven { user: raw_user, peer: client.peer, used_password, reason })
+}

@@ -1,0 +1,141 @@
+//! A shard: the tenants it owns and the loop that takes what other threads send it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{info, warn};
+use sockets::{Doorbell, Stream};
+
+use crate::cancel::{self, Cancels};
+use crate::contract::{Command, Envelope, Reply, ShardId, TenantId, TenantSpec};
+use crate::handoff::{Arrival, CancelHandoff, Handoff};
+use crate::session;
+use crate::stopping::Stopping;
+use crate::tenant::Tenant;
+
+/// What a shard needs to know beside its tenants.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// Its place among its fellows.
+    pub id: ShardId,
+    /// How many there are.
+    pub shards: usize,
+    /// How long a login may take, for the sentence when it took longer.
+    pub login_timeout: Duration,
+    /// How long a client may read nothing while bytes wait for it; `None` is for ever.
+    pub client_stall_timeout: Option<Duration>,
+}
+
+/// What all sessions of a shard share.
+pub struct Shard {
+    /// As given at the start.
+    pub settings: ShardSettings,
+    tenants: RefCell<HashMap<TenantId, Rc<Tenant>>>,
+    /// The keys by which clients ask for a cancel.
+    pub cancels: Cancels,
+    /// Set once, when the process is to stop; sessions wait for it at their boundaries.
+    pub stopping: Stopping,
+    /// Sessions that have not ended.
+    sessions: Cell<usize>,
+}
+
+/// A shard's life, on its own executor: until nobody is left who could send it anything.
+pub async fn run(settings: ShardSettings, tenants: Vec<TenantSpec>, mut arrivals: Doorbell<Arrival>, mut envelopes: Doorbell<Envelope>) {
+    let shard = Rc::new(Shard {
+        cancels: Cancels::new(settings.id, settings.shards),
+        settings,
+        tenants: RefCell::default(),
+        stopping: Stopping::default(),
+        sessions: Cell::new(0),
+    });
+    for spec in tenants {
+        shard.upsert(spec);
+    }
+    sockets::spawn(Rc::clone(&shard).keep_up()).detach();
+    let welcoming = Rc::clone(&shard);
+    sockets::spawn(async move {
+        while let Some(arrival) = arrivals.next().await {
+            welcoming.welcome(arrival);
+        }
+    })
+    .detach();
+    while let Some(Envelope { command, reply }) = envelopes.next().await {
+        // Whoever asked and does not listen any more does not need the answer.
+        let _ = reply.try_send(shard.obey(command));
+    }
+}
+
+impl Shard {
+    /// The tenant of that name, if there is one.
+    pub fn tenant(&self, id: &TenantId) -> Option<Rc<Tenant>> {
+        self.tenants.borrow().get(id).cloned()
+    }
+
+    fn obey(&self, command: Command) -> Reply {
+        match command {
+            Command::Upsert(spec) => {
+                self.upsert(*spec);
+                Reply::Done
+            }
+            Command::Remove(id) => match self.tenants.borrow_mut().remove(&id) {
+                Some(tenant) => {
+                    tenant.close();
+                    Reply::Done
+                }
+                None => Reply::Unknown,
+            },
+            Command::Drain => {
+                self.stopping.begin();
+                for tenant in self.tenants.borrow().values() {
+                    tenant.close();
+                }
+                Reply::Done
+            }
+            Command::Census => Reply::Census { clients: self.sessions.get() },
+        }
+    }
+
+    fn upsert(&self, spec: TenantSpec) {
+        let standing = self.tenant(&spec.id).filter(|tenant| tenant.spec().same_database(&spec));
+        match standing {
+            Some(tenant) => tenant.amend(spec),
+            None => {
+                let id = spec.id.clone();
+                let tenant = Tenant::new(spec);
+                tenant.dial_what_is_due();
+                if let Some(old) = self.tenants.borrow_mut().insert(id, tenant) {
+                    old.close();
+                }
+            }
+        }
+    }
+
+    fn welcome(self: &Rc<Self>, arrival: Arrival) {
+        match arrival {
+            Arrival::Client(handoff) => sockets::spawn(Rc::clone(self).host(*handoff)).detach(),
+            Arrival::Cancel(handoff) => sockets::spawn(Rc::clone(self).pass_cancel(handoff)).detach(),
+        }
+    }
+
+    async fn host(self: Rc<Self>, handoff: Handoff) {
+        self.sessions.set(self.sessions.get() + 1);
+        session::serve(&self, handoff).await;
+        self.sessions.set(self.sessions.get() - 1);
+    }
+
+    async fn keep_up(self: Rc<Self>) {
+        loop {
+            sockets::sleep(UPKEEP_EVERY).await;
+            let tenants: Vec<_> = self.tenants.borrow().values().cloned().collect();
+            for tenant in tenants {
+                tenant.upkeep();
+            }
+        }
+    }
+}
+
+/// How often pools are looked after.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,62 @@
+//! What PostgreSQL clients' proofs are compared with: verifiers, made of passwords where needed.
+//!
+//! A client that nobody knows gets a verifier too, made the same way at the same cost, so that
+//! neither the answer nor the time it takes tells the unknown from the known.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use wire::pg::scram::{DEFAULT_ITERATIONS, Verifier};
+use wire::pg::{MockKey, Stored};
+
+use crate::contract::TenantId;
+
+/// The verifiers of one shard, kept so that each is derived once.
+pub struct Verifiers {
+    mock: MockKey,
+    derived: RefCell<HashMap<(TenantId, String), Verifier>>,
+}
+
+impl Verifiers {
+    /// With the process's key for secrets of users that do not exist.
+    pub fn new(mock: MockKey) -> Verifiers {
+        Verifiers { mock, derived: RefCell::default() }
+    }
+
+    /// The key for mock secrets of other kinds.
+    pub fn mock(&self) -> &MockKey {
+        &self.mock
+    }
+
+    /// The verifier for a user, from what is stored of its secret; `None` for a user nobody knows.
+    pub async fn scram(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Verifier {
+        let password = match stored {
+            Some(Stored::Scram(verifier)) => return verifier.clone(),
+            Some(Stored::Plain(password)) => password.clone(),
+            // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
+            Some(Stored::Md5(_)) | None => self.mock.password(tenant.as_str(), user),
+        };
+        let key = (tenant.clone(), user.to_owned());
+        if let Some(verifier) = self.derived.borrow().get(&key) {
+            return verifier.clone();
+        }
+        let salt = self.mock.salt(tenant.as_str(), user);
+        let derived = sockets::blocking(move || Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)).await;
+        let verifier = derived.unwrap_or_else(|_| self.mock.verifier(tenant.as_str(), user));
+        let mut all = self.derived.borrow_mut();
+        if all.len() >= VERIFIERS_KEPT {
+            all.clear();
+        }
+        all.insert(key, verifier.clone());
+        verifier
+    }
+
+    /// A tenant has come, gone or changed: what was derived for it may be wrong now.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.derived.borrow_mut().retain(|(of, _), _| of != tenant);
+    }
+}
+
+/// How many verifiers a shard keeps. Names are the clients' choice, so there must be an end; the
+/// cost of a miss is a millisecond of a helper thread.
+const VERIFIERS_KEPT: usize = 4096;

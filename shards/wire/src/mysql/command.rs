@@ -1,0 +1,120 @@
+//! The commands, by number, and the dialogues of those that have one answer: ping and reset.
+
+use bytes::BytesMut;
+
+use super::message::{ERR, OK, OkPacket, parse_err};
+use super::packet::{self, MAX_LOGIN_PACKET};
+use crate::error::WireError;
+use crate::exchange::{Exchange, Progress};
+
+/// Ends the session; there is no answer.
+pub const COM_QUIT: u8 = 0x01;
+/// A statement as text.
+pub const COM_QUERY: u8 = 0x03;
+/// KILL by number; gone from MySQL 9.
+pub const COM_PROCESS_KILL: u8 = 0x0C;
+/// "Are you there?"
+pub const COM_PING: u8 = 0x0E;
+/// A new login on the same connection.
+pub const COM_CHANGE_USER: u8 = 0x11;
+/// The session's state is thrown away, its user and database stay.
+pub const COM_RESET_CONNECTION: u8 = 0x1F;
+
+/// Appends a command that has no body.
+pub fn put(out: &mut BytesMut, command: u8) {
+    packet::put(out, 0, &[command]);
+}
+
+/// A command without a body that is answered by one OK or ERR. The backend must be between commands.
+#[derive(Debug)]
+pub struct Ask {
+    command: u8,
+    asked: bool,
+}
+
+impl Ask {
+    /// COM_PING: the connection is alive and in step.
+    pub fn ping() -> Self {
+        Ask {
+            command: COM_PING,
+            asked: false,
+        }
+    }
+
+    /// COM_RESET_CONNECTION. It keeps the database, an activated role, and the capabilities; the
+    /// character set becomes the login's at MariaDB and the server's default at MySQL.
+    pub fn reset() -> Self {
+        Ask {
+            command: COM_RESET_CONNECTION,
+            asked: false,
+        }
+    }
+}
+
+impl Exchange for Ask {
+    type Outcome = OkPacket;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<OkPacket>, WireError> {
+        if !std::mem::replace(&mut self.asked, true) {
+            put(outbound, self.command);
+        }
+        // A dying server sends its ERR unasked, with sequence id 0 (4031 after `wait_timeout`).
+        let unasked = matches!(inbound.get(..5), Some([_, _, _, 0, ERR]));
+        let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, u8::from(!unasked))? else {
+            return Ok(Progress::NeedMore);
+        };
+        match packet.payload.first() {
+            Some(&OK) => Ok(Progress::Done(OkPacket::parse(&packet.payload)?)),
+            Some(&ERR) => Err(WireError::Refused(parse_err(&packet.payload)?)),
+            _ => Err(WireError::Unexpected {
+                expected: "OK or ERR",
+                got: "another packet".to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ping_is_one_byte_and_done_with_ok() {
+        let (mut ping, mut out) = (Ask::ping(), BytesMut::new());
+        assert!(matches!(
+            ping.advance(&mut BytesMut::new(), &mut out),
+            Ok(Progress::NeedMore)
+        ));
+        assert_eq!(&out[..], b"\x01\x00\x00\x00\x0E");
+        let mut inbound = BytesMut::from(&b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"[..]);
+        match ping.advance(&mut inbound, &mut out).unwrap() {
+            Progress::Done(ok) => assert_eq!(ok.status, 2),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(out.len(), 5, "asked once");
+    }
+
+    #[test]
+    fn a_server_that_gave_up_on_us_is_heard_though_its_err_was_unasked() {
+        let mut inbound = BytesMut::from(&b"\x0B\x00\x00\x00\xFF\xBF\x0F#HY000gone"[..]);
+        inbound[0] = (inbound.len() - 4) as u8;
+        match Ask::reset().advance(&mut inbound, &mut BytesMut::new()) {
+            Err(WireError::Refused(refusal)) => assert_eq!(refusal.number, 4031),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_neither_ok_nor_err_is_out_of_step() {
+        let mut inbound = BytesMut::from(&b"\x01\x00\x00\x01\x02"[..]);
+        let error = Ask::ping()
+            .advance(&mut inbound, &mut BytesMut::new())
+            .unwrap_err();
+        assert!(matches!(error, WireError::Unexpected { .. }));
+    }
+}

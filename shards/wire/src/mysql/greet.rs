@@ -1,0 +1,285 @@
+//! Authenticating a client, in its first login and in a later COM_CHANGE_USER.
+//!
+//! Knows the client's proof and the verifier, not the config that the verifier came from. It ends
+//! *before* the OK: that is sent when there is a backend. For a client that nobody knows the same
+//! path is walked to the same end as for a wrong password.
+//!
+//! ```text
+//!   us                         client
+//!                    ◀───────  token, for the greeting's nonce
+//!   AuthSwitchRequest ──────▶                         only if the token is of no use
+//!                    ◀───────  token of the method asked for
+//!   AuthMoreData 03  ───────▶                         caching_sha2_password only: fast path done
+//!   (the OK or ERR is the caller's)
+//! ```
+//!
+//! A 32-byte token is taken for `caching_sha2_password` and a 20-byte one for
+//! `mysql_native_password`, whatever the method's name: some drivers answer our greeting with a
+//! native token at once. Since a token can always be checked, the full authentication that would
+//! make some drivers send the password in clear is never asked for.
+
+use bytes::{BufMut, BytesMut};
+
+use super::capability::Capabilities;
+use super::change_user::ChangeUser;
+use super::cursor::put_nul_bytes;
+use super::greeting::Nonce;
+use super::message::EOF;
+use super::packet;
+use super::preface::ClientLogin;
+use super::verifier::{NATIVE_TOKEN, Plugin, SHA2_TOKEN, Verifier};
+use crate::error::WireError;
+use crate::exchange::{Exchange, Progress};
+
+/// What a client must prove.
+#[derive(Debug, Clone)]
+pub enum Expect {
+    /// Nothing: the config says `client_auth: trust`.
+    Trust,
+    /// That it knows the password of this verifier.
+    Password(Verifier),
+    /// Whatever it proves will not do: the tenant or the user is unknown.
+    Nobody,
+}
+
+/// The client has proved what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeted {
+    /// The sequence id of the OK, or of the ERR if no backend can be had.
+    pub sequence: u8,
+}
+
+/// The authentication of one client.
+///
+/// When it fails, with [`WireError::BadCredentials`] or otherwise, an ERR packet is due with
+/// [`Greet::next_sequence`].
+#[derive(Debug)]
+pub struct Greet {
+    expect: Expect,
+    nonce: Nonce,
+    sequence: u8,
+    can_switch: bool,
+    step: Step,
+    used_password: bool,
+}
+
+enum Step {
+    /// The first token is here, and perhaps the name of its method.
+    First {
+        plugin: Option<String>,
+        token: Vec<u8>,
+    },
+    /// An AuthSwitchRequest is due.
+    Switch(Plugin),
+    /// The answer to the AuthSwitchRequest is to come.
+    Switched(Plugin),
+    /// Said and done.
+    Over,
+}
+
+impl Greet {
+    /// Goes on where the preface ended.
+    pub fn new(login: &ClientLogin, expect: Expect) -> Self {
+        let response = &login.response;
+        Greet {
+            expect,
+            nonce: login.nonce,
+            sequence: login.sequence,
+            can_switch: response.capabilities.has(Capabilities::PLUGIN_AUTH),
+            step: Step::First {
+                plugin: response.plugin.clone(),
+                token: response.token.clone(),
+            },
+            used_password: !is_empty(&response.token),
+        }
+    }
+
+    /// For a COM_CHANGE_USER in the middle of a session. As MariaDB does it, the token that came
+    /// with the command is not looked at, and one for the fresh `nonce` is asked for: clients differ
+    /// in which nonce they take for the former, and all know the latter.
+    pub fn change_user(request: &ChangeUser, nonce: Nonce, expect: Expect) -> Self {
+        let plugin = match request.plugin.as_deref() {
+            Some(name) if name == Plugin::CachingSha2.name() => Plugin::CachingSha2,
+            _ => Plugin::Native,
+        };
+        let plugin = expect.checkable(plugin);
+        Greet {
+            expect,
+            nonce,
+            sequence: 1,
+            can_switch: true,
+            step: Step::Switch(plugin),
+            used_password: !is_empty(&request.token),
+        }
+    }
+
+    /// The sequence id of our next packet.
+    pub fn next_sequence(&self) -> u8 {
+        self.sequence
+    }
+
+    /// Whether the client sent a proof at all: the YES or NO in "using password" of ERR 1045.
+    pub fn used_password(&self) -> bool {
+        self.used_password
+    }
+
+    fn first(&mut self, plugin: Option<&str>, token: Vec<u8>) -> Verdict {
+        let named = plugin.map(|name| Plugin::named(name.as_bytes()));
+        let usable = match named {
+            None => true,
+            Some(Some(Plugin::CachingSha2)) => true,
+            // A client told to use another method than the greeting's has no nonce for it, sends
+            // nothing, and waits to be asked.
+            Some(Some(Plugin::Native)) => !is_empty(&token),
+            Some(_) => false,
+        };
+        let method = method_of(&token)
+            .or(named.flatten())
+            .unwrap_or(Plugin::Native);
+        let checkable = self.expect.checkable(method);
+        if self.can_switch && (!usable || (checkable != method && !is_empty(&token))) {
+            return Verdict::Switch(checkable);
+        }
+        self.judge(&token)
+    }
+
+    fn judge(&mut self, token: &[u8]) -> Verdict {
+        self.used_password |= !is_empty(token);
+        let token = if is_empty(token) { &[] } else { token };
+        let proved = match &self.expect {
+            Expect::Trust => true,
+            Expect::Password(verifier) => verifier.accepts(token, &self.nonce),
+            Expect::Nobody => {
+                // The same work for the same time, and its result thrown away.
+                let _ = std::hint::black_box(Verifier::of_nobody().accepts(token, &self.nonce));
+                false
+            }
+        };
+        match (proved, method_of(token)) {
+            (false, _) => Verdict::Deny,
+            (true, Some(Plugin::CachingSha2)) => Verdict::AcceptFast,
+            (true, _) => Verdict::Accept,
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        verdict: Verdict,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<Greeted>, WireError> {
+        self.step = Step::Over;
+        match verdict {
+            Verdict::Deny => return Err(WireError::BadCredentials),
+            Verdict::Switch(plugin) => {
+                self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
+                self.step = Step::Switched(plugin);
+                return Ok(Progress::NeedMore);
+            }
+            Verdict::AcceptFast => {
+                self.sequence = packet::put(outbound, self.sequence, &FAST_AUTH_SUCCESS);
+            }
+            Verdict::Accept => {}
+        }
+        Ok(Progress::Done(Greeted {
+            sequence: self.sequence,
+        }))
+    }
+}
+
+impl Exchange for Greet {
+    type Outcome = Greeted;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<Greeted>, WireError> {
+        let verdict = match std::mem::replace(&mut self.step, Step::Over) {
+            Step::First { plugin, token } => self.first(plugin.as_deref(), token),
+            Step::Switch(plugin) => Verdict::Switch(plugin),
+            Step::Switched(plugin) => {
+                self.step = Step::Switched(plugin);
+                match packet::take(inbound, MAX_TOKEN_PACKET, self.sequence)? {
+                    None => return Ok(Progress::NeedMore),
+                    Some(packet) => {
+                        self.sequence = packet.sequence.wrapping_add(1);
+                        self.judge(&packet.payload)
+                    }
+                }
+            }
+            Step::Over => {
+                return Err(WireError::Unexpected {
+                    expected: "nothing, the authentication is over",
+                    got: "another packet".to_owned(),
+                });
+            }
+        };
+        self.carry_out(verdict, outbound)
+    }
+}
+
+impl Expect {
+    /// `method`, or the other one if only its tokens can be checked.
+    fn checkable(&self, method: Plugin) -> Plugin {
+        let method = if method == Plugin::CachingSha2 {
+            method
+        } else {
+            Plugin::Native
+        };
+        match (self, method) {
+            (Expect::Password(verifier), _) if verifier.serves(method) => method,
+            (Expect::Password(_), Plugin::CachingSha2) => Plugin::Native,
+            (Expect::Password(_), _) => Plugin::CachingSha2,
+            (Expect::Trust | Expect::Nobody, _) => method,
+        }
+    }
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Step::First { .. } => "First",
+            Step::Switch(_) => "Switch",
+            Step::Switched(_) => "Switched",
+            Step::Over => "Over",
+        })
+    }
+}
+
+enum Verdict {
+    Accept,
+    /// Accepted on the fast path of `caching_sha2_password`, which says so.
+    AcceptFast,
+    Switch(Plugin),
+    Deny,
+}
+
+/// No password: nothing at all or, from libmysqlclient, a single NUL.
+fn is_empty(token: &[u8]) -> bool {
+    matches!(token, [] | [0])
+}
+
+/// The method that makes tokens of this length.
+fn method_of(token: &[u8]) -> Option<Plugin> {
+    match token.len() {
+        SHA2_TOKEN => Some(Plugin::CachingSha2),
+        NATIVE_TOKEN => Some(Plugin::Native),
+        _ => None,
+    }
+}
+
+fn put_auth_switch(out: &mut BytesMut, sequence: u8, plugin: Plugin, nonce: &Nonce) -> u8 {
+    let mut payload = BytesMut::with_capacity(64);
+    payload.put_u8(EOF);
+    put_nul_bytes(&mut payload, plugin.name().as_bytes());
+    payload.put_slice(nonce.as_bytes());
+    payload.put_u8(0);
+    packet::put(out, sequence, &payload)
+}
+
+/// AuthMoreData of `caching_sha2_password`: the token was enough.
+const FAST_AUTH_SUCCESS: [u8; 2] = [1, 3];
+
+/// Longest answer to an AuthSwitchRequest, in bytes. Tokens have 32 at most; passwords in clear,
+/// which a confused client might send, are let in to be refused as wrong.
+const MAX_TOKEN_PACKET: usize = 1024;

@@ -1,0 +1,379 @@
+//! Our login to a database, and our COM_CHANGE_USER later on.
+//!
+//! Knows what the client agreed to and asks the database for exactly that, since the relay passes
+//! bytes afterwards. Knows nothing of pools: a login for a client in the queue and one made in advance
+//! differ in their [`Shape`] only.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::capability::Capabilities;
+use super::command::COM_CHANGE_USER;
+use super::cursor::put_nul_bytes;
+use super::greeting::{Flavour, Greeting, Nonce, charset_at};
+use super::message::OkPacket;
+use super::packet::{self, Header, MAX_LOGIN_PACKET};
+use super::preface::foreign;
+use super::prove::Proof;
+use super::response::{Attribute, HandshakeResponse, put_attributes, put_ssl_request};
+use super::verifier::Plugin;
+use crate::error::WireError;
+use crate::exchange::{Exchange, Progress};
+use crate::secret::Secret;
+
+/// What a session and its backend must have in common. A pooled backend fits a client if the two
+/// shapes are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// The flags that matter after the login ([`Capabilities::of_session`]).
+    pub capabilities: Capabilities,
+    /// The collation as the client asked for it.
+    pub charset: u16,
+    /// The database to begin in.
+    pub database: Option<String>,
+}
+
+/// Whom we log in as, and how.
+#[derive(Debug, Clone)]
+pub struct LoginRequest {
+    /// The tenant's user at its database.
+    pub user: String,
+    /// And its password.
+    pub password: Secret,
+    /// What the session must be like.
+    pub shape: Shape,
+    /// Connection attributes to show in the server's tables; without ours.
+    pub attributes: Vec<Attribute>,
+    /// Whether to use TLS.
+    pub tls: Tls,
+}
+
+/// TLS towards a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Never.
+    Off,
+    /// If the server offers it.
+    Prefer,
+    /// Or there is no login.
+    Require,
+}
+
+/// What a login came to.
+#[derive(Debug)]
+pub enum LoginStep {
+    /// Send what is outbound, make a TLS handshake, call [`Login::secured`], and go on with what
+    /// TLS deciphers. Plain bytes that came behind the greeting were refused.
+    StartTls,
+    /// Logged in.
+    LoggedIn(LoggedIn),
+}
+
+/// A backend that is ready for commands.
+#[derive(Debug, Clone)]
+pub struct LoggedIn {
+    /// The server's id for this connection, which KILL names.
+    pub connection_id: u32,
+    /// The server's version, without MariaDB's replication prefix.
+    pub server_version: String,
+    /// MySQL or MariaDB.
+    pub flavour: Flavour,
+    /// What is in force on this connection, [`Capabilities::LOGIN_ONLY`] included.
+    pub capabilities: Capabilities,
+    /// The collation that was asked for; see [`charset_at`].
+    pub charset: u16,
+    /// Status flags of the server's OK.
+    pub status: u16,
+    /// The payload of the server's OK. Since client and backend have the same capabilities, it is
+    /// the client's OK too, session changes included.
+    pub ok: Bytes,
+}
+
+/// The login to a database. MySQL and MariaDB speak first.
+#[derive(Debug)]
+pub struct Login {
+    request: LoginRequest,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Greeting,
+    Securing(Box<Greeting>),
+    Secured(Box<Greeting>),
+    Proving(Box<LoggedIn>, Proof),
+    Over,
+}
+
+impl Login {
+    /// A login that has not begun.
+    pub fn new(request: LoginRequest) -> Self {
+        Login {
+            request,
+            step: Step::Greeting,
+        }
+    }
+
+    /// TLS stands, after [`LoginStep::StartTls`].
+    pub fn secured(&mut self) {
+        self.step = match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Securing(greeting) => Step::Secured(greeting),
+            other => other,
+        };
+    }
+
+    /// Reads the greeting and decides what to answer.
+    fn greeted(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<LoginStep>, WireError> {
+        recognise(inbound)?;
+        let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, 0)? else {
+            return Ok(Progress::NeedMore);
+        };
+        let greeting = Greeting::parse(&packet.payload)?;
+        let offers_tls = greeting.capabilities.has(Capabilities::SSL);
+        match self.request.tls {
+            Tls::Require if !offers_tls => {
+                let what = "TLS, which this tenant's sslmode requires, by the database".to_owned();
+                Err(WireError::Unsupported { what })
+            }
+            Tls::Require | Tls::Prefer if offers_tls => {
+                if !inbound.is_empty() {
+                    let got = "plain bytes behind the greeting".to_owned();
+                    return Err(WireError::Unexpected {
+                        expected: "TLS",
+                        got,
+                    });
+                }
+                let capabilities = self.agree(&greeting)? | Capabilities::SSL;
+                let charset = charset_at(greeting.flavour(), self.request.shape.charset);
+                put_ssl_request(outbound, 1, capabilities, charset);
+                self.step = Step::Securing(Box::new(greeting));
+                Ok(Progress::Done(LoginStep::StartTls))
+            }
+            _ => {
+                self.answer(greeting, false, outbound)?;
+                Ok(Progress::NeedMore)
+            }
+        }
+    }
+
+    /// Sends the HandshakeResponse.
+    fn answer(
+        &mut self,
+        greeting: Greeting,
+        secured: bool,
+        outbound: &mut BytesMut,
+    ) -> Result<(), WireError> {
+        let capabilities = self.agree(&greeting)?.with_if(Capabilities::SSL, secured);
+        let charset = charset_at(greeting.flavour(), self.request.shape.charset);
+        // A method we do not speak may be the server's default and yet not this user's: begin with
+        // the one its flavour knows best, it will ask for another.
+        let plugin = match (
+            Plugin::named(greeting.plugin.as_bytes()),
+            greeting.flavour(),
+        ) {
+            (Some(plugin @ (Plugin::CachingSha2 | Plugin::Native)), _) => plugin,
+            (_, Flavour::MySql) => Plugin::CachingSha2,
+            (_, Flavour::MariaDb) => Plugin::Native,
+        };
+        let mut proof = Proof::new(
+            self.request.password.clone(),
+            secured,
+            plugin,
+            greeting.nonce,
+        );
+        let response = HandshakeResponse {
+            capabilities,
+            charset,
+            user: self.request.user.clone(),
+            token: proof.token()?.to_vec(),
+            database: self.request.shape.database.clone(),
+            plugin: Some(plugin.name().to_owned()),
+            attributes: self.request.attributes.clone(),
+        };
+        proof.sequence = response.put(outbound, if secured { 2 } else { 1 });
+        let logged_in = LoggedIn {
+            connection_id: greeting.connection_id,
+            server_version: greeting.server_version().to_owned(),
+            flavour: greeting.flavour(),
+            capabilities,
+            charset,
+            status: 0,
+            ok: Bytes::new(),
+        };
+        self.step = Step::Proving(Box::new(logged_in), proof);
+        Ok(())
+    }
+
+    /// The capabilities of this connection: the session's, and those the login itself needs.
+    fn agree(&self, greeting: &Greeting) -> Result<Capabilities, WireError> {
+        let wanted = self.request.shape.capabilities.of_session();
+        let must = (wanted & Capabilities::ANSWER_LAYOUT)
+            | Capabilities::PROTOCOL_41
+            | Capabilities::SECURE_CONNECTION;
+        if !greeting.capabilities.has(must) {
+            let missing = must.without(greeting.capabilities);
+            let what = format!("a database without {missing:?}, which its client was promised,");
+            return Err(WireError::Unsupported { what });
+        }
+        let for_login = Capabilities::PLUGIN_AUTH | Capabilities::PLUGIN_AUTH_LENENC;
+        // MariaDB offers no LONG_PASSWORD and takes it: it means that no extended flags follow.
+        let offered = greeting.capabilities | Capabilities::LONG_PASSWORD;
+        let has_database = self.request.shape.database.is_some();
+        let has_attributes = !self.request.attributes.is_empty();
+        Ok(
+            (offered & (wanted | for_login | must | Capabilities::CONNECT_ATTRS))
+                .with_if(Capabilities::CONNECT_WITH_DB, has_database)
+                .with_if(
+                    Capabilities::CONNECT_ATTRS,
+                    has_attributes && offered.has(Capabilities::CONNECT_ATTRS),
+                ),
+        )
+    }
+}
+
+impl Exchange for Login {
+    type Outcome = LoginStep;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<LoginStep>, WireError> {
+        match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Greeting => {
+                self.step = Step::Greeting;
+                let progress = self.greeted(inbound, outbound)?;
+                Ok(progress)
+            }
+            Step::Secured(greeting) => {
+                self.answer(*greeting, true, outbound)?;
+                Ok(Progress::NeedMore)
+            }
+            Step::Proving(mut logged_in, mut proof) => match proof.advance(inbound, outbound)? {
+                Some(ok) => {
+                    logged_in.status = OkPacket::parse(&ok)?.status;
+                    logged_in.ok = ok;
+                    Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)))
+                }
+                None => {
+                    self.step = Step::Proving(logged_in, proof);
+                    Ok(Progress::NeedMore)
+                }
+            },
+            Step::Securing(_) | Step::Over => Err(WireError::Unexpected {
+                expected: "nothing, the login is over or waits for TLS",
+                got: "more bytes".to_owned(),
+            }),
+        }
+    }
+}
+
+/// COM_CHANGE_USER on a backend: its session begins anew, as the tenant's user, in another shape.
+///
+/// The backend must be between commands. A refusal leaves MariaDB with the old session and makes
+/// MySQL close; a caller that cannot tell closes too.
+#[derive(Debug)]
+pub struct BackendChangeUser {
+    request: LoginRequest,
+    capabilities: Capabilities,
+    proof: Proof,
+    begun: bool,
+}
+
+/// A backend's session has begun anew.
+#[derive(Debug, Clone)]
+pub struct UserChanged {
+    /// Status flags of the server's OK.
+    pub status: u16,
+    /// The payload of the server's OK, as in [`LoggedIn::ok`].
+    pub ok: Bytes,
+}
+
+impl BackendChangeUser {
+    /// `backend` is the login's outcome, `secured` whether it is under TLS. Of `request`'s shape the
+    /// capabilities are not looked at: they stay as they are.
+    pub fn new(request: LoginRequest, backend: &LoggedIn, secured: bool) -> Self {
+        let plugin = match backend.flavour {
+            Flavour::MySql => Plugin::CachingSha2,
+            Flavour::MariaDb => Plugin::Native,
+        };
+        let charset = charset_at(backend.flavour, request.shape.charset);
+        // No token is sent before the server has sent a new nonce, so this one is never used.
+        let proof = Proof::new(
+            request.password.clone(),
+            secured,
+            plugin,
+            Nonce::from_random([0; 20]),
+        );
+        let mut request = request;
+        request.shape.charset = charset;
+        BackendChangeUser {
+            request,
+            capabilities: backend.capabilities,
+            proof,
+            begun: false,
+        }
+    }
+
+    fn begin(&mut self, outbound: &mut BytesMut) {
+        let mut payload = BytesMut::with_capacity(256);
+        payload.put_u8(COM_CHANGE_USER);
+        put_nul_bytes(&mut payload, self.request.user.as_bytes());
+        payload.put_u8(0);
+        put_nul_bytes(
+            &mut payload,
+            self.request
+                .shape
+                .database
+                .as_deref()
+                .unwrap_or("")
+                .as_bytes(),
+        );
+        payload.put_u16_le(self.request.shape.charset);
+        if self.capabilities.has(Capabilities::PLUGIN_AUTH) {
+            put_nul_bytes(&mut payload, self.proof.plugin().name().as_bytes());
+        }
+        if self.capabilities.has(Capabilities::CONNECT_ATTRS) {
+            put_attributes(&mut payload, &self.request.attributes);
+        }
+        self.proof.sequence = packet::put(outbound, 0, &payload);
+    }
+}
+
+impl Exchange for BackendChangeUser {
+    type Outcome = UserChanged;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<UserChanged>, WireError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.begin(outbound);
+        }
+        match self.proof.advance(inbound, outbound)? {
+            Some(ok) => {
+                let status = OkPacket::parse(&ok)?.status;
+                Ok(Progress::Done(UserChanged { status, ok }))
+            }
+            None => Ok(Progress::NeedMore),
+        }
+    }
+}
+
+/// Refuses what is no MySQL server's greeting by its first bytes.
+fn recognise(inbound: &[u8]) -> Result<(), WireError> {
+    match Header::peek(inbound) {
+        Some(header) if header.sequence != 0 || header.length > MAX_LOGIN_PACKET => {
+            let found = foreign(inbound).unwrap_or("something else");
+            Err(WireError::WrongProtocol {
+                expected: "MySQL",
+                found,
+            })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! Proving a password to a database: everything between our first proof and its OK or ERR.
+//!
+//! The same for a login and for COM_CHANGE_USER. Knows the methods, not what opened the dialogue.
+//!
+//! ```text
+//!   database                            us
+//!   AuthSwitchRequest       ─────▶           at most once
+//!                           ◀─────      token of that method
+//!   AuthMoreData 03         ─────▶           caching_sha2_password: known, OK follows
+//!   AuthMoreData 04         ─────▶           caching_sha2_password: not cached
+//!                           ◀─────      02, or over TLS the password
+//!   AuthMoreData <RSA key>  ─────▶
+//!                           ◀─────      the password, sealed
+//!   OK or ERR               ─────▶
+//! ```
+
+use bytes::{Bytes, BytesMut};
+use zeroize::Zeroizing;
+
+use super::cursor::Cursor;
+use super::greeting::Nonce;
+use super::message::{EOF, ERR, OK, parse_err};
+use super::packet::{self, MAX_LOGIN_PACKET};
+use super::rsa;
+use super::verifier::{Plugin, caching_sha2_token, native_token};
+use crate::error::WireError;
+use crate::secret::Secret;
+
+/// The proof of one password in one dialogue.
+#[derive(Debug)]
+pub(super) struct Proof {
+    password: Secret,
+    /// What is sent is under TLS: only then may the password go in clear.
+    secured: bool,
+    plugin: Plugin,
+    nonce: Nonce,
+    switched: bool,
+    /// The next AuthMoreData is the RSA key.
+    key_asked: bool,
+    /// The sequence id of the next packet, theirs or ours.
+    pub(super) sequence: u8,
+}
+
+impl Proof {
+    pub(super) fn new(password: Secret, secured: bool, plugin: Plugin, nonce: Nonce) -> Self {
+        Proof {
+            password,
+            secured,
+            plugin,
+            nonce,
+            switched: false,
+            key_asked: false,
+            sequence: 0,
+        }
+    }
+
+    pub(super) fn plugin(&self) -> Plugin {
+        self.plugin
+    }
+
+    /// What to send first in this method.
+    pub(super) fn token(&mut self) -> Result<Zeroizing<Vec<u8>>, WireError> {
+        let password = self.password.expose().as_bytes();
+        let token = match self.plugin {
+            Plugin::CachingSha2 => caching_sha2_token(password, &self.nonce),
+            Plugin::Native => native_token(password, &self.nonce),
+            Plugin::Sha256 if password.is_empty() => Vec::new(),
+            Plugin::Sha256 if !self.secured => {
+                self.key_asked = true;
+                vec![SHA256_ASK_KEY]
+            }
+            Plugin::Sha256 | Plugin::Clear => return self.in_clear(),
+        };
+        Ok(Zeroizing::new(token))
+    }
+
+    /// Answers what the database sends, until its OK, whose payload is the result.
+    pub(super) fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Option<Bytes>, WireError> {
+        while let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, self.sequence)? {
+            self.sequence = packet.sequence.wrapping_add(1);
+            let answer = match packet.payload.first() {
+                Some(&OK) => return Ok(Some(packet.payload)),
+                Some(&ERR) => return Err(WireError::Refused(parse_err(&packet.payload)?)),
+                Some(&EOF) => Some(self.switch(&packet.payload[1..])?),
+                Some(&AUTH_MORE_DATA) => self.more(&packet.payload[1..])?,
+                _ => {
+                    return Err(WireError::Malformed {
+                        what: "answer to our login",
+                    });
+                }
+            };
+            if let Some(answer) = answer {
+                self.sequence = packet::put(outbound, self.sequence, &answer);
+            }
+        }
+        Ok(None)
+    }
+
+    /// An AuthSwitchRequest: another method, another nonce.
+    fn switch(&mut self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, WireError> {
+        if std::mem::replace(&mut self.switched, true) {
+            return Err(WireError::Unexpected {
+                expected: "OK or ERR",
+                got: "a second AuthSwitchRequest".to_owned(),
+            });
+        }
+        let mut cursor = Cursor::new(body);
+        // The bare byte asks for the hash of before 4.1.
+        let name = if body.is_empty() {
+            b"mysql_old_password"
+        } else {
+            cursor.nul_or_end()
+        };
+        self.plugin = Plugin::named(name).ok_or_else(|| WireError::Unsupported {
+            what: format!(
+                "the database's authentication method '{}'",
+                String::from_utf8_lossy(&name[..name.len().min(64)]).escape_debug()
+            ),
+        })?;
+        self.key_asked = false;
+        if self.plugin != Plugin::Clear {
+            self.nonce = Nonce::received(cursor.rest())?;
+        }
+        self.token()
+    }
+
+    /// AuthMoreData: what the method itself has to say.
+    fn more(&mut self, body: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, WireError> {
+        if std::mem::take(&mut self.key_asked) {
+            let password = self.password.expose().as_bytes();
+            return Ok(Some(Zeroizing::new(rsa::seal(
+                password,
+                &self.nonce,
+                body,
+            )?)));
+        }
+        match (self.plugin, body) {
+            (Plugin::CachingSha2, [FAST_AUTH_SUCCESS]) => Ok(None),
+            (Plugin::CachingSha2, [FULL_AUTHENTICATION]) if self.secured => {
+                self.in_clear().map(Some)
+            }
+            (Plugin::CachingSha2, [FULL_AUTHENTICATION]) => {
+                self.key_asked = true;
+                Ok(Some(Zeroizing::new(vec![CACHING_SHA2_ASK_KEY])))
+            }
+            _ => Err(WireError::Unexpected {
+                expected: "OK, ERR or AuthSwitchRequest",
+                got: "AuthMoreData of no known meaning".to_owned(),
+            }),
+        }
+    }
+
+    /// The password and its NUL, under TLS only.
+    fn in_clear(&self) -> Result<Zeroizing<Vec<u8>>, WireError> {
+        if !self.secured {
+            let what = format!(
+                "sending the password in clear ({}, no TLS)",
+                self.plugin.name()
+            );
+            return Err(WireError::Unsupported { what });
+        }
+        let mut clear = Zeroizing::new(Vec::with_capacity(self.password.expose().len() + 1));
+        clear.extend_from_slice(self.password.expose().as_bytes());
+        clear.push(0);
+        Ok(clear)
+    }
+}
+
+const AUTH_MORE_DATA: u8 = 1;
+const FAST_AUTH_SUCCESS: u8 = 3;
+const FULL_AUTHENTICATION: u8 = 4;
+const CACHING_SHA2_ASK_KEY: u8 = 2;
+const SHA256_ASK_KEY: u8 = 1;

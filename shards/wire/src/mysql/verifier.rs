@@ -1,0 +1,291 @@
+//! What a client's proof is compared with, and how proofs ("tokens") are made.
+//!
+//! Knows the arithmetic of `mysql_native_password` (SHA-1) and of the fast path of
+//! `caching_sha2_password` (SHA-256). Both are the same idea: the server keeps `H(H(password))`, the
+//! client sends `H(password)` masked by a hash over that and the server's nonce.
+
+use aws_lc_rs::digest::{self, Algorithm, Digest};
+use subtle::ConstantTimeEq;
+
+use super::greeting::Nonce;
+use crate::secret::Secret;
+
+/// An authentication method by its name on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Plugin {
+    /// `caching_sha2_password`: MySQL's default since 8.0.
+    CachingSha2,
+    /// `mysql_native_password`: MariaDB's default, gone from MySQL 9.
+    Native,
+    /// `sha256_password`: the password itself, under RSA or TLS. Spoken towards databases only.
+    Sha256,
+    /// `mysql_clear_password`: the password itself. Spoken towards databases over TLS only.
+    Clear,
+}
+
+impl Plugin {
+    /// The name in packets.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plugin::CachingSha2 => "caching_sha2_password",
+            Plugin::Native => "mysql_native_password",
+            Plugin::Sha256 => "sha256_password",
+            Plugin::Clear => "mysql_clear_password",
+        }
+    }
+
+    /// The method of that name, if it is one we speak.
+    pub fn named(name: &[u8]) -> Option<Plugin> {
+        [
+            Plugin::CachingSha2,
+            Plugin::Native,
+            Plugin::Sha256,
+            Plugin::Clear,
+        ]
+        .into_iter()
+        .find(|plugin| plugin.name().as_bytes() == name)
+    }
+}
+
+/// The token that proves `password` to whoever sent `nonce`; 32 bytes. Empty for no password.
+pub fn caching_sha2_token(password: &[u8], nonce: &Nonce) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let stage1 = sha256(&[password]);
+    let stage2 = sha256(&[stage1.as_ref()]);
+    xor(
+        stage1.as_ref(),
+        sha256(&[stage2.as_ref(), nonce.as_bytes()]).as_ref(),
+    )
+}
+
+/// The token that proves `password` to whoever sent `nonce`; 20 bytes. Empty for no password.
+pub fn native_token(password: &[u8], nonce: &Nonce) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let stage1 = sha1(&[password]);
+    let stage2 = sha1(&[stage1.as_ref()]);
+    xor(
+        stage1.as_ref(),
+        sha1(&[nonce.as_bytes(), stage2.as_ref()]).as_ref(),
+    )
+}
+
+/// What is kept of a password to recognise it: enough to check a token, not to make one.
+///
+/// Made from the password it serves both methods; from a stored form, the one it was stored for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Verifier {
+    /// `SHA256(SHA256(password))`.
+    sha2: Option<[u8; SHA2_TOKEN]>,
+    /// `SHA1(SHA1(password))`.
+    native: Option<[u8; NATIVE_TOKEN]>,
+    /// There is no password; an empty token is the right one.
+    empty: bool,
+}
+
+impl Verifier {
+    /// From the password in clear.
+    pub fn of_password(password: &Secret) -> Self {
+        let password = password.expose().as_bytes();
+        Verifier {
+            sha2: sha256(&[sha256(&[password]).as_ref()])
+                .as_ref()
+                .try_into()
+                .ok(),
+            native: sha1(&[sha1(&[password]).as_ref()]).as_ref().try_into().ok(),
+            empty: password.is_empty(),
+        }
+    }
+
+    /// A verifier that no known password satisfies, for the mock authentication of somebody unknown.
+    pub(super) fn of_nobody() -> Self {
+        Verifier {
+            sha2: Some([0; SHA2_TOKEN]),
+            native: Some([0; NATIVE_TOKEN]),
+            empty: false,
+        }
+    }
+
+    /// From a stored form: `*` and 40 hexadecimal digits are `SHA1(SHA1(password))`, as MySQL and
+    /// MariaDB keep it; `SHA256$` and 64 digits are `SHA256(SHA256(password))`. (What MySQL keeps
+    /// for `caching_sha2_password` is a slow hash of something else; no token can be checked with it.)
+    pub fn parse(text: &str) -> Option<Self> {
+        let none = Verifier {
+            sha2: None,
+            native: None,
+            empty: false,
+        };
+        if let Some(digits) = text.strip_prefix('*') {
+            return Some(Verifier {
+                native: Some(unhex(digits)?),
+                ..none
+            });
+        }
+        let digits = text.strip_prefix(STORED_SHA2)?;
+        Some(Verifier {
+            sha2: Some(unhex(digits)?),
+            ..none
+        })
+    }
+
+    /// Whether tokens of this method can be checked.
+    pub fn serves(&self, plugin: Plugin) -> bool {
+        match plugin {
+            Plugin::CachingSha2 => self.sha2.is_some(),
+            Plugin::Native => self.native.is_some(),
+            Plugin::Sha256 | Plugin::Clear => false,
+        }
+    }
+
+    /// Whether `token` proves the password to the sender of `nonce`. The comparison takes the same
+    /// time wherever the difference is.
+    pub fn accepts(&self, token: &[u8], nonce: &Nonce) -> bool {
+        match (token.len(), &self.sha2, &self.native) {
+            (0, _, _) => self.empty,
+            (SHA2_TOKEN, Some(stored), _) => {
+                let mask = sha256(&[stored, nonce.as_bytes()]);
+                let stage1 = xor(token, mask.as_ref());
+                bool::from(sha256(&[&stage1]).as_ref().ct_eq(stored)) && !self.empty
+            }
+            (NATIVE_TOKEN, _, Some(stored)) => {
+                let mask = sha1(&[nonce.as_bytes(), stored]);
+                let stage1 = xor(token, mask.as_ref());
+                bool::from(sha1(&[&stage1]).as_ref().ct_eq(stored)) && !self.empty
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier(..)")
+    }
+}
+
+/// Bytes of a `caching_sha2_password` token.
+pub const SHA2_TOKEN: usize = 32;
+/// Bytes of a `mysql_native_password` token.
+pub const NATIVE_TOKEN: usize = 20;
+
+const STORED_SHA2: &str = "SHA256$";
+
+fn sha256(parts: &[&[u8]]) -> Digest {
+    hash(&digest::SHA256, parts)
+}
+
+fn sha1(parts: &[&[u8]]) -> Digest {
+    hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, parts)
+}
+
+fn hash(algorithm: &'static Algorithm, parts: &[&[u8]]) -> Digest {
+    let mut context = digest::Context::new(algorithm);
+    for part in parts {
+        context.update(part);
+    }
+    context.finish()
+}
+
+fn xor(left: &[u8], right: &[u8]) -> Vec<u8> {
+    left.iter().zip(right).map(|(a, b)| a ^ b).collect()
+}
+
+fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let digits = digits.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Nonces and tokens that go-sql-driver's tests publish.
+    const SHA2_NONCE: [u8; 20] = [
+        10, 47, 74, 111, 75, 73, 34, 48, 88, 76, 114, 74, 37, 13, 3, 80, 82, 2, 23, 21,
+    ];
+    const NATIVE_NONCE: [u8; 20] = [
+        70, 114, 92, 94, 1, 38, 11, 116, 63, 114, 23, 101, 126, 103, 26, 95, 81, 17, 24, 21,
+    ];
+
+    #[test]
+    fn caching_sha2_tokens_are_the_published_ones() {
+        let nonce = Nonce::received(&SHA2_NONCE).unwrap();
+        for (password, token) in [
+            (
+                "secret",
+                "f490e76f66d9d86665ce54d98c78d0acfe2fb0b08b423da807144873d30b312c",
+            ),
+            (
+                "secret2",
+                "abc3934a012cf342e876071c8ee202de51785b430258a7a0138bc79c4d800bc6",
+            ),
+        ] {
+            let token: [u8; 32] = unhex(token).unwrap();
+            assert_eq!(caching_sha2_token(password.as_bytes(), &nonce), token);
+            assert!(Verifier::of_password(&Secret::new(password)).accepts(&token, &nonce));
+        }
+    }
+
+    #[test]
+    fn the_native_token_is_the_published_one() {
+        let nonce = Nonce::received(&NATIVE_NONCE).unwrap();
+        let token = [
+            53, 177, 140, 159, 251, 189, 127, 53, 109, 252, 172, 50, 211, 192, 240, 164, 26, 48,
+            207, 45,
+        ];
+        assert_eq!(native_token(b"secret", &nonce), token);
+        assert!(Verifier::of_password(&Secret::new("secret")).accepts(&token, &nonce));
+    }
+
+    #[test]
+    fn a_stored_form_accepts_what_it_was_stored_for_and_nothing_else() {
+        let nonce = Nonce::received(&NATIVE_NONCE).unwrap();
+        // SELECT PASSWORD('secret') on MariaDB.
+        let native = Verifier::parse("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7").unwrap();
+        assert!(native.serves(Plugin::Native) && !native.serves(Plugin::CachingSha2));
+        assert!(native.accepts(&native_token(b"secret", &nonce), &nonce));
+        assert!(!native.accepts(&native_token(b"Secret", &nonce), &nonce));
+        assert!(!native.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
+        assert!(!native.accepts(b"", &nonce));
+
+        for bad in [
+            "",
+            "*",
+            "*14E6",
+            "secret",
+            "SHA256$00",
+            &format!("*{}", "Z".repeat(40)),
+        ] {
+            assert_eq!(Verifier::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn another_nonce_another_length_or_no_password_is_refused() {
+        let (nonce, other) = (
+            Nonce::received(&NATIVE_NONCE).unwrap(),
+            Nonce::received(&SHA2_NONCE).unwrap(),
+        );
+        let verifier = Verifier::of_password(&Secret::new("secret"));
+        let token = caching_sha2_token(b"secret", &nonce);
+        assert!(!verifier.accepts(&token, &other));
+        assert!(!verifier.accepts(&token[..31], &nonce));
+        assert!(!verifier.accepts(b"", &nonce));
+
+        let empty = Verifier::of_password(&Secret::new(""));
+        assert!(empty.accepts(b"", &nonce));
+        assert!(!empty.accepts(&token, &nonce));
+    }
+}

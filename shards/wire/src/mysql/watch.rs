@@ -1,0 +1,190 @@
+//! Watching what a client sends, so that the few commands that cannot be relayed as they are stop.
+//!
+//! The relay's hot path: one look at each header and the two bytes behind it, no allocation, no
+//! bytes held here. Knows where commands begin, not whether they have been answered.
+//!
+//! How a relay uses it, with `bytes` the unsent rest of before and what has just come:
+//!
+//! ```text
+//!   loop: look = watch.look(bytes)
+//!         send bytes[..look.pass], drop them
+//!         Nothing          all passed; done
+//!         Incomplete       keep the rest; done until more has come
+//!         Command(c, n)    c is the command in the next n bytes; deal with it, drop them, go on
+//! ```
+
+use super::capability::Capabilities;
+use super::change_user::ChangeUser;
+use super::command::{COM_CHANGE_USER, COM_PROCESS_KILL, COM_QUERY, COM_QUIT};
+use super::kill::{Kill, may_begin};
+use super::packet::{FRAGMENT, HEADER, Header, MAX_LOGIN_PACKET};
+use crate::error::WireError;
+
+/// Where a client's stream of packets stands.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Bytes of the current packet that have not passed.
+    remaining: usize,
+    /// The last packet was a full fragment: the next one continues it.
+    continues: bool,
+    /// The client is sending data that the server asked for (LOCAL INFILE), up to an empty packet.
+    in_data: bool,
+    /// The sequence id of the last packet.
+    sequence: u8,
+}
+
+/// What may be done with the bytes looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Look {
+    /// So many bytes may go to the backend as they are.
+    pub pass: usize,
+    /// Commands that began in them.
+    pub commands: u32,
+    /// What comes behind them.
+    pub next: Next,
+}
+
+/// What stands behind the bytes that may pass.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, they were all.
+    Nothing,
+    /// The beginning of a command that cannot be judged yet; at most [`MAX_HELD`] bytes.
+    Incomplete,
+    /// A command that is not to be relayed as it is, and how many bytes it takes.
+    Command(Intercepted, usize),
+}
+
+/// A command that needs more than passing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Intercepted {
+    /// KILL of an id that may be one of ours. If it is not, pass its bytes on.
+    Kill(Kill),
+    /// A new login: see [`super::change_user`].
+    ChangeUser(ChangeUser),
+    /// The client takes its leave; its backend is closed, or in transaction mode cleaned.
+    Quit,
+}
+
+impl Watch {
+    /// Looks at `bytes`, which begin where the last look left off. `capabilities` are the client's.
+    ///
+    /// An error is a COM_CHANGE_USER that is too large or malformed; the session ends by it.
+    pub fn look(&mut self, bytes: &[u8], capabilities: Capabilities) -> Result<Look, WireError> {
+        let (mut pass, mut commands) = (0, 0);
+        let next = loop {
+            let rest = &bytes[pass..];
+            if self.remaining > 0 {
+                let passed = rest.len().min(self.remaining);
+                self.remaining -= passed;
+                pass += passed;
+                if self.remaining > 0 || pass == bytes.len() {
+                    break Next::Nothing;
+                }
+                continue;
+            }
+            if rest.is_empty() {
+                break Next::Nothing;
+            }
+            let Some(header) = Header::peek(rest) else {
+                break Next::Incomplete;
+            };
+            if self.is_command(header) {
+                match judge(header, &rest[HEADER..], capabilities)? {
+                    Verdict::Pass => {}
+                    Verdict::Incomplete => break Next::Incomplete,
+                    Verdict::Stop(command) => {
+                        self.begin(header, true);
+                        self.remaining = 0;
+                        break Next::Command(command, HEADER + header.length);
+                    }
+                }
+                commands += 1;
+                self.begin(header, true);
+            } else {
+                self.begin(header, false);
+            }
+            pass += HEADER;
+        };
+        Ok(Look {
+            pass,
+            commands,
+            next,
+        })
+    }
+
+    /// Whether what came last ended a packet.
+    pub fn at_boundary(&self) -> bool {
+        self.remaining == 0 && !self.continues
+    }
+
+    /// A command begins with sequence id 0. So does, after 256 packets, a packet of data: it is one
+    /// if the last packet was data, numbered 255, and not the empty one that ends the data.
+    fn is_command(&self, header: Header) -> bool {
+        header.sequence == 0 && !self.continues && !(self.in_data && self.sequence == u8::MAX)
+    }
+
+    fn begin(&mut self, header: Header, is_command: bool) {
+        let ends_data = header.length == 0 && !self.continues;
+        self.in_data = match (is_command, self.continues) {
+            (true, _) => false,
+            (false, true) => self.in_data,
+            (false, false) => !ends_data,
+        };
+        self.remaining = header.length;
+        self.continues = header.length == FRAGMENT;
+        self.sequence = header.sequence;
+    }
+}
+
+enum Verdict {
+    Pass,
+    Incomplete,
+    Stop(Intercepted),
+}
+
+/// Judges a command by its first bytes; by all of it only if these are one to be stopped.
+fn judge(header: Header, body: &[u8], capabilities: Capabilities) -> Result<Verdict, WireError> {
+    if header.length == 0 {
+        return Ok(Verdict::Pass);
+    }
+    let whole = body.get(..header.length);
+    Ok(match (body, whole) {
+        ([], _) => Verdict::Incomplete,
+        ([COM_QUERY], _) if header.length > 1 => Verdict::Incomplete,
+        ([COM_QUERY, first, ..], whole) => {
+            match may_begin(*first) && header.length <= MAX_KILL_PACKET {
+                true => judge_kill(whole),
+                false => Verdict::Pass,
+            }
+        }
+        ([COM_PROCESS_KILL, ..], whole) if header.length <= MAX_KILL_PACKET => judge_kill(whole),
+        ([COM_CHANGE_USER, ..], _) if header.length > MAX_LOGIN_PACKET => {
+            return Err(WireError::TooLarge {
+                what: "COM_CHANGE_USER",
+                limit: MAX_LOGIN_PACKET,
+            });
+        }
+        ([COM_CHANGE_USER, ..], None) => Verdict::Incomplete,
+        ([COM_CHANGE_USER, ..], Some(whole)) => Verdict::Stop(Intercepted::ChangeUser(
+            ChangeUser::parse(whole, capabilities)?,
+        )),
+        ([COM_QUIT, ..], _) if header.length == 1 => Verdict::Stop(Intercepted::Quit),
+        _ => Verdict::Pass,
+    })
+}
+
+fn judge_kill(whole: Option<&[u8]>) -> Verdict {
+    match whole.map(Kill::parse) {
+        None => Verdict::Incomplete,
+        Some(None) => Verdict::Pass,
+        Some(Some(kill)) => Verdict::Stop(Intercepted::Kill(kill)),
+    }
+}
+
+/// Longest command, in bytes, that is looked through for a KILL. One hidden behind a longer comment
+/// is passed on with our id in it, which the server then does not know.
+pub const MAX_KILL_PACKET: usize = 1024;
+
+/// Most bytes of a client that wait for the rest of a command.
+pub const MAX_HELD: usize = HEADER + MAX_LOGIN_PACKET;

@@ -1,0 +1,353 @@
+//! Authenticating a client: from its StartupMessage to AuthenticationOk.
+//!
+//! ```text
+//! Opening ──▶ Password, Md5, SaslInitial ──▶ Judged ──▶ AuthenticationOk
+//!    │            │             └─▶ SaslFinal ─▶│ └───▶ ErrorResponse 28P01, one text for all
+//!    │            └─▶ Salt ─▶ Salting ─────────▶│
+//!    └── Trust ────────────────────────────────▶│
+//! ```
+//!
+//! What to ask is the caller's policy, and so is what an unknown name is compared with: take it
+//! from a [`MockKey`](super::MockKey), and the unknown go the same way as the known.
+
+use bytes::{Bytes, BytesMut};
+use subtle::ConstantTimeEq;
+
+use super::{
+    ErrorResponse, Stored,
+    backend::authentication,
+    frame::{cut_i32, cut_string, take_message, type_name},
+    md5::Md5Hash,
+    scram::{ScramServer, ServerChallenged, Verifier, sha256},
+    sqlstate,
+};
+use crate::{
+    error::WireError,
+    exchange::{Derivation, Derived, Exchange, Progress},
+    secret::Secret,
+};
+
+/// What to ask a client, and what to compare its answer with.
+#[derive(Debug)]
+pub enum Challenge {
+    /// Nothing.
+    Trust,
+    /// The password in clear. Only to be asked inside TLS.
+    Password(Stored),
+    /// md5 of the password, the user and a salt.
+    Md5 {
+        /// What is stored; made for the user name *as the client wrote it*, for so it will hash.
+        hash: Md5Hash,
+        /// Four random bytes.
+        salt: [u8; 4],
+    },
+    /// SCRAM-SHA-256.
+    ScramSha256(ScramServer),
+}
+
+/// The dialogue with one client. On an error, what it should be told is outbound.
+#[derive(Debug)]
+pub struct Greet {
+    user: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is said yet.
+    Opening(Challenge),
+    /// A password in clear is awaited.
+    Password(Stored),
+    /// A password in clear is here; it must be salted to be compared with a verifier.
+    Salt(Verifier, Secret),
+    /// The salting goes on elsewhere.
+    Salting(Verifier),
+    /// An answer to this salt is awaited.
+    Md5(Md5Hash, [u8; 4]),
+    /// SASLInitialResponse is awaited.
+    SaslInitial(ScramServer),
+    /// SASLResponse is awaited.
+    SaslFinal(ServerChallenged),
+    /// The client is who it says, or not.
+    Judged(bool),
+    /// The verdict is said.
+    Over,
+}
+
+impl Greet {
+    /// `user` is the name as the client wrote it; the error it may get repeats it.
+    pub fn new(user: impl Into<String>, challenge: Challenge) -> Self {
+        Greet {
+            user: user.into(),
+            state: State::Opening(challenge),
+        }
+    }
+
+    fn run(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<()>, WireError> {
+        loop {
+            self.state = match std::mem::replace(&mut self.state, State::Over) {
+                State::Opening(challenge) => open(challenge, outbound),
+                State::Salt(verifier, password) => {
+                    self.state = State::Salting(verifier.clone());
+                    return Ok(Progress::Derive(Derivation::new(move || {
+                        verifier.salt_password(password.expose())
+                    })));
+                }
+                State::Salting(verifier) => {
+                    self.state = State::Salting(verifier);
+                    return Ok(Progress::NeedMore);
+                }
+                State::Judged(true) => {
+                    authentication::write(authentication::OK, &[], outbound);
+                    return Ok(Progress::Done(()));
+                }
+                State::Judged(false) => return Err(WireError::BadCredentials),
+                State::Over => {
+                    return Err(WireError::Unexpected {
+                        expected: "the end of the login",
+                        got: "one more step".to_owned(),
+                    });
+                }
+                waiting => match take_answer(inbound)? {
+                    Some(answer) => waiting.hear(answer, outbound)?,
+                    None => {
+                        self.state = waiting;
+                        return Ok(Progress::NeedMore);
+                    }
+                },
+            };
+        }
+    }
+
+    /// What the client is told about an error. The verdict says nothing about its reason.
+    fn response(&self, error: &WireError) -> ErrorResponse {
+        match error {
+            WireError::BadCredentials => ErrorResponse::fatal(
+                sqlstate::INVALID_PASSWORD,
+                format!("password authentication failed for user \"{}\"", self.user),
+            ),
+            error => error.into(),
+        }
+    }
+}
+
+impl Exchange for Greet {
+    type Outcome = ();
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<()>, WireError> {
+        let progress = self.run(inbound, outbound);
+        if let Err(error) = &progress {
+            self.response(error).write(outbound);
+        }
+        progress
+    }
+
+    fn derived(&mut self, derived: Derived) {
+        if let State::Salting(verifier) = &self.state {
+            self.state = State::Judged(verifier.accepts_salted(&derived.0));
+        }
+    }
+}
+
+impl State {
+    /// Takes the client's answer, in a state that waits for one.
+    fn hear(self, mut answer: Bytes, outbound: &mut BytesMut) -> Result<State, WireError> {
+        Ok(match self {
+            State::Password(stored) => compare(stored, &password(answer)?)?,
+            State::Md5(hash, salt) => State::Judged(hash.accepts(salt, &password(answer)?)),
+            State::SaslInitial(server) => {
+                let mechanism = cut_string(&mut answer).ok_or(SASL_INITIAL_RESPONSE)?;
+                let length = cut_i32(&mut answer).ok_or(SASL_INITIAL_RESPONSE)?;
+                if usize::try_from(length) != Ok(answer.len()) {
+                    return Err(SASL_INITIAL_RESPONSE);
+                }
+                let challenged = server.challenge(&mechanism, &answer)?;
+                let server_first = challenged.server_first().as_bytes();
+                authentication::write(authentication::SASL_CONTINUE, server_first, outbound);
+                State::SaslFinal(challenged)
+            }
+            State::SaslFinal(challenged) => {
+                let server_final = challenged.finish(&answer)?;
+                authentication::write(
+                    authentication::SASL_FINAL,
+                    server_final.as_bytes(),
+                    outbound,
+                );
+                State::Judged(true)
+            }
+            silent => silent,
+        })
+    }
+}
+
+/// Says what is asked.
+fn open(challenge: Challenge, outbound: &mut BytesMut) -> State {
+    match challenge {
+        Challenge::Trust => State::Judged(true),
+        Challenge::Password(stored) => {
+            authentication::write(authentication::CLEARTEXT_PASSWORD, &[], outbound);
+            State::Password(stored)
+        }
+        Challenge::Md5 { hash, salt } => {
+            authentication::write(authentication::MD5_PASSWORD, &salt, outbound);
+            State::Md5(hash, salt)
+        }
+        Challenge::ScramSha256(server) => {
+            authentication::write_sasl(server.mechanisms(), outbound);
+            State::SaslInitial(server)
+        }
+    }
+}
+
+/// Takes a message of type `p`: which one it is, the state knows.
+fn take_answer(inbound: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
+    match inbound.first() {
+        None => Ok(None),
+        Some(b'p') => Ok(take_message(inbound, ANSWER_LIMIT)?.map(|message| message.body)),
+        Some(&other) => Err(WireError::Unexpected {
+            expected: "an answer to the authentication request",
+            got: type_name(other),
+        }),
+    }
+}
+
+/// The string of a PasswordMessage, and nothing behind it. An empty one is never right, not even
+/// where an empty one is stored.
+fn password(mut answer: Bytes) -> Result<Bytes, WireError> {
+    match cut_string(&mut answer) {
+        Some(password) if answer.is_empty() => {
+            if password.is_empty() {
+                Err(WireError::BadCredentials)
+            } else {
+                Ok(password)
+            }
+        }
+        _ => Err(WireError::Malformed {
+            what: "PasswordMessage",
+        }),
+    }
+}
+
+/// Compares a password said in clear; of two plain ones not even the length shows in the time.
+fn compare(stored: Stored, password: &[u8]) -> Result<State, WireError> {
+    let text = std::str::from_utf8(password).map_err(|_| WireError::BadCredentials);
+    Ok(match stored {
+        Stored::Plain(secret) => {
+            let equal = sha256(secret.expose().as_bytes()).ct_eq(&sha256(password));
+            State::Judged(equal.into())
+        }
+        Stored::Md5 { hash, user } => State::Judged(Md5Hash::of(text?, &user) == hash),
+        Stored::Scram(verifier) => State::Salt(verifier, Secret::new(text?)),
+    })
+}
+
+const SASL_INITIAL_RESPONSE: WireError = WireError::Malformed {
+    what: "SASLInitialResponse",
+};
+
+/// Largest length field of a client's answer, in bytes.
+pub const ANSWER_LIMIT: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::pg::{MockKey, scram::ChannelBinding};
+
+    fn greet(challenge: Challenge, answer: &[u8]) -> (Result<Progress<()>, WireError>, Vec<u8>) {
+        let (mut inbound, mut outbound) = (BytesMut::from(answer), BytesMut::new());
+        let progress = Greet::new("acme__u", challenge).advance(&mut inbound, &mut outbound);
+        (progress, outbound.to_vec())
+    }
+
+    fn plain(password: &str) -> Challenge {
+        Challenge::Password(Stored::Plain(Secret::new(password)))
+    }
+
+    #[test]
+    fn trust_says_ok_at_once() {
+        let (progress, said) = greet(Challenge::Trust, b"");
+        assert!(matches!(progress, Ok(Progress::Done(()))));
+        assert_eq!(said, b"R\0\0\0\x08\0\0\0\0");
+    }
+
+    #[test]
+    fn a_password_in_clear_is_compared() {
+        let (progress, said) = greet(plain("secret"), b"p\0\0\0\x0bsecret\0");
+        assert!(matches!(progress, Ok(Progress::Done(()))));
+        assert_eq!(said, b"R\0\0\0\x08\0\0\0\x03R\0\0\0\x08\0\0\0\0");
+        let (progress, said) = greet(plain("secret"), b"p\0\0\0\x0bsecreT\0");
+        assert!(matches!(progress, Err(WireError::BadCredentials)));
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("C28P01\0Mpassword authentication failed for user \"acme__u\"\0"));
+    }
+
+    #[test]
+    fn an_empty_password_is_never_right() {
+        let (progress, _) = greet(plain(""), b"p\0\0\0\x05\0");
+        assert!(matches!(progress, Err(WireError::BadCredentials)));
+    }
+
+    #[test]
+    fn a_password_is_salted_elsewhere_to_meet_a_verifier() {
+        let verifier = Verifier::derive("secret", b"salt", 1).unwrap();
+        for (password, right) in [(&b"secret"[..], true), (b"Secret", false)] {
+            let mut greet = Greet::new("u", Challenge::Password(Stored::Scram(verifier.clone())));
+            let (mut inbound, mut outbound) = (BytesMut::new(), BytesMut::new());
+            crate::pg::frontend::password_message(password, &mut inbound);
+            let Ok(Progress::Derive(salting)) = greet.advance(&mut inbound, &mut outbound) else {
+                panic!("no derivation")
+            };
+            let early = greet.advance(&mut inbound, &mut outbound);
+            assert!(matches!(early, Ok(Progress::NeedMore)));
+            greet.derived(salting.run());
+            let progress = greet.advance(&mut inbound, &mut outbound);
+            assert_eq!(matches!(progress, Ok(Progress::Done(()))), right);
+        }
+    }
+
+    #[test]
+    fn answers_that_postgresql_15_refuses_are_protocol_violations() {
+        let scram = || {
+            let verifier = MockKey::new([0; 32]).verifier("t", "u");
+            Challenge::ScramSha256(ScramServer::new(verifier, [0; 18], ChannelBinding::None))
+        };
+        let initial = |body: &[u8]| {
+            let mut message = vec![b'p', 0, 0, 0, body.len() as u8 + 4];
+            message.extend(body);
+            message
+        };
+        for (challenge, answer) in [
+            (plain("x"), b"p\0\0\0\x0asecret".to_vec()),
+            (plain("x"), b"p\0\0\0\x0dsecret\0x\0".to_vec()),
+            (plain("x"), b"p\0\0\0\x03".to_vec()),
+            (plain("x"), b"p\0\x01\0\0".to_vec()),
+            (plain("x"), b"X\0\0\0\x04".to_vec()),
+            (scram(), initial(b"FOO\0\0\0\0\x0bn,,n=,r=abc")),
+            (
+                scram(),
+                initial(b"SCRAM-SHA-256-PLUS\0\0\0\0\x0bn,,n=,r=abc"),
+            ),
+            (scram(), initial(b"SCRAM-SHA-256\0\0\0\0\x0an,,n=,r=abc")),
+            (scram(), initial(b"SCRAM-SHA-256\0\xff\xff\xff\xff")),
+            (scram(), initial(b"SCRAM-SHA-256\0\0\0\0\x0bx,,n=,r=abc")),
+            (scram(), initial(b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=a b")),
+            (scram(), initial(b"SCRAM-SHA-256\0\0\0\0\x05n,,n=")),
+        ] {
+            let (progress, said) = greet(challenge, &answer);
+            assert!(progress.is_err(), "{answer:?}");
+            assert!(
+                String::from_utf8_lossy(&said).contains("C08P01\0"),
+                "{answer:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Following message boundaries through a stream, by headers only.
+//!
+//! A relay feeds every chunk it forwards to one walker per direction. The walker keeps no body: at
+//! most four bytes of a header that was cut, and two counters. It answers what passed, and whether
+//! the stream now stands between two messages (only there may a message of ours be put in).
+
+use super::TransactionStatus;
+use crate::error::WireError;
+
+/// Whose messages a walker follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// A client, after its login.
+    Frontend,
+    /// A database.
+    Backend,
+}
+
+/// What passed in one chunk. Messages count when their last byte has passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Complete messages of any type.
+    pub messages: u32,
+    /// From a client: Query, Execute and FunctionCall.
+    pub requests: u32,
+    /// From a client: Terminate.
+    pub terminate: bool,
+    /// From a database: ReadyForQuery.
+    pub ready: u32,
+    /// From a database: what the last ReadyForQuery of this chunk said.
+    pub status: Option<TransactionStatus>,
+    /// From a database: ErrorResponse.
+    pub errors: u32,
+    /// From a database: an ErrorResponse of severity FATAL or PANIC, after which it closes.
+    pub fatal: bool,
+}
+
+/// Follows one direction of a connection.
+///
+/// Invariant: `have < 5`, and `have == 0` while `remaining > 0`.
+#[derive(Debug, Clone)]
+pub struct Walker {
+    kinds: &'static [Kind; 256],
+    malformed: &'static str,
+    header: [u8; HEADER],
+    have: u8,
+    class: Class,
+    remaining: u32,
+    field: ErrorField,
+}
+
+impl Walker {
+    /// Starts between two messages.
+    pub fn new(sender: Sender) -> Self {
+        let (kinds, malformed) = match sender {
+            Sender::Frontend => (&FRONTEND, "message header from the client"),
+            Sender::Backend => (&BACKEND, "message header from the database"),
+        };
+        Walker {
+            kinds,
+            malformed,
+            header: [0; HEADER],
+            have: 0,
+            class: Class::Other,
+            remaining: 0,
+            field: ErrorField::Code,
+        }
+    }
+
+    /// Whether the stream stands between two messages.
+    pub fn at_boundary(&self) -> bool {
+        self.have == 0 && self.remaining == 0
+    }
+
+    /// Follows one chunk. After an error the boundaries are lost and the stream cannot go on.
+    pub fn feed(&mut self, mut chunk: &[u8]) -> Result<Passed, WireError> {
+        let mut passed = Passed::default();
+        while !chunk.is_empty() {
+            if self.remaining == 0 {
+                let header = match chunk.split_first_chunk::<HEADER>() {
+                    Some((header, rest)) if self.have == 0 => {
+                        chunk = rest;
+                        *header
+                    }
+                    _ => match self.gather_header(&mut chunk) {
+                        Some(header) => header,
+                        None => break,
+                    },
+                };
+                self.begin(header)?;
+            }
+            let length = chunk.len().min(self.remaining as usize);
+            let (body, rest) = chunk.split_at(length);
+            chunk = rest;
+            // `length` is at most `remaining`, a u32.
+            self.remaining -= length as u32;
+            match self.class {
+                Class::ReadyForQuery => self.read_status(body, &mut passed)?,
+                Class::ErrorResponse => self.read_severity(body, &mut passed),
+                _ => {}
+            }
+            if self.remaining == 0 {
+                self.count(&mut passed);
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Moves bytes of a cut header from `chunk` into the store; the header, once it is whole.
+    fn gather_header(&mut self, chunk: &mut &[u8]) -> Option<[u8; HEADER]> {
+        let have = usize::from(self.have);
+        let take = chunk.len().min(HEADER - have);
+        let (bytes, rest) = chunk.split_at(take);
+        self.header[have..have + take].copy_from_slice(bytes);
+        *chunk = rest;
+        if have + take < HEADER {
+            self.have = (have + take) as u8;
+            return None;
+        }
+        self.have = 0;
+        Some(self.header)
+    }
+
+    /// Enters a message.
+    fn begin(&mut self, [kind, length @ ..]: [u8; HEADER]) -> Result<(), WireError> {
+        let length = u32::from_be_bytes(length);
+        let Kind { class, limit } = self.kinds[usize::from(kind)];
+        // The limit of an unknown type is 0: nothing fits.
+        if length < LENGTH || length > limit {
+            return Err(self.refuse_header(kind, length, limit));
+        }
+        if class == Class::ReadyForQuery && length != LENGTH + 1 {
+            return Err(WireError::Malformed {
+                what: "ReadyForQuery",
+            });
+        }
+        self.class = class;
+        self.remaining = length - LENGTH;
+        self.field = ErrorField::Code;
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_header(&self, kind: u8, length: u32, limit: u32) -> WireError {
+        if limit == 0 {
+            WireError::Unexpected {
+                expected: "a message type",
+                got: super::frame::type_name(kind),
+            }
+        } else if length < LENGTH {
+            WireError::Malformed {
+                what: self.malformed,
+            }
+        } else {
+            WireError::TooLarge {
+                what: self.malformed,
+                limit: limit as usize,
+            }
+        }
+    }
+
+    /// Notes the single byte of a ReadyForQuery.
+    fn read_status(&self, body: &[u8], passed: &mut Passed) -> Result<(), WireError> {
+        if let Some(&byte) = body.first() {
+            let status = TransactionStatus::from_byte(byte).ok_or(WireError::Malformed {
+                what: "ReadyForQuery",
+            })?;
+            passed.status = Some(status);
+        }
+        Ok(())
+    }
+
+    /// Looks for field `V`, the severity that is never translated. Its first letter decides:
+    /// the others (ERROR; warnings come in a NoticeResponse) begin differently.
+    fn read_severity(&mut self, body: &[u8], passed: &mut Passed) {
+        for &byte in body {
+            self.field = match (self.field, byte) {
+                (ErrorField::Code, b'V') => ErrorField::Severity,
+                (ErrorField::Code | ErrorField::Severity | ErrorField::Text, 0) => ErrorField::Code,
+                (ErrorField::Severity, b'F' | b'P') => {
+                    passed.fatal = true;
+                    ErrorField::Text
+                }
+                _ => ErrorField::Text,
+            };
+        }
+    }
+
+    /// Counts the message that has just ended.
+    fn count(&self, passed: &mut Passed) {
+        passed.messages += 1;
+        match self.class {
+            Class::Request => passed.requests += 1,
+            Class::Terminate => passed.terminate = true,
+            Class::ReadyForQuery => passed.ready += 1,
+            Class::ErrorResponse => passed.errors += 1,
+            Class::Other => {}
+        }
+    }
+}
+
+/// What a walker does with a message type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Request,
+    Terminate,
+    ReadyForQuery,
+    ErrorResponse,
+    Other,
+}
+
+/// Where in an ErrorResponse the stream stands.
+#[derive(Debug, Clone, Copy)]
+enum ErrorField {
+    /// At the byte that says which field follows.
+    Code,
+    /// At the first byte of field `V`.
+    Severity,
+    /// In a value that does not matter.
+    Text,
+}
+
+/// A message type: what to do with it, and the largest value of its length field.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    class: Class,
+    limit: u32,
+}
+
+const fn kinds(groups: &[(&[u8], Class, u32)]) -> [Kind; 256] {
+    let mut table = [Kind {
+        class: Class::Other,
+        limit: 0,
+    }; 256];
+    let mut group = 0;
+    while group < groups.len() {
+        let (letters, class, limit) = groups[group];
+        let mut letter = 0;
+        while letter < letters.len() {
+            table[letters[letter] as usize] = Kind { class, limit };
+            letter += 1;
+        }
+        group += 1;
+    }
+    table
+}
+
+/// What a client may send after its login, with the limits of PostgreSQL's `SocketBackend`.
+static FRONTEND: [Kind; 256] = kinds(&[
+    (b"QF", Class::Request, FRONTEND_LARGE_LIMIT),
+    (b"PBd", Class::Other, FRONTEND_LARGE_LIMIT),
+    (b"E", Class::Request, FRONTEND_SMALL_LIMIT),
+    (b"X", Class::Terminate, FRONTEND_SMALL_LIMIT),
+    (b"CDHScf", Class::Other, FRONTEND_SMALL_LIMIT),
+]);
+
+/// What a database may send.
+static BACKEND: [Kind; 256] = kinds(&[
+    (b"Z", Class::ReadyForQuery, BACKEND_LIMIT),
+    (b"E", Class::ErrorResponse, BACKEND_LIMIT),
+    (b"123ACDGHIKNRSTVWcdnstv", Class::Other, BACKEND_LIMIT),
+]);
+
+/// Largest length field of Query, FunctionCall, Parse, Bind and CopyData, in bytes: PostgreSQL's
+/// `PQ_LARGE_MESSAGE_LIMIT`.
+pub const FRONTEND_LARGE_LIMIT: u32 = 0x3fff_fffe;
+
+/// Largest length field of a client's other messages, in bytes: PostgreSQL's
+/// `PQ_SMALL_MESSAGE_LIMIT`.
+pub const FRONTEND_SMALL_LIMIT: u32 = 10_000;
+
+/// Largest length field of a database's message, in bytes: the largest buffer PostgreSQL
+/// allocates, and the length itself.
+pub const BACKEND_LIMIT: u32 = 0x3fff_ffff + LENGTH;
+
+/// Bytes of a type byte and a length.
+const HEADER: usize = 5;
+
+/// Bytes of a length field, which counts itself.
+const LENGTH: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn walk(sender: Sender, chunk: &[u8]) -> Result<Passed, WireError> {
+        Walker::new(sender).feed(chunk)
+    }
+
+    #[test]
+    fn replies_of_a_query_are_counted() {
+        let replies = b"C\0\0\0\x0bSELECT\0Z\0\0\0\x05IE\0\0\0\x0cVERROR\0\0Z\0\0\0\x05T";
+        let mut walker = Walker::new(Sender::Backend);
+        let passed = walker.feed(replies).unwrap();
+        assert!(walker.at_boundary());
+        assert_eq!(
+            passed,
+            Passed {
+                messages: 4,
+                ready: 2,
+                status: Some(TransactionStatus::InBlock),
+                errors: 1,
+                ..Passed::default()
+            }
+        );
+    }
+
+    #[test]
+    fn fatal_is_seen_by_the_untranslated_severity() {
+        for (body, fatal) in [
+            (&b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"[..], true),
+            (b"SPANIK\0VPANIC\0\0", true),
+            (b"SFEHLER\0VERROR\0MVFATAL\0\0", false),
+            (b"SFATAL\0\0", false),
+            (b"", false),
+            (b"V", false),
+        ] {
+            let mut message = vec![b'E'];
+            message.extend(((body.len() + 4) as u32).to_be_bytes());
+            message.extend(body);
+            assert_eq!(
+                walk(Sender::Backend, &message).unwrap().fatal,
+                fatal,
+                "{body:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_boundary_lies_only_between_messages() {
+        let mut walker = Walker::new(Sender::Frontend);
+        for (byte, boundary) in b"Q\0\0\0\x06;\0S\0\0\0\x04".iter().zip([
+            false, false, false, false, false, false, true, false, false, false, false, true,
+        ]) {
+            let _ = walker.feed(&[*byte]).unwrap();
+            assert_eq!(walker.at_boundary(), boundary);
+        }
+    }
+
+    #[test]
+    fn limits_are_those_of_the_server() {
+        let header = |kind: u8, length: u32| {
+            let mut header = vec![kind];
+            header.extend(length.to_be_bytes());
+            header
+        };
+        for (sender, kind, length, good) in [
+            (Sender::Frontend, b'Q', FRONTEND_LARGE_LIMIT, true),
+            (Sender::Frontend, b'Q', FRONTEND_LARGE_LIMIT + 1, false),
+            (Sender::Frontend, b'Q', 3, false),
+            (Sender::Frontend, b'Q', u32::MAX, false),
+            (Sender::Frontend, b'S', 10_000, true),
+            (Sender::Frontend, b'S', 10_001, false),
+            (Sender::Frontend, b'p', 4, false),
+            (Sender::Frontend, b'Z', 5, false),
+            (Sender::Backend, b'D', BACKEND_LIMIT, true),
+            (Sender::Backend, b'D', BACKEND_LIMIT + 1, false),
+            (Sender::Backend, b'D', 0, false),
+            (Sender::Backend, b'Z', 4, false),
+            (Sender::Backend, b'Z', 6, false),
+            (Sender::Backend, b'Q', 6, false),
+        ] {
+            assert_eq!(
+                walk(sender, &header(kind, length)).is_ok(),
+                good,
+                "{kind} {length}"
+            );
+        }
+        assert!(walk(Sender::Backend, b"Z\0\0\0\x05x").is_err());
+    }
+
+    #[test]
+    fn requests_and_terminate_are_seen() {
+        let passed = walk(
+            Sender::Frontend,
+            b"P\0\0\0\x08\0;\0\0B\0\0\0\x0a\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04X\0\0\0\x04",
+        )
+        .unwrap();
+        assert_eq!(
+            (passed.messages, passed.requests, passed.terminate),
+            (5, 1, true)
+        );
+    }
+}
