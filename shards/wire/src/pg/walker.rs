@@ -329,6 +329,12 @@ mod tests {
     }
 
     #[test]
+    fn each_error_is_read_from_its_own_beginning() {
+        let broken_then_fatal = b"E\0\0\0\x06MxE\0\0\0\x0cVFATAL\0\0";
+        assert!(walk(Sender::Backend, broken_then_fatal).unwrap().fatal);
+    }
+
+    #[test]
     fn a_boundary_lies_only_between_messages() {
         let mut walker = Walker::new(Sender::Frontend);
         for (byte, boundary) in b"Q\0\0\0\x06;\0S\0\0\0\x04".iter().zip([
