@@ -10,7 +10,7 @@ use wire::mysql::{
     LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, code, packet, put_err,
 };
 
-use super::{Client, client_broke, tenant_for, unproven, why_unproven, within_login};
+use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
@@ -42,11 +42,10 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Err(end), _) => return leave(client, &end, greet.next_sequence()),
     };
     let shape = shape_for(&tenant.spec(), &login, &named);
-    let lease =
-        match Lease::acquire(&tenant, &Shape::MySql(shape), tenant.spec().acquire_timeout).await {
-            Ok(lease) => lease,
-            Err(end) => return leave(client, &end, sequence),
-        };
+    let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
+        Ok(lease) => lease,
+        Err(end) => return leave(client, &end, sequence),
+    };
     let session = Session {
         shard,
         tenant: &tenant,
