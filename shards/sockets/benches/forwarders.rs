@@ -112,10 +112,8 @@ impl Forwarder {
             pin_to(0);
             let mut clock = 0;
             // SAFETY: this thread's own handle, and a local to write to.
-            assert_eq!(
-                unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) },
-                0
-            );
+            let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+            assert_eq!(failed, 0);
             sender.send(clock).unwrap();
             run(listener, target);
         };
@@ -364,10 +362,8 @@ impl Epoll {
             u64: fd as u64,
         };
         // SAFETY: the event is a local that is only read.
-        assert_eq!(
-            unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, fd, &mut event) },
-            0
-        );
+        let failed = unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, fd, &mut event) };
+        assert_eq!(failed, 0);
     }
 
     /// The readable descriptors; none after a while without any.

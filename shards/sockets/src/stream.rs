@@ -17,7 +17,7 @@ use crate::connect::connect;
 use crate::driver::current;
 use crate::options::SocketOptions;
 use crate::socket::Socket;
-use crate::task::spawn;
+use crate::task::{Stage, spawn_until};
 use crate::timer::timeout;
 
 /// A connected TCP socket on this executor's ring.
@@ -148,11 +148,11 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.queued() == 0 || self.socket.reactor().tasks.over() {
+        if self.queued() == 0 || self.socket.reactor().tasks.stage() == Stage::Over {
             return self.socket.close();
         }
         let lingering = Lingering(Rc::clone(&self.socket));
-        spawn(async move {
+        spawn_until(Stage::Over, async move {
             // Whatever the outcome, it is closed now.
             let _ = timeout(LINGER, lingering.to_the_end()).await;
         })
