@@ -1,3 +1,6 @@
-//! The control plane.
+//! The control plane: settings in, a running bouncer out.
+
 #![forbid(unsafe_code)]
+
 pub mod bouncer;
+pub mod config;
