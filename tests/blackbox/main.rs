@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod drivers;
+mod mysql;
 mod postgres;
 mod servers;
 
@@ -18,5 +19,6 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    mysql::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

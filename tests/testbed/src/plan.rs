@@ -74,9 +74,11 @@ impl Plan {
     }
 }
 
-/// Drives a scenario to its end on this thread, within [`LIMIT`].
+/// Drives a scenario to its end on this thread, within [`LIMIT`]. The drivers' connections go on beside it, so a scenario
+/// may block where it waits for something outside.
 fn run(scenario: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .expect("a runtime can be made")
