@@ -9,7 +9,10 @@
 mod drivers;
 mod mysql;
 mod postgres;
+mod raw;
+mod routing;
 mod servers;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -20,5 +23,7 @@ fn main() -> ExitCode {
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
     mysql::plan(&mut plan);
+    tools::plan(&mut plan);
+    routing::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -198,7 +198,7 @@ async fn a_statement_sent_in_pieces(server: &'static Server) {
     let mut client = Conn::new(options).await.unwrap();
     let text = "0123456789abcdef".repeat(3 << 19);
     let row: Option<(u64, bool)> = client
-        .exec_first("SELECT length(?), sha(?) = sha(repeat('0123456789abcdef', 3 << 19))", (text.clone(), text))
+        .exec_first("SELECT length(?), sha2(?, 256) = sha2(repeat('0123456789abcdef', 3 << 19), 256)", (text.clone(), text))
         .await
         .unwrap();
     assert_eq!(row, Some((24 << 20, true)));
@@ -245,7 +245,7 @@ async fn packets_over_16_mib(server: &'static Server) {
     let mut client = mysql(&door).await;
     let text = "0123456789abcdef".repeat(5 << 19); // 40 MiB: three packets each way
     let row: Option<(bool, String)> = client
-        .exec_first("SELECT sha(?) = sha(repeat('0123456789abcdef', 5 << 19)), ?", (text.clone(), text.clone()))
+        .exec_first("SELECT sha2(?, 256) = sha2(repeat('0123456789abcdef', 5 << 19), 256), ?", (text.clone(), text.clone()))
         .await
         .unwrap();
     let (whole, back) = row.unwrap();
