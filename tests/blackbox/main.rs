@@ -7,8 +7,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod drivers;
+mod mysql;
 mod postgres;
+mod raw;
+mod routing;
 mod servers;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -18,5 +22,8 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    mysql::plan(&mut plan);
+    tools::plan(&mut plan);
+    routing::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }
