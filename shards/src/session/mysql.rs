@@ -7,7 +7,7 @@ use sockets::{Chunk, Stream};
 use wire::WireError;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, code, packet, put_err,
+    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
 };
 
 use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
@@ -105,13 +105,11 @@ async fn prove(
     }
 }
 
-/// What this client's backend must be like.
+/// What this client's backend must be like. A client that names no database begins in the tenant's.
 fn shape_for(spec: &TenantSpec, login: &ClientLogin, named: &Named) -> MySqlShape {
-    MySqlShape {
-        capabilities: login.response.capabilities.of_session(),
-        charset: login.response.charset,
-        database: named.database.clone().or_else(|| Some(spec.dbname.clone())),
-    }
+    let shape = MySqlShape::of_client(&login.response, named);
+    let database = shape.database.or_else(|| Some(spec.dbname.clone()));
+    MySqlShape { database, ..shape }
 }
 
 /// A session that has its backend.
