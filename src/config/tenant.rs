@@ -25,15 +25,16 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         ("postgres", Some(Dialect::Postgres)),
         ("mysql", Some(Dialect::MySql)),
     ];
-    let dialect = required(
-        &section,
-        "db_type",
-        section.value("db_type", units::choice(&dialects)),
-    );
-    let host = required(&section, "host", section.text("host", units::host));
+    for key in ["db_type", "host", "dbname", "username"] {
+        if !section.has(key) {
+            section.complain(key, "is missing");
+        }
+    }
+    let dialect = section.value("db_type", units::choice(&dialects));
+    let host = section.text("host", units::host);
     let port = section.value("port", units::port);
-    let dbname = required(&section, "dbname", section.text("dbname", units::name));
-    let username = required(&section, "username", section.text("username", units::name));
+    let dbname = section.text("dbname", units::name);
+    let username = section.text("username", units::name);
     let password = section.secret("password");
     let habits = Habits::settle(&section, defaults);
     let users = users(&section, password.as_ref(), dialect, habits.client_auth);
@@ -80,7 +81,7 @@ impl Habits {
             units::choice(&[("session", Some(())), ("transaction", None)]),
         );
         section.not_yet(NOT_YET);
-        let time = |key, otherwise| section.value(key, units::duration).unwrap_or(otherwise);
+        let time = |key, otherwise| section.value_or(key, units::duration, otherwise);
         let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
         let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
         let max = max.unwrap_or(otherwise.limits.max);
@@ -108,14 +109,6 @@ impl Habits {
     }
 }
 
-/// A key that a tenant cannot be without.
-fn required<T>(section: &Section, key: &'static str, value: Option<T>) -> Option<T> {
-    if !section.has(key) {
-        section.complain(key, "is missing");
-    }
-    value
-}
-
 /// Who is known: the names listed, or anybody who knows the tenant's own password.
 fn users(
     section: &Section,
@@ -123,11 +116,17 @@ fn users(
     dialect: Option<Dialect>,
     auth: ClientAuth,
 ) -> Users {
-    if auth == ClientAuth::Trust {
-        section.warn(
-            "client_auth",
-            "trust: whoever reaches this tenant gets in without a password",
-        );
+    let warning = match (auth, dialect) {
+        (ClientAuth::Trust, _) => {
+            Some("trust: whoever reaches this tenant gets in without a password")
+        }
+        (ClientAuth::Password, Some(Dialect::Postgres)) => {
+            Some("password: clients send theirs in clear")
+        }
+        _ => None,
+    };
+    if let Some(text) = warning {
+        section.warn("client_auth", text);
     }
     if !section.has("users") {
         if password.is_none() && auth != ClientAuth::Trust {
