@@ -6,6 +6,8 @@
 //!
 //! `cargo bench -p sockets --bench forwarders`; `ROUNDS=30` for more rounds.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+// glommio's own streams are what is compared with.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::HashMap;
 use std::future::poll_fn;

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use crate::driver::current;
 use crate::options::SocketOptions;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::run::current;
 
 /// A connected socket. Dropping the future cancels the attempt and closes the socket.
 pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
@@ -103,7 +103,7 @@ impl Dial {
 }
 
 impl Source for Dial {
-    fn completed(self: Rc<Self>, _: Operation, outcome: Outcome) {
+    fn completed(&self, _: Operation, outcome: Outcome) {
         self.finish(outcome.result);
     }
 

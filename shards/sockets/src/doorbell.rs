@@ -14,8 +14,8 @@ use std::thread::ThreadId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use io_uring::{opcode, types};
 
-use crate::driver::current;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, remember};
+use crate::run::current;
 use crate::task::Stage;
 
 /// A bounded channel into an executor. Can be made anywhere; costs one descriptor, for want of which it fails.
@@ -271,10 +271,11 @@ impl Wire {
 }
 
 impl Source for Wire {
-    fn completed(self: Rc<Self>, _: Operation, _: Outcome) {
+    fn completed(&self, _: Operation, _: Outcome) {
         if self.shared.gone.load(Ordering::SeqCst) {
             return self.reactor.retire(self.slot);
         }
+        // At the end of the run the read was cancelled, which this completion may have overtaken.
         if self.reactor.tasks.stage() != Stage::Over {
             self.listen();
         }

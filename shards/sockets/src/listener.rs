@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, types};
 use socket2::SockRef;
 
-use crate::driver::current;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::run::current;
 use crate::stream::{Stream, internet};
 use crate::timer::sleep_until;
 
@@ -146,7 +146,7 @@ impl Listening {
 }
 
 impl Source for Listening {
-    fn completed(self: Rc<Self>, _: Operation, outcome: Outcome) {
+    fn completed(&self, _: Operation, outcome: Outcome) {
         // SAFETY: a result that is not negative is a descriptor made by this accept, which nobody else owns.
         let accepted =
             (outcome.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(outcome.result) });

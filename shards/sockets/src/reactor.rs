@@ -4,7 +4,7 @@
 //! Invariant: a slot leaves the table when its source is retired and its last completion is reaped. Until then
 //! the table keeps the source alive, and with it every buffer an operation points to.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{cqueue, opcode, squeue};
 use slab::Slab;
 
+use crate::blocking::Answers;
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::options::RingLimits;
@@ -24,7 +25,7 @@ use crate::timer::Timers;
 /// Who has operations in flight: a socket, a listener, a connect, a doorbell.
 pub(crate) trait Source {
     /// A completion of an operation that this source submitted.
-    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome);
+    fn completed(&self, operation: Operation, outcome: Outcome);
 
     /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
     fn prepare(&self) {}
@@ -116,6 +117,8 @@ pub(crate) struct Reactor {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
     pub(crate) limits: RingLimits,
+    /// The way back for blocking work.
+    pub(crate) answers: OnceCell<Answers>,
 }
 
 impl Reactor {
@@ -135,6 +138,7 @@ impl Reactor {
             timers: RefCell::default(),
             tasks: Tasks::default(),
             limits,
+            answers: OnceCell::new(),
         }))
     }
 

@@ -189,7 +189,7 @@ impl Socket {
 }
 
 impl Source for Socket {
-    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome) {
+    fn completed(&self, operation: Operation, outcome: Outcome) {
         match operation {
             Operation::Receive => self.received(outcome),
             Operation::Send => self.sent(outcome),

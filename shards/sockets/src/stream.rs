@@ -1,5 +1,6 @@
 //! A connected TCP socket, as tasks use it.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,8 +15,8 @@ use socket2::SockRef;
 
 use crate::chunk::Chunk;
 use crate::connect::connect;
-use crate::driver::current;
 use crate::options::SocketOptions;
+use crate::run::current;
 use crate::socket::Socket;
 use crate::task::{Stage, spawn_until};
 use crate::timer::timeout;
@@ -137,6 +138,12 @@ impl Stream {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never used nor dropped again, so the Rc is moved out once.
         unsafe { std::ptr::read(&this.socket) }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({} bytes queued)", self.queued())
     }
 }
 

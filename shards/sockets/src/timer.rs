@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::driver::current;
 use crate::reactor::{Reactor, remember};
+use crate::run::current;
 
 /// Waits for `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
