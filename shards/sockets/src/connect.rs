@@ -73,8 +73,8 @@ impl Dial {
         let fd = self.fd.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
         let entry =
             opcode::Connect::new(types::Fd(fd), self.addr.as_ptr().cast(), self.addr.len()).build();
-        // SAFETY: address and descriptor belong to this source, which stays in place behind its Rc; the descriptor is
-        // taken only after the completion.
+        // SAFETY: address and descriptor belong to this source, which stays in place behind its Rc;
+        // the descriptor is taken only after the completion.
         unsafe { self.reactor.submit(self.slot, Operation::Connect, entry) };
     }
 

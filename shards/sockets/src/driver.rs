@@ -1,7 +1,8 @@
-//! The driver: one task per run that enters the ring, and sleeps in it when nobody else is runnable.
+//! The driver: one task per run that enters the ring, and sleeps in it when nobody else is
+//! runnable.
 //!
-//! It shares a queue, first in first out, with all counted tasks, and puts itself at the tail after each
-//! visit. If no poll was counted between two visits, nobody else is in the queue.
+//! It shares a queue, first in first out, with all counted tasks, and puts itself at the tail after
+//! each visit. If no poll was counted between two visits, nobody else is in the queue.
 
 use std::future::poll_fn;
 use std::io;
@@ -92,5 +93,6 @@ impl Driver {
     }
 }
 
-/// How often the driver goes back to the tail without entering the ring while tasks keep waking each other.
+/// How often the driver goes back to the tail without entering the ring while tasks keep waking
+/// each other.
 const VISITS_PER_ENTER: u32 = 4;

@@ -17,14 +17,15 @@ use crate::stream::LINGER;
 use crate::task::{Stage, schedule};
 use crate::timer::timeout;
 
-/// What to build the executor with: the preempt timer makes glommio leave our queue to look at its own reactor,
-/// in which there is nothing of ours.
+/// What to build the executor with: the preempt timer makes glommio leave our queue to look at its
+/// own reactor, in which there is nothing of ours.
 pub const PREEMPT_TIMER: Duration = Duration::from_secs(1);
 
 /// Runs `main` on this glommio executor, with a ring of its own.
 ///
-/// Returns when `main` does. Then the remaining tasks are dropped, what streams had queued is sent, for
-/// little more than [`LINGER`], and sockets are closed. One at a time per executor, as its outermost future.
+/// Returns when `main` does. Then the remaining tasks are dropped, what streams had queued is sent,
+/// for little more than [`LINGER`], and sockets are closed. One at a time per executor, as its
+/// outermost future.
 pub async fn run<T>(limits: RingLimits, main: impl Future<Output = T>) -> Result<T, RingError> {
     let reactor = Reactor::new(limits)?;
     let _current = Current::enter(&reactor)?;
@@ -53,7 +54,8 @@ pub async fn run<T>(limits: RingLimits, main: impl Future<Output = T>) -> Result
     result
 }
 
-/// The reactor of the run this thread is in. Panics outside of [`run`]: there is nothing to wait with.
+/// The reactor of the run this thread is in. Panics outside of [`run`]: there is nothing to wait
+/// with.
 pub(crate) fn current() -> Rc<Reactor> {
     CURRENT.with(|current| match &*current.borrow() {
         Some(reactor) => Rc::clone(reactor),
@@ -88,17 +90,22 @@ impl Current {
 
 impl Drop for Current {
     fn drop(&mut self) {
-        // Tasks left over by an unfinished run end at their next poll, instead of missing the reactor.
+        // Tasks left over by an unfinished run end at their next poll, instead of missing the
+        // reactor.
         self.0.tasks.enter(Stage::Over);
         let left = CURRENT.with(|current| current.borrow_mut().take());
         drop(left);
     }
 }
 
+type Kept = ManuallyDrop<RefCell<Option<Rc<Reactor>>>>;
+
 thread_local! {
-    /// Never dropped with the thread: after a panic there are tasks left whose wakers glommio cannot take back.
-    static CURRENT: ManuallyDrop<RefCell<Option<Rc<Reactor>>>> = const { ManuallyDrop::new(RefCell::new(None)) };
+    /// Never dropped with the thread: after a panic there are tasks left whose wakers glommio
+    /// cannot take back.
+    static CURRENT: Kept = const { ManuallyDrop::new(RefCell::new(None)) };
 }
 
-/// What lingering streams get beyond their own time limit: those dropped by the end of the run start after it.
+/// What lingering streams get beyond their own time limit: those dropped by the end of the run
+/// start after it.
 const LINGER_MARGIN: Duration = Duration::from_millis(100);

@@ -25,15 +25,16 @@ pub(crate) fn spawn_until<T: 'static>(
 ) -> Task<T> {
     let entry = Entry::new(current(), stage);
     Task(schedule(async move {
-        // The future is dropped before the entry, so the entry's drop counts for whatever that wakes.
+        // The future is dropped before the entry, so the entry's drop counts for whatever that
+        // wakes.
         let mut entry = entry;
         let mut future = pin!(future);
         poll_fn(|cx| entry.poll(cx, future.as_mut())).await
     }))
 }
 
-/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it at once, inside of
-/// whatever its maker is doing.
+/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it
+/// at once, inside of whatever its maker is doing.
 pub(crate) fn schedule<T: 'static>(future: impl Future<Output = T> + 'static) -> glommio::Task<T> {
     let here = glommio::executor().current_task_queue();
     #[expect(
@@ -106,7 +107,8 @@ impl Tasks {
         self.stage.get()
     }
 
-    /// The run comes to a stage: tasks that live only until then drop their futures, each at its next poll.
+    /// The run comes to a stage: tasks that live only until then drop their futures, each at its
+    /// next poll.
     pub(crate) fn enter(&self, stage: Stage) {
         self.stage.set(stage);
         let wakers: Vec<Waker> = self

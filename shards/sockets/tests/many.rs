@@ -91,7 +91,8 @@ fn child() {
     }
 }
 
-/// With a backlog that holds what comes while the executor is not scheduled; dropped attempts try again seconds later.
+/// With a backlog that holds what comes while the executor is not scheduled; dropped attempts try
+/// again seconds later.
 fn listen_for_a_crowd() -> (Listener, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
