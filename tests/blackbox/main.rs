@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod crowd;
 mod drivers;
 mod mysql;
 mod postgres;
 mod raw;
+mod refusals;
 mod routing;
 mod servers;
 mod tools;
@@ -25,5 +27,7 @@ fn main() -> ExitCode {
     mysql::plan(&mut plan);
     tools::plan(&mut plan);
     routing::plan(&mut plan);
+    refusals::plan(&mut plan);
+    crowd::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }
