@@ -1,1 +1,6 @@
-//! To be written.
+//! The control plane: settings in, a running bouncer out.
+
+#![forbid(unsafe_code)]
+
+pub mod bouncer;
+pub mod config;

@@ -9,7 +9,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use log::warn;
 use sockets::{Bell, Doorbell, Listener, Stream};
 use wire::pg::{self, CancelKey, TlsOffer};
@@ -22,6 +21,7 @@ use crate::contract::{Dialect, TenantId, shard_of};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::handoff::{Arrival, CancelHandoff, Handoff, Preface};
 use crate::random;
+use crate::threads::OwnIds;
 
 /// What an acceptor needs to know.
 pub struct AcceptorSettings {
@@ -40,7 +40,11 @@ pub struct AcceptorSettings {
 pub struct Close;
 
 /// An acceptor's life, on its own executor: until it is told to close.
-pub async fn run(settings: AcceptorSettings, listeners: Vec<(Dialect, TcpListener)>, mut close: Doorbell<Close>) {
+pub async fn run(
+    settings: AcceptorSettings,
+    listeners: Vec<(Dialect, TcpListener)>,
+    mut close: Doorbell<Close>,
+) {
     let acceptor = Rc::new(Acceptor { settings });
     for (dialect, listener) in listeners {
         match Listener::adopt(listener) {
@@ -63,12 +67,10 @@ enum FirstWords {
     Cancel(CancelKey),
 }
 
-/// A client that goes no further, and whether it has been told by the exchange itself.
+/// A client that goes no further.
 enum NotTaken {
     /// It left, or never spoke: nothing to say, nothing to log above debug.
     Gone(Broken),
-    /// It has been told.
-    Told(SessionEnd),
     /// It is to be told, with this MySQL sequence id.
     Tell(SessionEnd, u8),
 }
@@ -79,7 +81,10 @@ impl Acceptor {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => match self.settings.gate.enter() {
-                    Some(place) => sockets::spawn(Rc::clone(&self).receive(dialect, stream, peer, place)).detach(),
+                    Some(place) => {
+                        sockets::spawn(Rc::clone(&self).receive(dialect, stream, peer, place))
+                            .detach()
+                    }
                     None => self.turn_away(dialect, stream, peer),
                 },
                 // Out of descriptors, mostly. The listener pauses before it tries again.
@@ -89,7 +94,13 @@ impl Acceptor {
     }
 
     /// One client from its first byte until it is handed over or refused.
-    async fn receive(self: Rc<Self>, dialect: Dialect, stream: Stream, peer: SocketAddr, place: Place) {
+    async fn receive(
+        self: Rc<Self>,
+        dialect: Dialect,
+        stream: Stream,
+        peer: SocketAddr,
+        place: Place,
+    ) {
         let login_deadline = Instant::now() + self.settings.login_timeout;
         let mut conn = Conn::new(stream, &[]);
         let understood = sockets::timeout(self.settings.login_timeout, async {
@@ -99,15 +110,20 @@ impl Acceptor {
             }
         });
         let not_taken = match understood.await {
-            Ok(Ok(words)) => return self.hand_over(dialect, words, conn, peer, login_deadline, place).await,
+            Ok(Ok(words)) => {
+                return self
+                    .hand_over(dialect, words, conn, peer, login_deadline, place)
+                    .await;
+            }
             Ok(Err(not_taken)) => not_taken,
-            Err(_) => NotTaken::Tell(SessionEnd::ClientTooSlow(self.settings.login_timeout), AFTER_GREETING),
+            Err(_) => NotTaken::Tell(
+                SessionEnd::ClientTooSlow(self.settings.login_timeout),
+                AFTER_GREETING,
+            ),
         };
         match not_taken {
-            NotTaken::Gone(broken) => log::debug!("{dialect} client {peer} left before its login: {broken}"),
-            NotTaken::Told(end) => {
-                end.log(dialect, peer, None);
-                conn.close_with(BytesMut::new());
+            NotTaken::Gone(broken) => {
+                log::debug!("{dialect} client {peer} left before its login: {broken}")
             }
             NotTaken::Tell(end, sequence) => {
                 end.log(dialect, peer, None);
@@ -117,17 +133,48 @@ impl Acceptor {
     }
 
     /// Takes the socket off this ring and rings the owner's doorbell.
-    async fn hand_over(&self, dialect: Dialect, words: FirstWords, conn: Conn, peer: SocketAddr, login_deadline: Instant, place: Place) {
+    async fn hand_over(
+        &self,
+        dialect: Dialect,
+        words: FirstWords,
+        conn: Conn,
+        peer: SocketAddr,
+        login_deadline: Instant,
+        place: Place,
+    ) {
         let (socket, unread) = match conn.release().await {
             Ok(released) => released,
-            Err(error) => return log::debug!("{dialect} client {peer} was gone before it could be handed over: {error}"),
+            Err(error) => {
+                return log::debug!(
+                    "{dialect} client {peer} was gone before it could be handed over: {error}"
+                );
+            }
         };
         let (shard, arrival) = match words {
             FirstWords::Client(tenant, preface) => {
                 let shard = shard_of(&tenant, self.settings.steer.len());
-                (shard, Arrival::Client(Box::new(Handoff { socket, peer, unread, preface, tenant, login_deadline, place })))
+                (
+                    shard,
+                    Arrival::Client(Box::new(Handoff {
+                        socket,
+                        peer,
+                        unread,
+                        preface,
+                        tenant,
+                        login_deadline,
+                        place,
+                    })),
+                )
             }
-            FirstWords::Cancel(key) => (shard_of_key(&key, self.settings.steer.len()), Arrival::Cancel(CancelHandoff { socket, peer, key, place })),
+            FirstWords::Cancel(key) => (
+                shard_of_key(&key, self.settings.steer.len()),
+                Arrival::Cancel(CancelHandoff {
+                    socket,
+                    peer,
+                    key,
+                    place,
+                }),
+            ),
         };
         if let Err(refused) = self.settings.steer[shard.0].ring(arrival) {
             self.take_back(refused.into_inner()).await;
@@ -136,14 +183,17 @@ impl Acceptor {
 
     /// The shard's queue is full: the client is told so, a cancel request gets no answer anyway.
     async fn take_back(&self, arrival: Arrival) {
-        let Arrival::Client(handoff) = arrival else { return };
+        let Arrival::Client(handoff) = arrival else {
+            return;
+        };
         let (dialect, sequence) = match &handoff.preface {
             Preface::Postgres(_) => (Dialect::Postgres, 0),
             Preface::MySql(login, _) => (Dialect::MySql, login.sequence),
         };
         SessionEnd::ShardBusy.log(dialect, handoff.peer, Some(&handoff.tenant));
         if let Ok(stream) = Stream::adopt(handoff.socket) {
-            Conn::new(stream, &handoff.unread).close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
+            Conn::new(stream, &handoff.unread)
+                .close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
         }
     }
 
@@ -157,50 +207,64 @@ impl Acceptor {
 
 /// A PostgreSQL client's first words.
 async fn read_startup(conn: &mut Conn) -> Result<FirstWords, NotTaken> {
-    match conn.carry(&mut pg::PrefaceReader::new(TlsOffer::Unavailable)).await.map_err(not_taken)? {
+    match conn
+        .carry(&mut pg::PrefaceReader::new(TlsOffer::Unavailable))
+        .await
+        .map_err(not_taken)?
+    {
         pg::Preface::Cancel(key) => Ok(FirstWords::Cancel(key)),
         pg::Preface::Startup(startup) => {
-            let misnamed = |error| NotTaken::Tell(SessionEnd::ClientMisnamed(Misnamed::Postgres(error)), 0);
+            let misnamed =
+                |error| NotTaken::Tell(SessionEnd::ClientMisnamed(Misnamed::Postgres(error)), 0);
             let named = pg::name_tenant(startup).map_err(misnamed)?;
             let tenant = TenantId::parse(&named.tenant);
-            let tenant = tenant.ok_or_else(|| misnamed(pg::NamingError::InvalidTenant(named.tenant.clone())))?;
+            let tenant = tenant
+                .ok_or_else(|| misnamed(pg::NamingError::InvalidTenant(named.tenant.clone())))?;
             Ok(FirstWords::Client(tenant, Preface::Postgres(named)))
         }
         // Not offered, so a client that begins it all the same speaks out of turn.
-        pg::Preface::StartTls | pg::Preface::DirectTls => Err(NotTaken::Told(tls_unavailable())),
+        pg::Preface::StartTls | pg::Preface::DirectTls => {
+            Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING))
+        }
     }
 }
 
 /// A MySQL client's first words, after ours.
 async fn read_handshake(conn: &mut Conn, version: &str) -> Result<FirstWords, NotTaken> {
     let nonce = mysql::Nonce::from_random(random::bytes());
-    let greeting = mysql::Greeting::to_client(version, own_connection_id(), nonce, false);
-    match conn.carry(&mut mysql::PrefaceReader::new(greeting)).await.map_err(not_taken)? {
-        mysql::Preface::StartTls => Err(NotTaken::Told(tls_unavailable())),
+    let greeting = mysql::Greeting::to_client(version, OwnIds::fresh(), nonce, false);
+    match conn
+        .carry(&mut mysql::PrefaceReader::new(greeting))
+        .await
+        .map_err(not_taken)?
+    {
+        mysql::Preface::StartTls => Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING)),
         mysql::Preface::Login(mut login) => {
-            let misnamed = |error| NotTaken::Tell(SessionEnd::ClientMisnamed(error), login.sequence);
-            let named = mysql::name_tenant(&mut login.response).map_err(|error| misnamed(Misnamed::MySql(error)))?;
+            let misnamed =
+                |error| NotTaken::Tell(SessionEnd::ClientMisnamed(error), login.sequence);
+            let named = mysql::name_tenant(&mut login.response)
+                .map_err(|error| misnamed(Misnamed::MySql(error)))?;
             let tenant = named.tenant.as_deref().and_then(TenantId::parse);
             let tenant = tenant.ok_or_else(|| misnamed(Misnamed::MySqlNoTenant))?;
-            Ok(FirstWords::Client(tenant, Preface::MySql(Box::new(login), named)))
+            Ok(FirstWords::Client(
+                tenant,
+                Preface::MySql(Box::new(login), named),
+            ))
         }
     }
 }
 
 fn not_taken(broken: Broken) -> NotTaken {
     match broken {
-        Broken::Wire(error) => NotTaken::Told(SessionEnd::ClientMisbehaved(error)),
-        gone @ (Broken::Closed { .. } | Broken::Io(_)) => NotTaken::Gone(gone),
+        Broken::Wire(error) => NotTaken::Tell(SessionEnd::ClientMisbehaved(error), AFTER_GREETING),
+        gone @ (Broken::Closed | Broken::Io(_)) => NotTaken::Gone(gone),
     }
 }
 
 fn tls_unavailable() -> SessionEnd {
-    SessionEnd::ClientMisbehaved(WireError::Unsupported { what: "TLS without a certificate".into() })
-}
-
-/// An id for KILL that no database behind us is likely to give: theirs count up from 1.
-fn own_connection_id() -> u32 {
-    random::u32() | 1 << 31
+    SessionEnd::ClientMisbehaved(WireError::Unsupported {
+        what: "TLS without a certificate".into(),
+    })
 }
 
 /// The sequence id of a MySQL server's packet behind its greeting and the client's response.

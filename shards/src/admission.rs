@@ -21,15 +21,20 @@ pub struct Place(Arc<AtomicUsize>);
 impl Gate {
     /// A gate with `limit` places.
     pub fn new(limit: usize) -> Gate {
-        Gate { limit, inside: Arc::default() }
+        Gate {
+            limit,
+            inside: Arc::default(),
+        }
     }
 
     /// A place, or `None` when all are taken.
     pub fn enter(&self) -> Option<Place> {
         // Relaxed: the count guards no other memory, and each enter and leave is one atomic step.
-        let taken = self.inside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |inside| {
-            (inside < self.limit).then_some(inside + 1)
-        });
+        let taken = self
+            .inside
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |inside| {
+                (inside < self.limit).then_some(inside + 1)
+            });
         taken.ok().map(|_| Place(Arc::clone(&self.inside)))
     }
 

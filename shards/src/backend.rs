@@ -7,26 +7,29 @@ use bytes::BytesMut;
 use wire::{mysql, pg};
 
 use crate::conn::Conn;
-use crate::contract::Dialect;
+use crate::contract::{Dialect, TenantSpec};
 
 /// What a backend was opened for, beyond the tenant's own credentials: all that a client's login
 /// decides and that cannot be changed on a connection without being seen. Two shapes that are
 /// equal are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// The startup parameters other than user and database, in the client's order (`options`
-    /// comes first for the server wherever it stands, but among the others the last one wins).
-    Postgres(Vec<(String, String)>),
-    /// What a MySQL login settles.
-    MySql(mysql::login::Terms),
+    /// The startup parameters other than user and database, in the client's order.
+    Postgres(pg::Parameters),
+    /// Capabilities, collation and database.
+    MySql(mysql::Shape),
 }
 
 impl Shape {
     /// What backends are opened for before any client has come.
-    pub fn usual(dialect: Dialect) -> Shape {
-        match dialect {
-            Dialect::Postgres => Shape::Postgres(Vec::new()),
-            Dialect::MySql => Shape::MySql(mysql::login::Terms::default()),
+    pub fn usual(spec: &TenantSpec) -> Shape {
+        match spec.dialect {
+            Dialect::Postgres => Shape::Postgres(pg::Parameters::default()),
+            Dialect::MySql => Shape::MySql(mysql::Shape {
+                capabilities: mysql::Capabilities::OFFERED.of_session(),
+                charset: UTF8MB4_GENERAL_CI,
+                database: Some(spec.dbname.clone()),
+            }),
         }
     }
 }
@@ -35,9 +38,9 @@ impl Shape {
 #[derive(Debug)]
 pub enum Welcome {
     /// Parameters, process id and cancel key.
-    Postgres(pg::login::LoggedIn),
+    Postgres(pg::LoggedIn),
     /// Thread id, version, status.
-    MySql(mysql::login::LoggedIn),
+    MySql(mysql::LoggedIn),
 }
 
 /// A logged-in connection to a database.
@@ -57,8 +60,8 @@ impl Backend {
     pub fn dismiss(self) {
         let mut out = BytesMut::new();
         match self.welcome {
-            Welcome::Postgres(_) => pg::message::terminate(&mut out),
-            Welcome::MySql(_) => mysql::message::com_quit(&mut out),
+            Welcome::Postgres(_) => pg::frontend::terminate(&mut out),
+            Welcome::MySql(_) => mysql::command::put(&mut out, mysql::command::COM_QUIT),
         }
         self.conn.say(out);
     }
@@ -75,8 +78,20 @@ impl pool::Pooled for Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.welcome {
-            Welcome::Postgres(login) => write!(f, "backend {} at {}", login.process_id(), self.address),
-            Welcome::MySql(login) => write!(f, "backend {} at {}", login.connection_id, self.address),
+            Welcome::Postgres(login) => {
+                write!(
+                    f,
+                    "backend {} at {}",
+                    login.key.as_ref().map_or(0, pg::CancelKey::process_id),
+                    self.address
+                )
+            }
+            Welcome::MySql(login) => {
+                write!(f, "backend {} at {}", login.connection_id, self.address)
+            }
         }
     }
 }
+
+/// The collation that most MySQL and MariaDB drivers ask for, by its number.
+const UTF8MB4_GENERAL_CI: u16 = 45;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use log::debug;
 use sockets::{SocketOptions, Stream};
-use wire::pg::cancel::{CancelKey, put_cancel_request};
+use wire::pg::CancelKey;
 
 use crate::contract::ShardId;
 use crate::random;
@@ -24,7 +24,7 @@ pub struct Cancels {
     shard: ShardId,
     shards: usize,
     /// By process id, then by secret; several databases may use one process id.
-    targets: RefCell<HashMap<u32, Vec<Rc<Target>>>>,
+    targets: RefCell<HashMap<i32, Vec<Rc<Target>>>>,
 }
 
 /// A backend that can be told to cancel.
@@ -39,6 +39,15 @@ pub struct Target {
     busy: Cell<bool>,
 }
 
+/// How long a secret the client's protocol can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretLength {
+    /// Four bytes: protocol 3.0.
+    Short,
+    /// As many as PostgreSQL itself sends, 32: protocol 3.2.
+    Long,
+}
+
 /// A key that is in force until this is dropped.
 pub struct Registered<'a> {
     cancels: &'a Cancels,
@@ -48,26 +57,55 @@ pub struct Registered<'a> {
 impl Cancels {
     /// No keys yet.
     pub fn new(shard: ShardId, shards: usize) -> Cancels {
-        Cancels { shard, shards, targets: RefCell::default() }
+        Cancels {
+            shard,
+            shards,
+            targets: RefCell::default(),
+        }
     }
 
     /// Makes a key for a client whose backend has the key `backend` at `address`: the same process
-    /// id, which drivers compare with the one in notifications, and a secret of `length` bytes.
-    pub fn register(&self, backend: CancelKey, address: SocketAddr, length: usize) -> Registered<'_> {
-        let mut secret = random::bytes::<32>();
-        let secret = &mut secret[..length.clamp(4, 32)];
-        steer_to(secret, self.shard, self.shards);
-        let key = CancelKey::new(backend.process_id(), secret);
-        let target = Rc::new(Target { key, address, backend, busy: Cell::new(false) });
-        self.targets.borrow_mut().entry(target.key.process_id()).or_default().push(Rc::clone(&target));
-        Registered { cancels: self, target }
+    /// id, which drivers compare with the one in notifications, and a secret of our own.
+    pub fn register(
+        &self,
+        backend: CancelKey,
+        address: SocketAddr,
+        length: SecretLength,
+    ) -> Registered<'_> {
+        let mut secret = match length {
+            SecretLength::Short => random::bytes::<4>().to_vec(),
+            SecretLength::Long => random::bytes::<32>().to_vec(),
+        };
+        steer_to(&mut secret, self.shard, self.shards);
+        let key = backend
+            .with_secret(secret)
+            .unwrap_or_else(|_| unreachable!("4 and 32 bytes are lengths that the protocol knows"));
+        let target = Rc::new(Target {
+            key,
+            address,
+            backend,
+            busy: Cell::new(false),
+        });
+        self.targets
+            .borrow_mut()
+            .entry(target.key.process_id())
+            .or_default()
+            .push(Rc::clone(&target));
+        Registered {
+            cancels: self,
+            target,
+        }
     }
 
     /// What a key means now.
     fn find(&self, key: &CancelKey) -> Option<Rc<Target>> {
         let targets = self.targets.borrow();
         // `CancelKey` compares in constant time.
-        targets.get(&key.process_id())?.iter().find(|target| target.key == *key).cloned()
+        targets
+            .get(&key.process_id())?
+            .iter()
+            .find(|target| target.key == *key)
+            .cloned()
     }
 
     /// Passes on a client's request. The client's socket is closed when the database has taken
@@ -117,14 +155,17 @@ impl Target {
         let told = sockets::timeout(CANCEL_TIMEOUT, async {
             let stream = Stream::connect(self.address, &SocketOptions::default()).await?;
             let mut request = BytesMut::new();
-            put_cancel_request(&mut request, &self.backend);
+            self.backend.write_cancel_request(&mut request);
             stream.send(request);
             stream.recv().await
         });
         match told.await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => debug!("cancel request to {}: {error}", self.address),
-            Err(_) => debug!("cancel request to {}: no answer within {CANCEL_TIMEOUT:?}", self.address),
+            Err(_) => debug!(
+                "cancel request to {}: no answer within {CANCEL_TIMEOUT:?}",
+                self.address
+            ),
         }
     }
 }
@@ -161,7 +202,13 @@ mod tests {
                 for low in [0, 1, 127, 255] {
                     let mut secret = [9, 9, 9, low];
                     steer_to(&mut secret, ShardId(shard), shards);
-                    assert_eq!(shard_of_key(&CancelKey::new(1, &secret), shards), ShardId(shard));
+                    assert_eq!(
+                        shard_of_key(
+                            &CancelKey::new(1, secret.to_vec()).expect("four bytes"),
+                            shards
+                        ),
+                        ShardId(shard)
+                    );
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
@@ -12,17 +13,16 @@ pub struct Conn {
     stream: Stream,
     /// Received behind the last exchange; whoever relays must take it first.
     unread: BytesMut,
+    /// A failed exchange has told the peer why already.
+    told: bool,
 }
 
 /// Why an exchange did not come to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The peer closed its end. `silent`: before it had sent a single byte.
+    /// The peer closed its end.
     #[error("the connection was closed in the middle of the dialogue")]
-    Closed {
-        /// Nothing had been received at all.
-        silent: bool,
-    },
+    Closed,
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -34,7 +34,11 @@ pub enum Broken {
 impl Conn {
     /// A connection whose first bytes have been received elsewhere.
     pub fn new(stream: Stream, unread: &[u8]) -> Conn {
-        Conn { stream, unread: BytesMut::from(unread) }
+        Conn {
+            stream,
+            unread: BytesMut::from(unread),
+            told: false,
+        }
     }
 
     /// Carries an exchange to its end. Bytes behind it stay here for whoever comes next.
@@ -42,23 +46,38 @@ impl Conn {
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
         let mut outbound = BytesMut::new();
-        let mut heard_nothing = self.unread.is_empty();
         loop {
             let progress = exchange.advance(&mut self.unread, &mut outbound);
+            self.told = progress.is_err() && !outbound.is_empty();
             self.say(outbound.split());
             match progress? {
                 Progress::Done(outcome) => return Ok(outcome),
-                Progress::Derive(derivation) => exchange.derived(sockets::blocking(move || derivation.run()).await),
+                Progress::Derive(derivation) => {
+                    exchange.derived(sockets::blocking(move || derivation.run()).await)
+                }
                 Progress::NeedMore => {
                     let chunk = self.stream.recv().await?;
                     if chunk.is_empty() {
-                        return Err(Broken::Closed { silent: heard_nothing });
+                        return Err(Broken::Closed);
                     }
-                    heard_nothing = false;
                     self.unread.extend_from_slice(&chunk);
                 }
             }
         }
+    }
+
+    /// Ready when the peer is gone. What it says meanwhile is kept for whoever comes next; more
+    /// than [`EARLY_LIMIT`] bytes of it are not waited for.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        while self.unread.len() < EARLY_LIMIT {
+            match self.stream.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(chunk)) if chunk.is_empty() => return Poll::Ready(Broken::Closed),
+                Poll::Ready(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
+                Poll::Ready(Err(error)) => return Poll::Ready(error.into()),
+            }
+        }
+        Poll::Pending
     }
 
     /// Queues bytes to be sent; an error shows at the next receive or flush.
@@ -71,6 +90,12 @@ impl Conn {
     /// The socket, for relaying.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// Bytes that the relay had taken and that begin another dialogue, to be understood next.
+    pub fn put_back(&mut self, bytes: BytesMut) {
+        let behind = std::mem::replace(&mut self.unread, bytes);
+        self.unread.unsplit(behind);
     }
 
     /// Takes the socket off this executor's ring, with everything received and not understood.
@@ -95,9 +120,14 @@ impl Conn {
         self.unread.is_empty() && self.stream.is_quiet()
     }
 
-    /// Ends the connection with a last message. The socket stays in the background for the few
+    /// Ends the connection with a last message, unless a failed exchange has sent one. The socket stays in the background for the few
     /// seconds that the peer may take to read it ([`sockets::LINGER`]).
     pub fn close_with(self, last: BytesMut) {
-        self.say(last);
+        if !self.told {
+            self.say(last);
+        }
     }
 }
+
+/// What a client may say before it has been welcomed, in bytes; the rest stays in the kernel.
+const EARLY_LIMIT: usize = 64 << 10;

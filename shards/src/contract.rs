@@ -8,8 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
-use wire::Secret;
+pub use pool::Limits;
+pub use wire::{Secret, is_tenant_id};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -21,7 +23,7 @@ pub struct TenantId(Arc<str>);
 impl TenantId {
     /// Checks the grammar; `None` where the text cannot be a tenant's name.
     pub fn parse(text: &str) -> Option<TenantId> {
-        wire::is_tenant_id(text).then(|| TenantId(text.into()))
+        is_tenant_id(text).then(|| TenantId(text.into()))
     }
 
     /// The name as text.
@@ -48,14 +50,14 @@ pub struct ShardId(pub usize);
 
 /// Which shard owns a tenant, of `shards` many.
 ///
-/// FNV-1a over the name: the same on every thread, in every process and after every restart, so
-/// that acceptors need no table. Not a defence against chosen names: operators choose them.
+/// The first eight bytes of the name's SHA-256: the same on every thread, in every process and
+/// after every restart, so that acceptors need no table, and even however names are chosen.
 pub fn shard_of(tenant: &TenantId, shards: usize) -> ShardId {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let hash = tenant.as_str().bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    // The high half, since FNV's low bits are the weaker ones.
-    ShardId(((hash >> 32) as usize) % shards.max(1))
+    let hash = digest::digest(&digest::SHA256, tenant.as_str().as_bytes());
+    let place = hash.as_ref()[..8]
+        .iter()
+        .fold(0, |sum, &byte| (sum << 8) | u64::from(byte));
+    ShardId((place % shards.max(1) as u64) as usize)
 }
 
 /// The protocol that a tenant's database and clients speak.
@@ -96,7 +98,7 @@ pub struct TenantSpec {
     /// Who may come in as a client.
     pub access: Access,
     /// How many backends, and for how long.
-    pub limits: pool::Limits,
+    pub limits: Limits,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
@@ -202,8 +204,17 @@ mod tests {
     #[test]
     fn a_tenant_stays_on_its_shard_for_ever() {
         // Written down so that a change of the hash, which would move every tenant, is seen.
-        let place = |name: &str, shards| shard_of(&TenantId::parse(name).expect("a valid name"), shards).0;
-        assert_eq!([place("tenant_1", 4), place("tenant_2", 4), place("acme", 4), place("a.b-c", 4)], [0, 0, 0, 0]);
+        let place =
+            |name: &str, shards| shard_of(&TenantId::parse(name).expect("a valid name"), shards).0;
+        assert_eq!(
+            [
+                place("tenant_1", 4),
+                place("tenant_2", 4),
+                place("acme", 4),
+                place("a.b-c", 4)
+            ],
+            [1, 3, 0, 1]
+        );
     }
 
     #[test]

@@ -39,7 +39,11 @@ impl Sessions {
     pub fn enter(&self) -> Listed<'_> {
         let control = Rc::<Control>::default();
         let key = self.0.borrow_mut().insert(Rc::clone(&control));
-        Listed { sessions: self, key, control }
+        Listed {
+            sessions: self,
+            key,
+            control,
+        }
     }
 
     /// Tells all to go.
@@ -66,7 +70,10 @@ impl Control {
     pub fn asked_to_leave(&self, cx: &Context<'_>) -> Option<Leave> {
         if self.leave.get().is_none() {
             let mut waker = self.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if !waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+            {
                 *waker = Some(cx.waker().clone());
             }
         }

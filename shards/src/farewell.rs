@@ -1,5 +1,6 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
 use crate::contract::{Dialect, TenantId};
+use crate::control::Leave;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
 #[derive(Debug)]
@@ -61,6 +63,15 @@ pub enum SessionEnd {
     Stopping,
 }
 
+impl From<Leave> for SessionEnd {
+    fn from(why: Leave) -> SessionEnd {
+        match why {
+            Leave::Stopping => SessionEnd::Stopping,
+            Leave::TenantClosed => SessionEnd::TenantClosed,
+        }
+    }
+}
+
 /// A client's names, in its protocol's own complaint.
 #[derive(Debug)]
 pub enum Misnamed {
@@ -88,7 +99,7 @@ pub struct Unproven {
 /// What one end sounds like in both protocols.
 struct Words {
     level: Level,
-    sqlstate: &'static str,
+    sqlstate: Cow<'static, str>,
     mysql: Code,
     text: String,
     hint: Option<&'static str>,
@@ -100,9 +111,6 @@ impl SessionEnd {
         let response = match self {
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
             SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
-            SessionEnd::DatabaseRefused(refusal) => {
-                self.words().map(|words| ErrorResponse::fatal(passed_on(refusal).unwrap_or(words.sqlstate), words.text))
-            }
             _ => self.words().map(|words| {
                 let response = ErrorResponse::fatal(words.sqlstate, words.text);
                 match words.hint {
@@ -168,30 +176,99 @@ impl SessionEnd {
         let (level, sqlstate, mysql, hint) = match self {
             SessionEnd::ClientLeft | SessionEnd::ClientBroke(_) => return None,
             SessionEnd::DatabaseLeft { may_speak: false } => return None,
-            SessionEnd::ClientMisbehaved(_) => (Level::Warn, sqlstate::PROTOCOL_VIOLATION, code::ER_HANDSHAKE_ERROR, None),
-            SessionEnd::ClientUnsupported(_) => (Level::Info, sqlstate::FEATURE_NOT_SUPPORTED, code::ER_UNKNOWN_COM_ERROR, None),
-            SessionEnd::ClientMisnamed(_) => (Level::Warn, sqlstate::INVALID_AUTHORIZATION_SPECIFICATION, code::ER_ACCESS_DENIED_ERROR, None),
+            SessionEnd::ClientMisbehaved(_) => (
+                Level::Warn,
+                sqlstate::PROTOCOL_VIOLATION,
+                code::ER_HANDSHAKE_ERROR,
+                None,
+            ),
+            SessionEnd::ClientUnsupported(_) => (
+                Level::Info,
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                code::ER_UNKNOWN_COM_ERROR,
+                None,
+            ),
+            SessionEnd::ClientMisnamed(_) => (
+                Level::Warn,
+                sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+                code::ER_ACCESS_DENIED_ERROR,
+                None,
+            ),
             SessionEnd::ClientWrongDatabase { .. } => {
                 let hint = "A tenant is one database: leave the database name out, or give the tenant's own.";
-                (Level::Warn, sqlstate::INVALID_CATALOG_NAME, code::ER_BAD_DB_ERROR, Some(hint))
+                (
+                    Level::Warn,
+                    sqlstate::INVALID_CATALOG_NAME,
+                    code::ER_BAD_DB_ERROR,
+                    Some(hint),
+                )
             }
-            SessionEnd::ClientUnproven(_) => (Level::Warn, sqlstate::INVALID_PASSWORD, code::ER_ACCESS_DENIED_ERROR, None),
-            SessionEnd::ClientTooSlow(_) => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::ER_NET_READ_INTERRUPTED, None),
-            SessionEnd::ClientStalled(_) => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::ER_NET_READ_INTERRUPTED, None),
-            SessionEnd::TooManyClients(_) | SessionEnd::ShardBusy | SessionEnd::PoolExhausted(_) => {
-                (Level::Warn, sqlstate::TOO_MANY_CONNECTIONS, code::ER_CON_COUNT_ERROR, None)
-            }
-            SessionEnd::DatabaseUnreachable(_) => (Level::Warn, sqlstate::CANNOT_CONNECT_NOW, code::CR_CONN_HOST_ERROR, None),
-            SessionEnd::DatabaseRefused(_) => (Level::Warn, sqlstate::CANNOT_CONNECT_TO_DATABASE, code::CR_CONN_HOST_ERROR, None),
-            SessionEnd::DatabaseMisbehaved(_) => (Level::Error, sqlstate::CONNECTION_FAILURE, code::CR_SERVER_LOST, None),
-            SessionEnd::DatabaseLeft { may_speak: true } => (Level::Warn, sqlstate::CONNECTION_FAILURE, code::CR_SERVER_LOST, None),
-            SessionEnd::Stopping | SessionEnd::TenantClosed => (Level::Info, sqlstate::ADMIN_SHUTDOWN, code::ER_SERVER_SHUTDOWN, None),
+            SessionEnd::ClientUnproven(_) => (
+                Level::Warn,
+                sqlstate::INVALID_PASSWORD,
+                code::ER_ACCESS_DENIED_ERROR,
+                None,
+            ),
+            SessionEnd::ClientTooSlow(_) => (
+                Level::Warn,
+                sqlstate::CONNECTION_FAILURE,
+                code::ER_NET_READ_INTERRUPTED,
+                None,
+            ),
+            SessionEnd::ClientStalled(_) => (
+                Level::Warn,
+                sqlstate::CONNECTION_FAILURE,
+                code::ER_NET_READ_INTERRUPTED,
+                None,
+            ),
+            SessionEnd::TooManyClients(_)
+            | SessionEnd::ShardBusy
+            | SessionEnd::PoolExhausted(_) => (
+                Level::Warn,
+                sqlstate::TOO_MANY_CONNECTIONS,
+                code::ER_CON_COUNT_ERROR,
+                None,
+            ),
+            SessionEnd::DatabaseUnreachable(_) => (
+                Level::Warn,
+                sqlstate::CANNOT_CONNECT_NOW,
+                code::CR_CONN_HOST_ERROR,
+                None,
+            ),
+            SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
+            SessionEnd::DatabaseMisbehaved(_) => (
+                Level::Error,
+                sqlstate::CONNECTION_FAILURE,
+                code::CR_SERVER_LOST,
+                None,
+            ),
+            SessionEnd::DatabaseLeft { may_speak: true } => (
+                Level::Warn,
+                sqlstate::CONNECTION_FAILURE,
+                code::CR_SERVER_LOST,
+                None,
+            ),
+            SessionEnd::Stopping | SessionEnd::TenantClosed => (
+                Level::Info,
+                sqlstate::ADMIN_SHUTDOWN,
+                code::ER_SERVER_SHUTDOWN,
+                None,
+            ),
         };
         let text = match self {
-            SessionEnd::ClientUnproven(unproven) => format!("password authentication failed for user \"{}\"", unproven.user),
+            SessionEnd::ClientUnproven(unproven) => format!(
+                "password authentication failed for user \"{}\"",
+                unproven.user
+            ),
             other => other.to_string(),
         };
-        Some(Words { level, sqlstate, mysql, text, hint })
+        Some(Words {
+            level,
+            sqlstate: sqlstate.into(),
+            mysql,
+            text,
+            hint,
+        })
     }
 }
 
@@ -202,26 +279,57 @@ impl fmt::Display for SessionEnd {
         match self {
             SessionEnd::ClientLeft => write!(f, "the client left"),
             SessionEnd::ClientBroke(error) => write!(f, "the client's connection broke: {error}"),
-            SessionEnd::ClientMisbehaved(error) => write!(f, "protocol violation by the client: {error}"),
+            SessionEnd::ClientMisbehaved(error) => {
+                write!(f, "protocol violation by the client: {error}")
+            }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {
-                write!(f, "No tenant named: connect as user TENANT__USER, or with the connection attribute tenant_id")
+                write!(
+                    f,
+                    "No tenant named: connect as user TENANT__USER, or with the connection attribute tenant_id"
+                )
             }
-            SessionEnd::ClientWrongDatabase { asked } => write!(f, "database \"{asked}\" is not this tenant's"),
-            SessionEnd::ClientUnproven(unproven) => write!(f, "login of {:?} refused: {}", unproven.user, unproven.reason),
-            SessionEnd::ClientTooSlow(limit) => write!(f, "the login was not complete within {limit:?}"),
+            SessionEnd::ClientWrongDatabase { asked } => {
+                write!(f, "database \"{asked}\" is not this tenant's")
+            }
+            SessionEnd::ClientUnproven(unproven) => write!(
+                f,
+                "login of {:?} refused: {}",
+                unproven.user, unproven.reason
+            ),
+            SessionEnd::ClientTooSlow(limit) => {
+                write!(f, "the login was not complete within {limit:?}")
+            }
             SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
-            SessionEnd::TooManyClients(limit) => write!(f, "too many clients: all {limit} places are taken"),
+            SessionEnd::TooManyClients(limit) => {
+                write!(f, "too many clients: all {limit} places are taken")
+            }
             SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
-            SessionEnd::PoolExhausted(limit) => write!(f, "pool exhausted: no database connection became free within {limit:?}"),
-            SessionEnd::TenantClosed => write!(f, "terminating connection: the tenant is being removed or moved"),
-            SessionEnd::DatabaseUnreachable(why) => write!(f, "the tenant's database cannot be reached: {why}"),
-            SessionEnd::DatabaseRefused(refusal) => write!(f, "the tenant's database refused the connection: {refusal}"),
-            SessionEnd::DatabaseMisbehaved(error) => write!(f, "protocol violation by the tenant's database: {error}"),
-            SessionEnd::DatabaseLeft { .. } => write!(f, "the tenant's database closed the connection"),
-            SessionEnd::Stopping => write!(f, "terminating connection: the pooler is shutting down"),
+            SessionEnd::PoolExhausted(limit) => write!(
+                f,
+                "pool exhausted: no database connection became free within {limit:?}"
+            ),
+            SessionEnd::TenantClosed => write!(
+                f,
+                "terminating connection: the tenant is being removed or moved"
+            ),
+            SessionEnd::DatabaseUnreachable(why) => {
+                write!(f, "the tenant's database cannot be reached: {why}")
+            }
+            SessionEnd::DatabaseRefused(refusal) => {
+                write!(f, "the tenant's database refused the connection: {refusal}")
+            }
+            SessionEnd::DatabaseMisbehaved(error) => {
+                write!(f, "protocol violation by the tenant's database: {error}")
+            }
+            SessionEnd::DatabaseLeft { .. } => {
+                write!(f, "the tenant's database closed the connection")
+            }
+            SessionEnd::Stopping => {
+                write!(f, "terminating connection: the pooler is shutting down")
+            }
         }
     }
 }
@@ -230,14 +338,61 @@ impl Unproven {
     /// In the server's own words, which drivers and people know.
     fn as_mysql_says_it(&self) -> String {
         let used = if self.used_password { "YES" } else { "NO" };
-        format!("Access denied for user '{}'@'{}' (using password: {used})", self.user, self.peer.ip())
+        format!(
+            "Access denied for user '{}'@'{}' (using password: {used})",
+            self.user,
+            self.peer.ip()
+        )
     }
 }
 
-/// A database's own SQLSTATE, where a client can act on it: try again later, or fix a name.
-fn passed_on(refusal: &Refusal) -> Option<String> {
-    // Classes: invalid catalog, insufficient resources, operator intervention, bad parameters.
-    ["3D", "53", "57", "22", "42"].iter().any(|class| refusal.sqlstate.starts_with(class)).then(|| refusal.sqlstate.clone())
+/// Whether a database refused what one client's login asks for (a startup parameter, a database),
+/// rather than the tenant as such: then it is that client's business alone.
+pub fn is_about_the_client(refusal: &Refusal) -> bool {
+    // Classes: data exception, syntax error or access rule violation, invalid catalog name.
+    ["22", "42", "3D"]
+        .iter()
+        .any(|class| refusal.sqlstate.starts_with(class))
+}
+
+/// What a client is told of its database's refusal: in the database's own words where the client
+/// asked for it, in ours where it did not; under the database's own code wherever a client can act
+/// on it.
+fn refused(refusal: &Refusal) -> Words {
+    let text = SessionEnd::DatabaseRefused(refusal.clone()).to_string();
+    let words = |sqlstate, mysql, text| Words {
+        level: Level::Warn,
+        sqlstate,
+        mysql,
+        text,
+        hint: None,
+    };
+    if is_about_the_client(refusal) {
+        let mysql = Code {
+            number: refusal.number,
+            sqlstate: code::ER_BAD_DB_ERROR.sqlstate,
+        };
+        words(
+            refusal.sqlstate.clone().into(),
+            mysql,
+            refusal.message.clone(),
+        )
+    } else if ["53", "57"]
+        .iter()
+        .any(|class| refusal.sqlstate.starts_with(class))
+    {
+        words(
+            refusal.sqlstate.clone().into(),
+            code::ER_CON_COUNT_ERROR,
+            text,
+        )
+    } else {
+        words(
+            sqlstate::CANNOT_CONNECT_TO_DATABASE.into(),
+            code::CR_CONN_HOST_ERROR,
+            text,
+        )
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +401,12 @@ mod tests {
 
     fn unproven(reason: &'static str) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));
-        SessionEnd::ClientUnproven(Unproven { user: "u".into(), peer, used_password: true, reason })
+        SessionEnd::ClientUnproven(Unproven {
+            user: "u".into(),
+            peer,
+            used_password: true,
+            reason,
+        })
     }
 
     #[test]
@@ -259,7 +419,10 @@ mod tests {
 
     #[test]
     fn nobody_speaks_to_a_client_that_has_been_told_or_has_gone() {
-        for end in [SessionEnd::ClientLeft, SessionEnd::DatabaseLeft { may_speak: false }] {
+        for end in [
+            SessionEnd::ClientLeft,
+            SessionEnd::DatabaseLeft { may_speak: false },
+        ] {
             assert!(end.to_postgres().is_empty() && end.to_mysql(0).is_empty());
         }
     }

@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use sockets::Bell;
 use wire::{mysql, pg};
 
 use crate::admission::Place;
-use crate::contract::{Dialect, ShardId, TenantId, shard_of};
+use crate::contract::TenantId;
 
 /// A client on its way to the shard that owns its tenant.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub struct Handoff {
 #[derive(Debug)]
 pub enum Preface {
     /// A StartupMessage with the tenant taken out.
-    Postgres(pg::Named),
+    Postgres(pg::NamedStartup),
     /// A HandshakeResponse, and its names with the tenant taken out.
     MySql(Box<mysql::ClientLogin>, mysql::Named),
 }

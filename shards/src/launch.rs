@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use sockets::{Bell, Doorbell, RingLimits, doorbell};
+use socket2::{Domain, Protocol, Socket, Type};
+use sockets::{Bell, PREEMPT_TIMER, RingLimits, doorbell};
+use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
 use crate::admission::Gate;
 use crate::contract::{Command, Dialect, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of};
 use crate::handoff::Arrival;
-use crate::shard;
+use crate::{random, shard};
 
 /// How the data plane is laid out.
 #[derive(Clone, Debug)]
@@ -91,8 +93,14 @@ impl Plane {
     /// Binds the ports, starts the shards with their tenants, then the acceptors.
     pub fn launch(settings: PlaneSettings, tenants: Vec<TenantSpec>) -> Result<Plane, LaunchError> {
         let listeners = listen(&settings)?;
-        let listening = listeners.iter().map(|(dialect, listener)| Ok((*dialect, listener.local_addr()?))).collect::<io::Result<_>>();
-        let listening = listening.map_err(|error| LaunchError::Thread { thread: "listener".into(), why: error.to_string() })?;
+        let listening = listeners
+            .iter()
+            .map(|(dialect, listener)| Ok((*dialect, listener.local_addr()?)))
+            .collect::<io::Result<_>>();
+        let listening = listening.map_err(|error| LaunchError::Thread {
+            thread: "listener".into(),
+            why: error.to_string(),
+        })?;
         let (tell_death, deaths) = bounded(settings.shards + settings.acceptors);
         let mut plane = Plane {
             shards: Vec::new(),
@@ -119,17 +127,21 @@ impl Plane {
         for tenant in tenants {
             owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
         }
+        let mock = MockKey::new(random::bytes());
         let mut steer = Vec::new();
         for (index, tenants) in owned.into_iter().enumerate() {
-            let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING);
-            let (tell, envelopes) = doorbell::<Envelope>(ENVELOPES_WAITING);
+            let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
+            let (tell, envelopes) = doorbell::<Envelope>(ENVELOPES_WAITING).map_err(no_doorbell)?;
             let shard = shard::ShardSettings {
                 id: ShardId(index),
                 shards: settings.shards,
                 client_stall_timeout: settings.client_stall_timeout,
                 login_timeout: settings.login_timeout,
+                mock: mock.clone(),
             };
-            self.start(format!("shard-{index}"), cpus.next(), deaths, move || shard::run(shard, tenants, arrivals, envelopes))?;
+            self.start(format!("shard-{index}"), cpus.next(), deaths, move || {
+                shard::run(shard, tenants, arrivals, envelopes)
+            })?;
             self.shards.push(tell);
             steer.push(arrive);
         }
@@ -148,17 +160,22 @@ impl Plane {
             let thread = format!("acceptor-{index}");
             let mut ours = Vec::new();
             for (dialect, listener) in &listeners {
-                let listener = listener.try_clone().map_err(|error| LaunchError::Thread { thread: thread.clone(), why: error.to_string() })?;
+                let listener = listener.try_clone().map_err(|error| LaunchError::Thread {
+                    thread: thread.clone(),
+                    why: error.to_string(),
+                })?;
                 ours.push((*dialect, listener));
             }
-            let (close, closed): (Bell<acceptor::Close>, Doorbell<acceptor::Close>) = doorbell(1);
+            let (close, closed) = doorbell(1).map_err(no_doorbell)?;
             let acceptor = AcceptorSettings {
                 login_timeout: settings.login_timeout,
                 mysql_version: settings.mysql_version.clone(),
                 gate: self.gate.clone(),
                 steer: steer.clone(),
             };
-            self.start(thread, cpus.next(), deaths, move || acceptor::run(acceptor, ours, closed))?;
+            self.start(thread, cpus.next(), deaths, move || {
+                acceptor::run(acceptor, ours, closed)
+            })?;
             self.acceptors.push(close);
         }
         Ok(())
@@ -172,16 +189,30 @@ impl Plane {
         deaths: &Sender<Death>,
         main: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), LaunchError> {
-        let mut obituary = Obituary { thread: name.clone(), deaths: deaths.clone(), cause: Some("it panicked, or its executor could not start".into()) };
+        let cause = Some("it panicked, or its executor could not start".into());
+        let obituary = Obituary {
+            thread: name.clone(),
+            deaths: deaths.clone(),
+            cause,
+        };
         let executor = LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
             .name(&name)
             // The executor's own file buffers, which a proxy never uses: the least that it takes,
             // since they count against the locked memory that the rings need.
             .io_memory(64 << 10)
+            .preempt_timer(PREEMPT_TIMER)
             .spawn(move || async move {
-                obituary.cause = sockets::run(RingLimits::default(), main()).await.err().map(|error| error.to_string());
+                // The whole of it moves in here, to be told on every way out.
+                let mut obituary = obituary;
+                obituary.cause = sockets::run(RingLimits::default(), main())
+                    .await
+                    .err()
+                    .map(|error| error.to_string());
             })
-            .map_err(|error| LaunchError::Thread { thread: name, why: error.to_string() })?;
+            .map_err(|error| LaunchError::Thread {
+                thread: name,
+                why: error.to_string(),
+            })?;
         self.threads.push(executor);
         Ok(())
     }
@@ -209,13 +240,17 @@ impl Plane {
     /// Tells one shard something; the answer comes on the receiver.
     pub fn tell(&self, shard: ShardId, command: Command) -> Result<Receiver<Reply>, Silent> {
         let (reply, answer) = bounded(1);
-        self.shards[shard.0].ring(Envelope { command, reply }).map_err(|_| Silent(shard.0))?;
+        self.shards[shard.0]
+            .ring(Envelope { command, reply })
+            .map_err(|_| Silent(shard.0))?;
         Ok(answer)
     }
 
     /// Tells every shard the same; answers come in the order of the shards.
     pub fn tell_all(&self, command: impl Fn() -> Command) -> Vec<Result<Receiver<Reply>, Silent>> {
-        (0..self.shards.len()).map(|index| self.tell(ShardId(index), command())).collect()
+        (0..self.shards.len())
+            .map(|index| self.tell(ShardId(index), command()))
+            .collect()
     }
 
     /// Closes the ports: nobody comes in any more. Logins under way on an acceptor are ended.
@@ -248,17 +283,58 @@ struct Obituary {
 impl Drop for Obituary {
     fn drop(&mut self) {
         // There is room for one of each thread.
-        let _ = self.deaths.try_send(Death { thread: std::mem::take(&mut self.thread), cause: self.cause.take() });
+        let _ = self.deaths.try_send(Death {
+            thread: std::mem::take(&mut self.thread),
+            cause: self.cause.take(),
+        });
     }
 }
 
 /// Listeners for the ports that are configured.
 fn listen(settings: &PlaneSettings) -> Result<Vec<(Dialect, TcpListener)>, LaunchError> {
-    let ports = [(Dialect::Postgres, settings.postgres), (Dialect::MySql, settings.mysql)];
-    let wanted = ports.into_iter().filter_map(|(dialect, address)| Some((dialect, address?)));
-    wanted.map(|(dialect, address)| sockets::listen(address).map(|listener| (dialect, listener)).map_err(|error| LaunchError::Listen { dialect, address, error })).collect()
+    let ports = [
+        (Dialect::Postgres, settings.postgres),
+        (Dialect::MySql, settings.mysql),
+    ];
+    let wanted = ports
+        .into_iter()
+        .filter_map(|(dialect, address)| Some((dialect, address?)));
+    wanted
+        .map(|(dialect, address)| {
+            listen_on(address)
+                .map(|listener| (dialect, listener))
+                .map_err(|error| LaunchError::Listen {
+                    dialect,
+                    address,
+                    error,
+                })
+        })
+        .collect()
 }
 
+/// A port, ready to be accepted from.
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart must not wait for connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn no_doorbell(error: io::Error) -> LaunchError {
+    LaunchError::Thread {
+        thread: "a doorbell".into(),
+        why: error.to_string(),
+    }
+}
+
+/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
 /// How many clients may wait for a shard to take them over.
 const ARRIVALS_WAITING: usize = 4096;
 /// How many commands may wait for a shard.

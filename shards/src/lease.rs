@@ -9,13 +9,23 @@ use std::time::Duration;
 use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
 
 use crate::backend::{Backend, Shape};
+use crate::control::Leave;
 use crate::dial::DialFailure;
 use crate::farewell::SessionEnd;
 use crate::seat::Seat;
 use crate::tenant::Tenant;
 
 /// What a waiting client is given.
-pub type Gift = Result<Checkout<Backend>, DialFailure>;
+pub type Gift = Result<Checkout<Backend>, NotServed>;
+
+/// Why a waiting client gets nothing.
+#[derive(Clone, Debug)]
+pub enum NotServed {
+    /// The database could not be logged in to.
+    NoDial(DialFailure),
+    /// Nobody is served any more.
+    Closed(Leave),
+}
 
 /// A backend, held.
 pub struct Lease {
@@ -28,17 +38,25 @@ impl Lease {
     /// A backend of the given shape: an idle one, or a place in the queue until `patience` is over.
     ///
     /// Cancel-safe: a backend that is handed to a caller who has gone goes to the next in line.
-    pub async fn acquire(tenant: &Rc<Tenant>, shape: &Shape, patience: Option<Duration>) -> Result<Lease, SessionEnd> {
+    pub async fn acquire(
+        tenant: &Rc<Tenant>,
+        shape: &Shape,
+        patience: Option<Duration>,
+    ) -> Result<Lease, SessionEnd> {
         loop {
             let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
                 Acquired::Ready(checkout) => checkout,
                 Acquired::Refused(refusal) => return Err(refused(refusal)),
                 Acquired::Full => match wait(tenant, shape, patience).await? {
                     Ok(checkout) => checkout,
-                    Err(failure) => return Err(failure.into()),
+                    Err(NotServed::NoDial(failure)) => return Err(failure.into()),
+                    Err(NotServed::Closed(why)) => return Err(why.into()),
                 },
             };
-            let lease = Lease { tenant: Rc::clone(tenant), held: Some(checkout) };
+            let lease = Lease {
+                tenant: Rc::clone(tenant),
+                held: Some(checkout),
+            };
             if lease.backend().conn.is_quiet() {
                 return Ok(lease);
             }
@@ -50,6 +68,14 @@ impl Lease {
     /// What is held.
     pub fn backend(&self) -> &Backend {
         match &self.held {
+            Some(checkout) => checkout,
+            None => unreachable!("a lease holds its backend until it ends, and ending consumes it"),
+        }
+    }
+
+    /// What is held, to be changed.
+    pub fn backend_mut(&mut self) -> &mut Backend {
+        match &mut self.held {
             Some(checkout) => checkout,
             None => unreachable!("a lease holds its backend until it ends, and ending consumes it"),
         }
@@ -69,20 +95,30 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end(Verdict::Close(CloseReason::ClientLeft));
+        self.end(Verdict::Close(CloseReason::SessionEnd));
     }
 }
 
 /// Waits in line. The outer error is for who waited too long.
-async fn wait(tenant: &Rc<Tenant>, shape: &Shape, patience: Option<Duration>) -> Result<Gift, SessionEnd> {
+async fn wait(
+    tenant: &Rc<Tenant>,
+    shape: &Shape,
+    patience: Option<Duration>,
+) -> Result<Gift, SessionEnd> {
     let (theirs, ours) = Seat::new();
     let ticket = tenant.with_pool(|pool| pool.enqueue(shape.clone(), theirs));
-    let waiting = Waiting { tenant, ticket, seat: ours };
+    let waiting = Waiting {
+        tenant,
+        ticket,
+        seat: ours,
+    };
     tenant.dial_what_is_due();
     let given = waiting.seat.given();
     match patience {
         None => Ok(given.await),
-        Some(patience) => sockets::timeout(patience, given).await.map_err(|_| SessionEnd::PoolExhausted(patience)),
+        Some(patience) => sockets::timeout(patience, given)
+            .await
+            .map_err(|_| SessionEnd::PoolExhausted(patience)),
     }
 }
 

@@ -1,1 +1,46 @@
-//! To be written.
+//! The data plane: one thread per core, each with its own tenants, pools and sockets.
+//!
+//! ```text
+//!                  accepted socket
+//!   clients ──────▶ acceptor-0 ──────── Arrival (bounded, doorbell) ───────▶ shard-N
+//!                   greets, reads the preface,                               owns the tenants whose
+//!                   finds the tenant's name                                  names hash to N: proves
+//!                                                                            clients, leases backends,
+//!   control ─────────────────── Envelope { command, reply } ──────────────▶  relays
+//!           ◀────────────────── Reply, on the sender inside ────────────────
+//! ```
+//!
+//! Nothing is shared between shards but the count of clients; what crosses threads is plain and
+//! stands in [`contract`] and [`handoff`]. On a shard, state is owned by value, `Rc` and `RefCell`;
+//! a borrow lasts for one expression and never across an await.
+//!
+//! From top to bottom, each knowing only what is below it:
+//! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
+//! `dial` · `backend`, `conn`, `farewell` · `contract`, `admission`, `control`, `seat`.
+
+#![forbid(unsafe_code)]
+
+pub mod contract;
+
+mod acceptor;
+mod admission;
+mod backend;
+mod cancel;
+mod conn;
+mod control;
+mod dial;
+mod farewell;
+mod handoff;
+mod launch;
+mod lease;
+mod random;
+mod relay;
+mod resolve;
+mod seat;
+mod session;
+mod shard;
+mod tenant;
+mod threads;
+mod verifiers;
+
+pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};

@@ -7,7 +7,8 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     // Fails only where the operating system has no entropy source at all, and then no secret of
     // this process could be trusted: better to stop than to go on.
-    rand::fill(&mut bytes).unwrap_or_else(|_| panic!("the operating system gives no random numbers"));
+    rand::fill(&mut bytes)
+        .unwrap_or_else(|_| panic!("the operating system gives no random numbers"));
     bytes
 }
 

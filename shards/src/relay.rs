@@ -20,13 +20,18 @@ use std::time::Duration;
 use sockets::{Chunk, Sleep, Stream};
 
 use crate::conn::Conn;
-use crate::control::{Control, Leave};
+use crate::control::Control;
 use crate::farewell::SessionEnd;
 
 /// What a dialect makes of the bytes that pass.
 pub trait Watch {
     /// The client's bytes: forwards what is for the backend, answers what is not.
-    fn client_said(&mut self, chunk: Chunk, client: &Stream, backend: &Stream) -> Result<Said, SessionEnd>;
+    fn client_said(
+        &mut self,
+        chunk: Chunk,
+        client: &Stream,
+        backend: &Stream,
+    ) -> Result<Said, SessionEnd>;
 
     /// The backend's bytes, which then go to the client unchanged.
     fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd>;
@@ -86,7 +91,7 @@ impl<W: Watch> Relay<'_, W> {
         let mut half_closed = pin!(None::<Sleep>);
         poll_fn(|cx| {
             if half_closed.is_none() {
-                match self.to_backend(cx) {
+                match self.pass_to_backend(cx) {
                     Flow::Waits | Flow::Blocked => {}
                     Flow::Closed if self.watch.at_rest() => return over(SessionEnd::ClientLeft),
                     Flow::Closed => {
@@ -96,7 +101,7 @@ impl<W: Watch> Relay<'_, W> {
                     Flow::Ends(end) => return Poll::Ready(end),
                 }
             }
-            let blocked = match self.to_client(cx) {
+            let blocked = match self.pass_to_client(cx) {
                 Flow::Waits => false,
                 Flow::Blocked => true,
                 Flow::Closed if half_closed.is_some() => return over(SessionEnd::ClientLeft),
@@ -108,12 +113,15 @@ impl<W: Watch> Relay<'_, W> {
             {
                 return over(SessionEnd::ClientStalled(limit));
             }
-            if half_closed.as_mut().as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready()) {
+            if half_closed
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|sleep| sleep.poll(cx).is_ready())
+            {
                 return over(SessionEnd::ClientLeft);
             }
             match self.control.asked_to_leave(cx) {
-                Some(Leave::Stopping) if self.watch.at_rest() => over(SessionEnd::Stopping),
-                Some(Leave::TenantClosed) if self.watch.at_rest() => over(SessionEnd::TenantClosed),
+                Some(why) if self.watch.at_rest() => over(why.into()),
                 _ => Poll::Pending,
             }
         })
@@ -121,7 +129,7 @@ impl<W: Watch> Relay<'_, W> {
     }
 
     /// Client to backend, as far as it goes now.
-    fn to_backend(&mut self, cx: &mut Context<'_>) -> Flow {
+    fn pass_to_backend(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
             // An error of the backend's socket shows where its last words are read: below.
             if has_room(self.backend.stream(), cx).is_pending() {
@@ -141,7 +149,10 @@ impl<W: Watch> Relay<'_, W> {
 
     /// Shows the watch what the client said.
     fn take(&mut self, chunk: Chunk) -> Flow {
-        match self.watch.client_said(chunk, self.client.stream(), self.backend.stream()) {
+        match self
+            .watch
+            .client_said(chunk, self.client.stream(), self.backend.stream())
+        {
             Ok(Said::Passed) => Flow::Waits,
             Ok(Said::Interrupts) => Flow::Ends(RelayEnd::Interrupted),
             Err(end) => Flow::ends(end),
@@ -149,7 +160,7 @@ impl<W: Watch> Relay<'_, W> {
     }
 
     /// Backend to client, as far as it goes now.
-    fn to_client(&mut self, cx: &mut Context<'_>) -> Flow {
+    fn pass_to_client(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
             match has_room(self.client.stream(), cx) {
                 Poll::Pending => return Flow::Blocked,
@@ -195,18 +206,30 @@ fn over(end: SessionEnd) -> Poll<RelayEnd> {
 }
 
 /// Whether a condition has lasted for `limit`; the timer exists only while the condition holds.
-fn lasted(timer: &mut Pin<&mut Option<Sleep>>, holds: bool, limit: Duration, cx: &mut Context<'_>) -> bool {
+fn lasted(
+    timer: &mut Pin<&mut Option<Sleep>>,
+    holds: bool,
+    limit: Duration,
+    cx: &mut Context<'_>,
+) -> bool {
     if !holds {
         timer.set(None);
     } else if timer.is_none() {
         timer.set(Some(sockets::sleep(limit)));
     }
-    timer.as_mut().as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready())
+    timer
+        .as_mut()
+        .as_pin_mut()
+        .is_some_and(|sleep| sleep.poll(cx).is_ready())
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
 fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if peer.queued() < QUEUE_HIGH { Poll::Ready(Ok(())) } else { peer.poll_drained(QUEUE_LOW, cx) }
+    if peer.queued() < QUEUE_HIGH {
+        Poll::Ready(Ok(()))
+    } else {
+        peer.poll_drained(QUEUE_LOW, cx)
+    }
 }
 
 /// Bytes that may wait to be sent to one side before the other side is not read any more.

@@ -13,9 +13,15 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
     let name = host.to_owned();
-    let found: Vec<SocketAddr> = sockets::blocking(move || Ok::<_, io::Error>((name.as_str(), port).to_socket_addrs()?.collect())).await?;
+    let found: Vec<SocketAddr> = sockets::blocking(move || {
+        Ok::<_, io::Error>((name.as_str(), port).to_socket_addrs()?.collect())
+    })
+    .await?;
     if found.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        ));
     }
     Ok(found)
 }

@@ -11,17 +11,22 @@
 mod mysql;
 mod postgres;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use sockets::Stream;
 
 use crate::admission::Place;
+use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
 use crate::contract::{Access, Dialect, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
+use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::tenant::Tenant;
 
@@ -38,12 +43,28 @@ struct Client {
 
 /// Serves one client to its end, and sees to its last words.
 pub async fn serve(shard: &Rc<Shard>, handoff: Handoff) {
-    let Handoff { socket, peer, unread, preface, tenant: id, login_deadline, place } = handoff;
+    let Handoff {
+        socket,
+        peer,
+        unread,
+        preface,
+        tenant: id,
+        login_deadline,
+        place,
+    } = handoff;
     let stream = match Stream::adopt(socket) {
         Ok(stream) => stream,
-        Err(error) => return SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id)),
+        Err(error) => {
+            return SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id));
+        }
     };
-    let client = Client { conn: Conn::new(stream, &unread), peer, id, login_deadline, _place: place };
+    let client = Client {
+        conn: Conn::new(stream, &unread),
+        peer,
+        id,
+        login_deadline,
+        _place: place,
+    };
     match preface {
         Preface::Postgres(named) => postgres::serve(shard, client, named).await,
         Preface::MySql(login, named) => mysql::serve(shard, client, *login, named).await,
@@ -60,13 +81,38 @@ fn dialect_of(preface: &Preface) -> Dialect {
 /// The tenant a client named, if it exists and speaks the client's protocol. A tenant of the other
 /// protocol is no tenant here, and is refused like one that does not exist.
 fn tenant_for(shard: &Shard, client: &Client, dialect: Dialect) -> Option<Rc<Tenant>> {
-    shard.tenant(&client.id).filter(|tenant| tenant.spec().dialect == dialect)
+    shard
+        .tenant(&client.id)
+        .filter(|tenant| tenant.spec().dialect == dialect)
 }
 
 /// Runs the login part of a session against its deadline.
-async fn within_login<T>(shard: &Shard, deadline: Instant, login: impl Future<Output = Result<T, SessionEnd>>) -> Result<T, SessionEnd> {
+async fn within_login<T>(
+    shard: &Shard,
+    deadline: Instant,
+    login: impl Future<Output = Result<T, SessionEnd>>,
+) -> Result<T, SessionEnd> {
     let left = deadline.saturating_duration_since(Instant::now());
-    sockets::timeout(left, login).await.unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+    sockets::timeout(left, login)
+        .await
+        .unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+}
+
+/// Gets the client a backend of this shape. A client that leaves meanwhile leaves the queue, too.
+async fn lease_for(
+    client: &mut Client,
+    tenant: &Rc<Tenant>,
+    shape: &Shape,
+) -> Result<Lease, SessionEnd> {
+    let mut lease = pin!(Lease::acquire(tenant, shape, tenant.spec().acquire_timeout));
+    poll_fn(|cx| match lease.as_mut().poll(cx) {
+        Poll::Pending => client
+            .conn
+            .poll_gone(cx)
+            .map(|gone| Err(client_broke(gone))),
+        ready => ready,
+    })
+    .await
 }
 
 /// A dialogue with the client came to nothing.
@@ -82,12 +128,24 @@ fn client_broke(broken: Broken) -> SessionEnd {
 fn why_unproven(access: Option<&Access>, user: &str) -> &'static str {
     match access.map(|access| &access.users) {
         None => "no such tenant on this port",
-        Some(Users::Unknown) => "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)",
+        Some(Users::Unknown) => {
+            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
+        }
         Some(Users::Named(users)) if !users.contains_key(user) => "no such user",
         Some(_) => "wrong password",
     }
 }
 
-fn unproven(client: &Client, raw_user: String, used_password: bool, reason: &'static str) -> SessionEnd {
-    SessionEnd::ClientUnproven(Unproven { user: raw_user, peer: client.peer, used_password, reason })
+fn unproven(
+    client: &Client,
+    raw_user: String,
+    used_password: bool,
+    reason: &'static str,
+) -> SessionEnd {
+    SessionEnd::ClientUnproven(Unproven {
+        user: raw_user,
+        peer: client.peer,
+        used_password,
+        reason,
+    })
 }

@@ -2,19 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{info, warn};
-use sockets::{Doorbell, Stream};
+use sockets::Doorbell;
+use wire::pg::MockKey;
 
-use crate::cancel::{self, Cancels};
+use crate::cancel::Cancels;
 use crate::contract::{Command, Envelope, Reply, ShardId, TenantId, TenantSpec};
+use crate::control::Leave;
 use crate::handoff::{Arrival, CancelHandoff, Handoff};
 use crate::session;
-use crate::stopping::Stopping;
 use crate::tenant::Tenant;
+use crate::verifiers::Verifiers;
 
 /// What a shard needs to know beside its tenants.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct ShardSettings {
     pub login_timeout: Duration,
     /// How long a client may read nothing while bytes wait for it; `None` is for ever.
     pub client_stall_timeout: Option<Duration>,
+    /// The process's key for secrets of users that do not exist.
+    pub mock: MockKey,
 }
 
 /// What all sessions of a shard share.
@@ -36,19 +38,24 @@ pub struct Shard {
     tenants: RefCell<HashMap<TenantId, Rc<Tenant>>>,
     /// The keys by which clients ask for a cancel.
     pub cancels: Cancels,
-    /// Set once, when the process is to stop; sessions wait for it at their boundaries.
-    pub stopping: Stopping,
+    /// What PostgreSQL clients' proofs are compared with.
+    pub verifiers: Verifiers,
     /// Sessions that have not ended.
     sessions: Cell<usize>,
 }
 
 /// A shard's life, on its own executor: until nobody is left who could send it anything.
-pub async fn run(settings: ShardSettings, tenants: Vec<TenantSpec>, mut arrivals: Doorbell<Arrival>, mut envelopes: Doorbell<Envelope>) {
+pub async fn run(
+    settings: ShardSettings,
+    tenants: Vec<TenantSpec>,
+    mut arrivals: Doorbell<Arrival>,
+    mut envelopes: Doorbell<Envelope>,
+) {
     let shard = Rc::new(Shard {
         cancels: Cancels::new(settings.id, settings.shards),
+        verifiers: Verifiers::new(settings.mock.clone()),
         settings,
         tenants: RefCell::default(),
-        stopping: Stopping::default(),
         sessions: Cell::new(0),
     });
     for spec in tenants {
@@ -82,24 +89,29 @@ impl Shard {
             }
             Command::Remove(id) => match self.tenants.borrow_mut().remove(&id) {
                 Some(tenant) => {
-                    tenant.close();
+                    self.verifiers.forget(&id);
+                    tenant.close(Leave::TenantClosed);
                     Reply::Done
                 }
                 None => Reply::Unknown,
             },
             Command::Drain => {
-                self.stopping.begin();
                 for tenant in self.tenants.borrow().values() {
-                    tenant.close();
+                    tenant.close(Leave::Stopping);
                 }
                 Reply::Done
             }
-            Command::Census => Reply::Census { clients: self.sessions.get() },
+            Command::Census => Reply::Census {
+                clients: self.sessions.get(),
+            },
         }
     }
 
     fn upsert(&self, spec: TenantSpec) {
-        let standing = self.tenant(&spec.id).filter(|tenant| tenant.spec().same_database(&spec));
+        self.verifiers.forget(&spec.id);
+        let standing = self
+            .tenant(&spec.id)
+            .filter(|tenant| tenant.spec().same_database(&spec));
         match standing {
             Some(tenant) => tenant.amend(spec),
             None => {
@@ -107,7 +119,7 @@ impl Shard {
                 let tenant = Tenant::new(spec);
                 tenant.dial_what_is_due();
                 if let Some(old) = self.tenants.borrow_mut().insert(id, tenant) {
-                    old.close();
+                    old.close(Leave::TenantClosed);
                 }
             }
         }
@@ -116,8 +128,21 @@ impl Shard {
     fn welcome(self: &Rc<Self>, arrival: Arrival) {
         match arrival {
             Arrival::Client(handoff) => sockets::spawn(Rc::clone(self).host(*handoff)).detach(),
-            Arrival::Cancel(handoff) => sockets::spawn(Rc::clone(self).pass_cancel(handoff)).detach(),
+            Arrival::Cancel(handoff) => {
+                sockets::spawn(Rc::clone(self).pass_cancel(handoff)).detach()
+            }
         }
+    }
+
+    async fn pass_cancel(self: Rc<Self>, handoff: CancelHandoff) {
+        let CancelHandoff {
+            socket,
+            peer,
+            key,
+            place: _place,
+        } = handoff;
+        log::debug!("cancel request from {peer}");
+        self.cancels.pass_on(&key, socket).await;
     }
 
     async fn host(self: Rc<Self>, handoff: Handoff) {

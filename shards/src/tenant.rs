@@ -6,16 +6,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use log::{debug, info, warn};
+use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
 use crate::contract::TenantSpec;
+use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
-use crate::lease::Gift;
+use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
-use crate::secrets::Secrets;
+use crate::threads::OwnIds;
 
 /// One tenant.
 pub struct Tenant {
@@ -23,21 +25,27 @@ pub struct Tenant {
     /// the name then).
     spec: RefCell<Rc<TenantSpec>>,
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
-    /// What clients' proofs are checked against, and what backends log in with.
-    pub secrets: Secrets,
-    /// Set when the tenant is to go: its sessions end at their next boundary.
-    pub leaving: Cell<bool>,
+    /// What the last SCRAM login to the database left, so that the next one is cheap.
+    pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// A dial is due when the back-off is over, and a timer is running for it.
+    retrying: Cell<bool>,
+    /// Who is connected.
+    pub sessions: Sessions,
+    /// The ids that MySQL clients were told.
+    pub own_ids: OwnIds,
 }
 
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
     pub fn new(spec: TenantSpec) -> Rc<Tenant> {
-        let pool = Pool::new(spec.limits, Shape::usual(spec.dialect));
+        let pool = Pool::new(spec.limits, Shape::usual(&spec));
         Rc::new(Tenant {
-            secrets: Secrets::default(),
             pool: RefCell::new(pool),
             spec: RefCell::new(Rc::new(spec)),
-            leaving: Cell::new(false),
+            scram_keys: RefCell::default(),
+            retrying: Cell::new(false),
+            sessions: Sessions::default(),
+            own_ids: OwnIds::default(),
         })
     }
 
@@ -49,17 +57,18 @@ impl Tenant {
     /// Takes new limits, users and times; the database is the same.
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
-        self.secrets.forget();
         *self.spec.borrow_mut() = Rc::new(spec);
         self.upkeep();
     }
 
-    /// Gives out no backend any more: the idle ones are closed now, the others when they come back.
-    pub fn close(self: &Rc<Self>) {
-        self.leaving.set(true);
-        for (backend, reason) in self.with_pool(Pool::drain) {
-            self.dismiss(backend, reason);
+    /// Gives out no backend any more: the idle ones are closed now, the others when they come back,
+    /// and sessions leave at their next boundary.
+    pub fn close(self: &Rc<Self>, why: Leave) {
+        for seat in self.with_pool(Pool::drain) {
+            seat.give(Err(NotServed::Closed(why)));
         }
+        self.sessions.tell_to_leave(why);
+        self.upkeep();
     }
 
     /// One question to the pool. It answers at once; whatever must be awaited or woken comes after.
@@ -76,7 +85,9 @@ impl Tenant {
 
     /// Starts every dial that the pool permits now.
     pub fn dial_what_is_due(self: &Rc<Self>) {
-        while let Some(Grant { permit, evicted }) = self.with_pool(|pool| pool.next_permit(Instant::now())) {
+        while let Some(Grant { permit, evicted }) =
+            self.with_pool(|pool| pool.next_permit(Instant::now()))
+        {
             if let Some(backend) = evicted {
                 self.dismiss(backend, CloseReason::MadeRoom);
             }
@@ -87,29 +98,79 @@ impl Tenant {
     /// Spends one permit.
     async fn dial(self: Rc<Self>, permit: Permit<Shape>) {
         let spec = self.spec();
-        let dialled = dial::dial(&spec, permit.shape(), &self.secrets).await;
+        let dialled = dial::dial(&self, permit.shape()).await;
         match dialled {
             Ok(backend) => {
-                debug!("tenant {}: opened {} ({:?})", spec.id, backend, permit.reason());
-                let placed = self.with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));
+                debug!(
+                    "tenant {}: opened {} ({:?})",
+                    spec.id,
+                    backend,
+                    permit.reason()
+                );
+                let placed = self
+                    .with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));
                 self.place(placed);
             }
-            Err(failure) => {
-                warn!("tenant {}: no connection to {}:{}: {failure}", spec.id, spec.host, spec.port);
-                let blame = failure.blame();
-                let told = self.with_pool(|pool| pool.failed(permit, blame, random::u32(), Instant::now()));
-                for seat in told {
-                    seat.give(Err(failure.clone()));
-                }
-            }
+            Err(failure) => self.dial_failed(&spec, permit, &failure),
         }
         self.dial_what_is_due();
+    }
+
+    /// Tells those who waited for it; the others wait for the next attempt.
+    fn dial_failed(
+        self: &Rc<Self>,
+        spec: &TenantSpec,
+        permit: Permit<Shape>,
+        failure: &DialFailure,
+    ) {
+        let blame = failure.blame();
+        // A refusal of what one client asked for is that client's to hear, and its line to log.
+        let level = if blame == Blame::Shape {
+            Level::Debug
+        } else {
+            Level::Warn
+        };
+        let (id, host, port) = (&spec.id, &spec.host, spec.port);
+        log::log!(
+            level,
+            "tenant {id}: no connection to {host}:{port}: {failure}"
+        );
+        let now = Instant::now();
+        let told = self.with_pool(|pool| pool.failed(permit, blame, random::u32(), now));
+        for seat in told {
+            seat.give(Err(NotServed::NoDial(failure.clone())));
+        }
+        self.try_again_later();
+    }
+
+    /// Dials again when the back-off is over, if somebody is still waiting then; the round that
+    /// upkeep makes would come late for them.
+    fn try_again_later(self: &Rc<Self>) {
+        let due = self.with_pool(|pool| match pool.gauges().waiting {
+            0 => None,
+            _ => pool.next_upkeep(),
+        });
+        if let Some(due) = due
+            && !self.retrying.replace(true)
+        {
+            let tenant = Rc::clone(self);
+            sockets::spawn(async move {
+                sockets::sleep_until(due).await;
+                tenant.retrying.set(false);
+                tenant.dial_what_is_due();
+            })
+            .detach();
+        }
     }
 
     /// Closes what is too old, too idle or dead, opens what is missing. Called about once a second.
     pub fn upkeep(self: &Rc<Self>) {
         let closed = self.with_pool(|pool| {
-            let mut closed = pool.remove_idle(|backend| !backend.conn.is_quiet());
+            let dead = pool.remove_idle(|backend| !backend.conn.is_quiet());
+            let mut closed: Vec<_> = dead
+                .into_iter()
+                .map(|backend| (backend, CloseReason::Broken))
+                .collect();
             closed.extend(pool.upkeep(Instant::now()));
             closed
         });
@@ -130,7 +191,10 @@ impl Tenant {
 
     /// Closes a backend politely.
     fn dismiss(&self, backend: Backend, reason: CloseReason) {
-        debug!("tenant {}: closing {backend}: {reason:?}", self.spec.borrow().id);
+        debug!(
+            "tenant {}: closing {backend}: {reason:?}",
+            self.spec.borrow().id
+        );
         backend.dismiss();
     }
 }

@@ -20,7 +20,10 @@ pub struct Verifiers {
 impl Verifiers {
     /// With the process's key for secrets of users that do not exist.
     pub fn new(mock: MockKey) -> Verifiers {
-        Verifiers { mock, derived: RefCell::default() }
+        Verifiers {
+            mock,
+            derived: RefCell::default(),
+        }
     }
 
     /// The key for mock secrets of other kinds.
@@ -34,14 +37,17 @@ impl Verifiers {
             Some(Stored::Scram(verifier)) => return verifier.clone(),
             Some(Stored::Plain(password)) => password.clone(),
             // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
-            Some(Stored::Md5(_)) | None => self.mock.password(tenant.as_str(), user),
+            Some(Stored::Md5 { .. }) | None => self.mock.password(tenant.as_str(), user),
         };
         let key = (tenant.clone(), user.to_owned());
         if let Some(verifier) = self.derived.borrow().get(&key) {
             return verifier.clone();
         }
         let salt = self.mock.salt(tenant.as_str(), user);
-        let derived = sockets::blocking(move || Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)).await;
+        let derived = sockets::blocking(move || {
+            Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
+        })
+        .await;
         let verifier = derived.unwrap_or_else(|_| self.mock.verifier(tenant.as_str(), user));
         let mut all = self.derived.borrow_mut();
         if all.len() >= VERIFIERS_KEPT {

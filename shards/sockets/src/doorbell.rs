@@ -16,6 +16,7 @@ use io_uring::{opcode, types};
 
 use crate::driver::current;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, remember};
+use crate::task::Stage;
 
 /// A bounded channel into an executor. Can be made anywhere; costs one descriptor, for want of which it fails.
 pub fn doorbell<T: Send + 'static>(capacity: usize) -> io::Result<(Bell<T>, Doorbell<T>)> {
@@ -105,6 +106,15 @@ pub enum RingFailed<T> {
     Full(T),
     /// The [`Doorbell`] is gone.
     Closed(T),
+}
+
+impl<T> RingFailed<T> {
+    /// What was to be sent.
+    pub fn into_inner(self) -> T {
+        match self {
+            RingFailed::Full(value) | RingFailed::Closed(value) => value,
+        }
+    }
 }
 
 impl<T> fmt::Debug for RingFailed<T> {
@@ -274,7 +284,7 @@ impl Source for Wire {
         if self.shared.gone.load(Ordering::SeqCst) {
             return self.reactor.retire(self.slot);
         }
-        if !self.reactor.tasks.ending() {
+        if self.reactor.tasks.stage() != Stage::Over {
             self.listen();
         }
         if let Some(waker) = self.shared.waker().take() {

@@ -14,7 +14,7 @@ use crate::options::RingLimits;
 use crate::probe::RingError;
 use crate::reactor::Reactor;
 use crate::stream::LINGER;
-use crate::task::schedule;
+use crate::task::{Stage, schedule};
 use crate::timer::timeout;
 
 /// What to build the executor with: the preempt timer makes glommio leave our queue to look at its own reactor,
@@ -121,12 +121,11 @@ thread_local! {
 
 /// Drops tasks, lets streams linger, then closes everything that is still open.
 async fn wind_down(reactor: &Rc<Reactor>) {
-    reactor.tasks.end();
-    // The tasks that remain after that are the lingering of streams.
-    if timeout(LINGER, reactor.tasks.emptied()).await.is_err() {
-        reactor.tasks.end();
-        reactor.tasks.emptied().await;
-    }
+    reactor.tasks.enter(Stage::Lingering);
+    // A stream that is dropped just now lingers from now on, hence a little more than its own time.
+    let _ = timeout(LINGER + LINGER_MARGIN, reactor.tasks.emptied()).await;
+    reactor.tasks.enter(Stage::Over);
+    reactor.tasks.emptied().await;
     reactor.end_sources().await;
 }
 
@@ -219,3 +218,6 @@ impl Driver {
 
 /// How often the driver goes back to the tail without entering the ring while tasks keep waking each other.
 const VISITS_PER_ENTER: u32 = 4;
+
+/// What lingering streams get beyond their own time limit before the run ends them.
+const LINGER_MARGIN: Duration = Duration::from_millis(100);

@@ -73,6 +73,11 @@ impl Inbox {
         }
     }
 
+    /// Neither bytes nor an end is waiting to be noticed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.end.is_none()
+    }
+
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         let chunk = self.queue.pop_front()?;
         self.cost -= cost(&chunk);

@@ -11,7 +11,8 @@ pub struct RingLimits {
     pub buffers: u16,
     /// Bytes of one receive buffer. Small and few keeps them in the cache.
     pub buffer_size: u32,
-    /// Bytes received on one socket and not taken, from which on its receiving pauses. Each chunk counts
+    /// Bytes received on one socket and not taken, from which on its receiving pauses; what one batch of
+    /// completions brings (at most a quarter of all buffers) may come on top. Each chunk counts
     /// [`RingLimits::CHUNK_COST`] bytes more than it holds, so that one-byte segments are bounded too.
     pub receive_high_water: usize,
     /// The longest sleep of an idle executor. It matters only to wakes this crate does not know of (another

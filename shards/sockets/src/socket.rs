@@ -57,6 +57,10 @@ impl Socket {
         chunk
     }
 
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inbox.borrow().is_quiet()
+    }
+
     pub(crate) fn send(&self, chunk: Chunk) {
         if self.outbox.borrow_mut().queue(chunk) {
             self.reactor.prepare_later(self.slot);

@@ -17,7 +17,7 @@ use crate::connect::connect;
 use crate::driver::current;
 use crate::options::SocketOptions;
 use crate::socket::Socket;
-use crate::task::spawn;
+use crate::task::{Stage, spawn_until};
 use crate::timer::timeout;
 
 /// A connected TCP socket on this executor's ring.
@@ -60,6 +60,12 @@ impl Stream {
     /// What is here already; none also at the end, which `recv` tells.
     pub fn try_recv(&self) -> Option<Chunk> {
         self.socket.try_recv()
+    }
+
+    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection, that it
+    /// is still alive as far as is known.
+    pub fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
     }
 
     /// Queues bytes to be sent with everything else that this pass of the executor queues. Never waits and never
@@ -142,11 +148,11 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.queued() == 0 || self.socket.reactor().tasks.over() {
+        if self.queued() == 0 || self.socket.reactor().tasks.stage() == Stage::Over {
             return self.socket.close();
         }
         let lingering = Lingering(Rc::clone(&self.socket));
-        spawn(async move {
+        spawn_until(Stage::Over, async move {
             // Whatever the outcome, it is closed now.
             let _ = timeout(LINGER, lingering.to_the_end()).await;
         })

@@ -3,16 +3,17 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use log::info;
 use sockets::{Chunk, Stream};
+use wire::WireError;
 use wire::pg::md5::Md5Hash;
 use wire::pg::scram::{ChannelBinding, ScramServer};
-use wire::pg::{self, Challenge, Greet, LoggedIn, Named, Replication, Sender, Stored, TransactionStatus, Walker};
-use wire::{Secret, WireError};
+use wire::pg::{
+    self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
+};
 
-use super::{Client, client_broke, tenant_for, unproven, why_unproven, within_login};
-use crate::backend::{Backend, Shape, Welcome};
-use crate::cancel::{LONG_SECRET, Registered, SHORT_SECRET};
+use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use crate::backend::{Shape, Welcome};
+use crate::cancel::{Registered, SecretLength};
 use crate::conn::Broken;
 use crate::contract::{Access, ClientAuth, Credential, Dialect, TenantSpec, Users};
 use crate::farewell::SessionEnd;
@@ -23,13 +24,20 @@ use crate::shard::Shard;
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
-pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: Named) {
+pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
     let deadline = client.login_deadline;
-    let proven = within_login(shard, deadline, prove(shard, &mut client, tenant.as_deref(), &named)).await;
+    let proven = within_login(
+        shard,
+        deadline,
+        prove(shard, &mut client, tenant.as_deref(), &named),
+    )
+    .await;
     let leased = match (proven, tenant) {
-        (Ok(()), Some(tenant)) => lease(&client, &tenant, named).await,
-        (Ok(()), None) => unreachable!("nobody can prove to be a user of a tenant that does not exist"),
+        (Ok(()), Some(tenant)) => lease(&mut client, &tenant, named).await,
+        (Ok(()), None) => {
+            unreachable!("nobody can prove to be a user of a tenant that does not exist")
+        }
         (Err(end), _) => Err(end),
     };
     match leased {
@@ -41,50 +49,77 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: Named) {
 /// The last words, and the line in the log.
 fn leave(client: Client, end: &SessionEnd) {
     end.log(Dialect::Postgres, client.peer, Some(&client.id));
-    // What a dialogue itself refused has been told by it.
-    let told = matches!(end, SessionEnd::ClientUnproven(_));
-    client.conn.close_with(if told { BytesMut::new() } else { end.to_postgres() });
+    client.conn.close_with(end.to_postgres());
 }
 
 /// Lets the client prove who it is.
-async fn prove(shard: &Shard, client: &mut Client, tenant: Option<&Tenant>, named: &Named) -> Result<(), SessionEnd> {
+async fn prove(
+    shard: &Shard,
+    client: &mut Client,
+    tenant: Option<&Tenant>,
+    named: &NamedStartup,
+) -> Result<(), SessionEnd> {
     let spec = tenant.map(Tenant::spec);
     let challenge = challenge(shard, client, spec.as_deref(), named).await?;
     let mut greet = Greet::new(named.raw_user.clone(), challenge);
-    client.conn.carry(&mut greet).await.map_err(|broken| match broken {
-        Broken::Wire(WireError::BadCredentials) => {
-            let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
-            unproven(client, named.raw_user.clone(), true, reason)
-        }
-        other => client_broke(other),
-    })
+    client
+        .conn
+        .carry(&mut greet)
+        .await
+        .map_err(|broken| match broken {
+            Broken::Wire(WireError::BadCredentials) => {
+                let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+                unproven(client, named.raw_user.clone(), true, reason)
+            }
+            other => client_broke(other),
+        })
 }
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
-async fn challenge(shard: &Shard, client: &Client, spec: Option<&TenantSpec>, named: &Named) -> Result<Challenge, SessionEnd> {
+async fn challenge(
+    shard: &Shard,
+    client: &Client,
+    spec: Option<&TenantSpec>,
+    named: &NamedStartup,
+) -> Result<Challenge, SessionEnd> {
     let (id, user) = (&client.id, named.user.as_str());
     let stored = spec.and_then(|spec| stored_secret(&spec.access, user));
     let mock = shard.verifiers.mock();
-    Ok(match spec.map_or(ClientAuth::Scram, |spec| spec.access.method) {
-        ClientAuth::Trust => Challenge::Trust,
-        ClientAuth::Password if !client.peer.ip().is_loopback() => {
-            return Err(SessionEnd::ClientUnsupported("client_auth: password sends passwords in clear, so it is for loopback clients only until TLS protects them"));
-        }
-        ClientAuth::Password => Challenge::Password(stored.unwrap_or_else(|| Stored::Plain(mock.password(id.as_str(), user)))),
-        ClientAuth::Md5 => {
-            let hash = match stored {
-                // The client salts with the name it wrote, tenant included.
-                Some(Stored::Plain(password)) => Md5Hash::of(password.expose(), &named.raw_user),
-                Some(Stored::Md5(hash)) => hash,
-                Some(Stored::Scram(_)) | None => mock.md5(id.as_str(), user),
-            };
-            Challenge::Md5 { hash, salt: random::bytes() }
-        }
-        ClientAuth::Scram => {
-            let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
-            Challenge::ScramSha256(ScramServer::new(verifier, random::bytes(), ChannelBinding::None))
-        }
-    })
+    Ok(
+        match spec.map_or(ClientAuth::Scram, |spec| spec.access.method) {
+            ClientAuth::Trust => Challenge::Trust,
+            ClientAuth::Password if !client.peer.ip().is_loopback() => {
+                return Err(SessionEnd::ClientUnsupported(
+                    "client_auth: password sends passwords in clear, so it is for loopback clients only until TLS protects them",
+                ));
+            }
+            ClientAuth::Password => Challenge::Password(
+                stored.unwrap_or_else(|| Stored::Plain(mock.password(id.as_str(), user))),
+            ),
+            ClientAuth::Md5 => {
+                let hash = match stored {
+                    // The client salts with the name it wrote, tenant included.
+                    Some(Stored::Plain(password)) => {
+                        Md5Hash::of(password.expose(), &named.raw_user)
+                    }
+                    Some(Stored::Md5 { hash, .. }) => hash,
+                    Some(Stored::Scram(_)) | None => mock.md5(id.as_str(), user),
+                };
+                Challenge::Md5 {
+                    hash,
+                    salt: random::bytes(),
+                }
+            }
+            ClientAuth::Scram => {
+                let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
+                Challenge::ScramSha256(ScramServer::new(
+                    verifier,
+                    random::bytes(),
+                    ChannelBinding::None,
+                ))
+            }
+        },
+    )
 }
 
 /// What the config knows of a user's secret.
@@ -93,49 +128,83 @@ fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
         Users::Any(password) => Some(Stored::Plain(password.clone())),
         Users::Named(users) => users.get(user).map(|credential| match credential {
             Credential::Password(password) => Stored::Plain(password.clone()),
-            Credential::Verifier(verifier) => Stored::parse(verifier.expose()),
+            Credential::Verifier(verifier) => Stored::parse(verifier.expose(), user),
         }),
         Users::Unknown => None,
     }
 }
 
 /// Checks what the client asks for, and gets it a backend of just that.
-async fn lease(client: &Client, tenant: &Rc<Tenant>, named: Named) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
+async fn lease(
+    client: &mut Client,
+    tenant: &Rc<Tenant>,
+    named: NamedStartup,
+) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
     let spec = tenant.spec();
     if named.replication != Replication::No {
-        return Err(SessionEnd::ClientUnsupported("replication connections are not pooled: connect to the database itself"));
+        return Err(SessionEnd::ClientUnsupported(
+            "replication connections are not pooled: connect to the database itself",
+        ));
     }
     if let Some(asked) = &named.database
         && ![&spec.dbname, &named.raw_user, &named.user].contains(&asked)
         && asked != client.id.as_str()
     {
-        return Err(SessionEnd::ClientWrongDatabase { asked: asked.clone() });
+        return Err(SessionEnd::ClientWrongDatabase {
+            asked: asked.clone(),
+        });
     }
     let shape = Shape::Postgres(named.parameters);
-    let lease = Lease::acquire(tenant, &shape, spec.acquire_timeout).await?;
+    let lease = lease_for(client, tenant, &shape).await?;
     Ok((Rc::clone(tenant), lease, named.minor))
 }
 
 /// The session proper: welcome, relay, farewell.
-async fn work(shard: &Rc<Shard>, mut client: Client, tenant: &Rc<Tenant>, lease: Lease, minor: u16) {
+async fn work(
+    shard: &Rc<Shard>,
+    mut client: Client,
+    tenant: &Rc<Tenant>,
+    lease: Lease,
+    minor: u16,
+) {
     let backend = lease.backend();
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
     };
     let registered = welcome.key.clone().map(|key| {
-        let length = if minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
+        let length = if minor >= 2 {
+            SecretLength::Long
+        } else {
+            SecretLength::Short
+        };
         shard.cancels.register(key, backend.address, length)
     });
     let mut words = BytesMut::new();
-    pg::backend::welcome(&welcome.parameters, registered.as_ref().map(Registered::key), TransactionStatus::Idle, &mut words);
+    for notice in &welcome.notices {
+        words.extend_from_slice(notice);
+    }
+    pg::backend::welcome(
+        &welcome.parameters,
+        registered.as_ref().map(Registered::key),
+        TransactionStatus::Idle,
+        &mut words,
+    );
     client.conn.say(words);
 
     let mut watch = PgWatch::new();
     let listed = tenant.sessions.enter();
-    let relay = Relay { client: &mut client.conn, backend: &backend.conn, watch: &mut watch, control: &listed.control, stall: shard.settings.client_stall_timeout };
+    let relay = Relay {
+        client: &mut client.conn,
+        backend: &backend.conn,
+        watch: &mut watch,
+        control: &listed.control,
+        stall: shard.settings.client_stall_timeout,
+    };
     let end = match relay.run().await {
         RelayEnd::Over(end) => end,
-        RelayEnd::Interrupted => unreachable!("nothing a PostgreSQL client says interrupts its relay"),
+        RelayEnd::Interrupted => {
+            unreachable!("nothing a PostgreSQL client says interrupts its relay")
+        }
     };
     let busy = !watch.at_rest();
     leave(client, &end);
@@ -143,7 +212,7 @@ async fn work(shard: &Rc<Shard>, mut client: Client, tenant: &Rc<Tenant>, lease:
         // The database does not notice by itself that nobody waits for the answer any more.
         registered.target().tell().await;
     }
-    lease.close(pool::CloseReason::ClientLeft);
+    lease.close(pool::CloseReason::SessionEnd);
 }
 
 /// Follows both directions of a PostgreSQL session by headers.
@@ -153,8 +222,8 @@ struct PgWatch {
     /// ReadyForQuery messages that the client has asked for and not been given. An error in a
     /// pipeline can leave it too high, never too low: such a session counts as busy.
     owed: i64,
-    /// The client has said something since it last asked for a ReadyForQuery.
-    unsynced: bool,
+    /// The client has begun a batch and not ended it.
+    batch_open: bool,
     status: TransactionStatus,
     /// The client has said Terminate.
     terminated: bool,
@@ -168,7 +237,7 @@ impl PgWatch {
             client: Walker::new(Sender::Frontend),
             backend: Walker::new(Sender::Backend),
             owed: 0,
-            unsynced: false,
+            batch_open: false,
             status: TransactionStatus::Idle,
             terminated: false,
             explained: false,
@@ -177,17 +246,28 @@ impl PgWatch {
 }
 
 impl Watch for PgWatch {
-    fn client_said(&mut self, chunk: Chunk, _client: &Stream, backend: &Stream) -> Result<Said, SessionEnd> {
-        let passed = self.client.feed(&chunk).map_err(SessionEnd::ClientMisbehaved)?;
-        self.owed += i64::from(passed.ready_due);
-        self.unsynced = passed.unsynced.unwrap_or(self.unsynced);
+    fn client_said(
+        &mut self,
+        chunk: Chunk,
+        _client: &Stream,
+        backend: &Stream,
+    ) -> Result<Said, SessionEnd> {
+        let passed = self
+            .client
+            .feed(&chunk)
+            .map_err(SessionEnd::ClientMisbehaved)?;
+        self.owed += i64::from(passed.awaits_ready);
+        self.batch_open = passed.batch_open.unwrap_or(self.batch_open);
         self.terminated |= passed.terminate;
         backend.send(chunk);
         Ok(Said::Passed)
     }
 
     fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        let passed = self.backend.feed(chunk).map_err(SessionEnd::DatabaseMisbehaved)?;
+        let passed = self
+            .backend
+            .feed(chunk)
+            .map_err(SessionEnd::DatabaseMisbehaved)?;
         self.owed -= i64::from(passed.ready);
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
@@ -198,12 +278,17 @@ impl Watch for PgWatch {
         if self.terminated {
             SessionEnd::ClientLeft
         } else {
-            SessionEnd::DatabaseLeft { may_speak: !self.explained && self.backend.at_boundary() }
+            SessionEnd::DatabaseLeft {
+                may_speak: !self.explained && self.backend.at_boundary(),
+            }
         }
     }
 
     fn at_rest(&self) -> bool {
         let between_messages = self.client.at_boundary() && self.backend.at_boundary();
-        between_messages && self.owed <= 0 && !self.unsynced && self.status == TransactionStatus::Idle
+        between_messages
+            && self.owed <= 0
+            && !self.batch_open
+            && self.status == TransactionStatus::Idle
     }
 }

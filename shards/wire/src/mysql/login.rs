@@ -11,6 +11,7 @@ use super::command::COM_CHANGE_USER;
 use super::cursor::put_nul_bytes;
 use super::greeting::{Flavour, Greeting, Nonce, charset_at};
 use super::message::OkPacket;
+use super::naming::Named;
 use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use super::preface::foreign;
 use super::prove::Proof;
@@ -30,6 +31,17 @@ pub struct Shape {
     pub charset: u16,
     /// The database to begin in.
     pub database: Option<String>,
+}
+
+impl Shape {
+    /// What this client asked for, under the names that its tenant was found by.
+    pub fn of_client(response: &HandshakeResponse, named: &Named) -> Self {
+        Shape {
+            capabilities: response.capabilities.of_session(),
+            charset: response.charset,
+            database: named.database.clone(),
+        }
+    }
 }
 
 /// Whom we log in as, and how.
@@ -121,15 +133,15 @@ impl Login {
         };
     }
 
-    /// Reads the greeting and decides what to answer.
+    /// Reads the greeting and answers it; the result is set if the caller has to do something now.
     fn greeted(
         &mut self,
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
-    ) -> Result<Progress<LoginStep>, WireError> {
+    ) -> Result<Option<Progress<LoginStep>>, WireError> {
         recognise(inbound)?;
         let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, 0)? else {
-            return Ok(Progress::NeedMore);
+            return Ok(Some(Progress::NeedMore));
         };
         let greeting = Greeting::parse(&packet.payload)?;
         let offers_tls = greeting.capabilities.has(Capabilities::SSL);
@@ -150,11 +162,11 @@ impl Login {
                 let charset = charset_at(greeting.flavour(), self.request.shape.charset);
                 put_ssl_request(outbound, 1, capabilities, charset);
                 self.step = Step::Securing(Box::new(greeting));
-                Ok(Progress::Done(LoginStep::StartTls))
+                Ok(Some(Progress::Done(LoginStep::StartTls)))
             }
             _ => {
                 self.answer(greeting, false, outbound)?;
-                Ok(Progress::NeedMore)
+                Ok(None)
             }
         }
     }
@@ -223,14 +235,12 @@ impl Login {
         let offered = greeting.capabilities | Capabilities::LONG_PASSWORD;
         let has_database = self.request.shape.database.is_some();
         let has_attributes = !self.request.attributes.is_empty();
-        Ok(
-            (offered & (wanted | for_login | must | Capabilities::CONNECT_ATTRS))
-                .with_if(Capabilities::CONNECT_WITH_DB, has_database)
-                .with_if(
-                    Capabilities::CONNECT_ATTRS,
-                    has_attributes && offered.has(Capabilities::CONNECT_ATTRS),
-                ),
-        )
+        Ok((offered & (wanted | for_login | must))
+            .with_if(Capabilities::CONNECT_WITH_DB, has_database)
+            .with_if(
+                Capabilities::CONNECT_ATTRS,
+                has_attributes && offered.has(Capabilities::CONNECT_ATTRS),
+            ))
     }
 }
 
@@ -242,31 +252,31 @@ impl Exchange for Login {
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
     ) -> Result<Progress<LoginStep>, WireError> {
-        match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Greeting => {
-                self.step = Step::Greeting;
-                let progress = self.greeted(inbound, outbound)?;
-                Ok(progress)
-            }
-            Step::Secured(greeting) => {
-                self.answer(*greeting, true, outbound)?;
-                Ok(Progress::NeedMore)
-            }
-            Step::Proving(mut logged_in, mut proof) => match proof.advance(inbound, outbound)? {
-                Some(ok) => {
+        loop {
+            match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Greeting => {
+                    self.step = Step::Greeting;
+                    if let Some(progress) = self.greeted(inbound, outbound)? {
+                        return Ok(progress);
+                    }
+                }
+                Step::Secured(greeting) => self.answer(*greeting, true, outbound)?,
+                Step::Proving(mut logged_in, mut proof) => {
+                    let Some(ok) = proof.advance(inbound, outbound)? else {
+                        self.step = Step::Proving(logged_in, proof);
+                        return Ok(Progress::NeedMore);
+                    };
                     logged_in.status = OkPacket::parse(&ok)?.status;
                     logged_in.ok = ok;
-                    Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)))
+                    return Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)));
                 }
-                None => {
-                    self.step = Step::Proving(logged_in, proof);
-                    Ok(Progress::NeedMore)
+                Step::Securing(_) | Step::Over => {
+                    return Err(WireError::Unexpected {
+                        expected: "nothing, the login is over or waits for TLS",
+                        got: "more bytes".to_owned(),
+                    });
                 }
-            },
-            Step::Securing(_) | Step::Over => Err(WireError::Unexpected {
-                expected: "nothing, the login is over or waits for TLS",
-                got: "more bytes".to_owned(),
-            }),
+            }
         }
     }
 }

@@ -10,14 +10,16 @@ use super::{
 /// What follows AuthenticationOk: the settings, the cancel key, ReadyForQuery.
 pub fn welcome(
     parameters: &Parameters,
-    key: &CancelKey,
+    key: Option<&CancelKey>,
     status: TransactionStatus,
     out: &mut BytesMut,
 ) {
     for (name, value) in parameters.iter() {
         parameter_status(name, value, out);
     }
-    backend_key_data(key, out);
+    if let Some(key) = key {
+        backend_key_data(key, out);
+    }
     ready_for_query(status, out);
 }
 

@@ -33,6 +33,11 @@ impl CancelKey {
         self.process_id
     }
 
+    /// The same process under another secret.
+    pub fn with_secret(&self, secret: impl Into<Bytes>) -> Result<Self, WireError> {
+        CancelKey::new(self.process_id, secret)
+    }
+
     /// 4 to 256 bytes.
     pub fn secret(&self) -> &[u8] {
         &self.secret

@@ -4,7 +4,10 @@
 //! most four bytes of a header that was cut, and two counters. It answers what passed, and whether
 //! the stream now stands between two messages (only there may a message of ours be put in).
 
-use super::TransactionStatus;
+use super::{
+    TransactionStatus,
+    frame::{HEADER, type_name},
+};
 use crate::error::WireError;
 
 /// Whose messages a walker follows.
@@ -23,6 +26,12 @@ pub struct Passed {
     pub messages: u32,
     /// From a client: Query, Execute and FunctionCall.
     pub requests: u32,
+    /// From a client: Query, FunctionCall and Sync, each of which asks for one ReadyForQuery (unless
+    /// an error before it or a COPY swallows it).
+    pub awaits_ready: u32,
+    /// From a client: whether the last message that counts left a batch of the extended protocol
+    /// open, so that a Sync is still to come.
+    pub batch_open: Option<bool>,
     /// From a client: Terminate.
     pub terminate: bool,
     /// From a database: ReadyForQuery.
@@ -72,7 +81,8 @@ impl Walker {
         self.have == 0 && self.remaining == 0
     }
 
-    /// Follows one chunk. After an error the boundaries are lost and the stream cannot go on.
+    /// Follows one chunk. After an error, which may lie behind messages that were sound, the
+    /// boundaries are lost and the stream cannot go on.
     pub fn feed(&mut self, mut chunk: &[u8]) -> Result<Passed, WireError> {
         let mut passed = Passed::default();
         while !chunk.is_empty() {
@@ -145,7 +155,7 @@ impl Walker {
         if limit == 0 {
             WireError::Unexpected {
                 expected: "a message type",
-                got: super::frame::type_name(kind),
+                got: type_name(kind),
             }
         } else if length < LENGTH {
             WireError::Malformed {
@@ -176,7 +186,7 @@ impl Walker {
         for &byte in body {
             self.field = match (self.field, byte) {
                 (ErrorField::Code, b'V') => ErrorField::Severity,
-                (ErrorField::Code | ErrorField::Severity | ErrorField::Text, 0) => ErrorField::Code,
+                (_, 0) => ErrorField::Code,
                 (ErrorField::Severity, b'F' | b'P') => {
                     passed.fatal = true;
                     ErrorField::Text
@@ -190,7 +200,20 @@ impl Walker {
     fn count(&self, passed: &mut Passed) {
         passed.messages += 1;
         match self.class {
-            Class::Request => passed.requests += 1,
+            Class::Query => {
+                passed.requests += 1;
+                passed.awaits_ready += 1;
+                passed.batch_open = Some(false);
+            }
+            Class::Sync => {
+                passed.awaits_ready += 1;
+                passed.batch_open = Some(false);
+            }
+            Class::Execute => {
+                passed.requests += 1;
+                passed.batch_open = Some(true);
+            }
+            Class::Extended => passed.batch_open = Some(true),
             Class::Terminate => passed.terminate = true,
             Class::ReadyForQuery => passed.ready += 1,
             Class::ErrorResponse => passed.errors += 1,
@@ -202,7 +225,14 @@ impl Walker {
 /// What a walker does with a message type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
-    Request,
+    /// Query and FunctionCall.
+    Query,
+    /// Execute.
+    Execute,
+    /// The other messages of the extended protocol that ask for no ReadyForQuery.
+    Extended,
+    /// Sync.
+    Sync,
     Terminate,
     ReadyForQuery,
     ErrorResponse,
@@ -247,11 +277,14 @@ const fn kinds(groups: &[(&[u8], Class, u32)]) -> [Kind; 256] {
 
 /// What a client may send after its login, with the limits of PostgreSQL's `SocketBackend`.
 static FRONTEND: [Kind; 256] = kinds(&[
-    (b"QF", Class::Request, FRONTEND_LARGE_LIMIT),
-    (b"PBd", Class::Other, FRONTEND_LARGE_LIMIT),
-    (b"E", Class::Request, FRONTEND_SMALL_LIMIT),
+    (b"QF", Class::Query, FRONTEND_LARGE_LIMIT),
+    (b"PB", Class::Extended, FRONTEND_LARGE_LIMIT),
+    (b"d", Class::Other, FRONTEND_LARGE_LIMIT),
+    (b"E", Class::Execute, FRONTEND_SMALL_LIMIT),
+    (b"CDH", Class::Extended, FRONTEND_SMALL_LIMIT),
+    (b"S", Class::Sync, FRONTEND_SMALL_LIMIT),
     (b"X", Class::Terminate, FRONTEND_SMALL_LIMIT),
-    (b"CDHScf", Class::Other, FRONTEND_SMALL_LIMIT),
+    (b"cf", Class::Other, FRONTEND_SMALL_LIMIT),
 ]);
 
 /// What a database may send.
@@ -272,9 +305,6 @@ pub const FRONTEND_SMALL_LIMIT: u32 = 10_000;
 /// Largest length field of a database's message, in bytes: the largest buffer PostgreSQL
 /// allocates, and the length itself.
 pub const BACKEND_LIMIT: u32 = 0x3fff_ffff + LENGTH;
-
-/// Bytes of a type byte and a length.
-const HEADER: usize = 5;
 
 /// Bytes of a length field, which counts itself.
 const LENGTH: u32 = 4;
@@ -307,6 +337,20 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_ready_for_query_is_counted() {
+        let batch = b"P\0\0\0\x08\0\0\0\0B\0\0\0\x04E\0\0\0\x04";
+        let passed = walk(Sender::Frontend, batch).unwrap();
+        assert_eq!((passed.awaits_ready, passed.batch_open), (0, Some(true)));
+        let synced = [&batch[..], b"S\0\0\0\x04Q\0\0\0\x05\0"].concat();
+        let passed = walk(Sender::Frontend, &synced).unwrap();
+        assert_eq!((passed.awaits_ready, passed.batch_open), (2, Some(false)));
+        assert_eq!(
+            walk(Sender::Frontend, b"d\0\0\0\x04").unwrap().batch_open,
+            None
+        );
+    }
+
+    #[test]
     fn fatal_is_seen_by_the_untranslated_severity() {
         for (body, fatal) in [
             (&b"SFATAL\0VFATAL\0C57P01\0Mbye\0\0"[..], true),
@@ -325,6 +369,12 @@ mod tests {
                 "{body:?}"
             );
         }
+    }
+
+    #[test]
+    fn each_error_is_read_from_its_own_beginning() {
+        let broken_then_fatal = b"E\0\0\0\x06MxE\0\0\0\x0cVFATAL\0\0";
+        assert!(walk(Sender::Backend, broken_then_fatal).unwrap().fatal);
     }
 
     #[test]
