@@ -8,6 +8,8 @@
 
 mod crowd;
 mod drivers;
+mod faults;
+mod frames;
 mod mysql;
 mod postgres;
 mod raw;
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
+    frames::plan(&mut plan);
+    faults::plan(&mut plan);
     crowd::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }
