@@ -203,6 +203,17 @@ fn a_method_is_switched_once_and_only_to_one_that_is_spoken() {
 }
 
 #[test]
+fn an_authentication_without_end_is_given_up() {
+    let script = vec![b"\x01\x04".to_vec(), b"\x01no key".to_vec()];
+    let error = log_in(request("secret"), &mut Database::new(greeting(), script)).unwrap_err();
+    assert!(matches!(error, WireError::Malformed { .. }), "{error}");
+
+    let mut database = Database::new(greeting(), vec![FAST_AUTH_SUCCESS.to_vec(); 100]);
+    let error = log_in(request("secret"), &mut database).unwrap_err();
+    assert!(error.to_string().contains("without end"), "{error}");
+}
+
+#[test]
 fn what_a_database_refuses_is_told_in_its_own_words() {
     let unknown_database = b"\xFF\x19\x04#42000Unknown database 'shop'".to_vec();
     let mut database = Database::new(
