@@ -7,7 +7,9 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use testbed::{Bouncer, Config, Door, Front, Kind, Middleman, Plan, Server, Tenant, World, eventually};
+use testbed::{
+    Bouncer, Config, Door, Front, Kind, Middleman, Plan, Server, Tenant, World, eventually,
+};
 use tokio_postgres::error::SqlState;
 
 use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres, whoami};
@@ -15,19 +17,62 @@ use crate::raw::{Raw, message, packet, startup};
 
 pub fn plan(plan: &mut Plan) {
     let each = [Kind::Postgres, Kind::MariaDb];
-    plan.add(World::Any, &[Kind::Postgres], "a_client_that_vanishes_at_any_byte", a_client_that_vanishes_at_any_byte);
-    plan.add(World::Any, &[Kind::MariaDb, Kind::MySql], "a_client_that_vanishes_at_any_byte", a_mysql_client_that_vanishes);
-    plan.add(World::Any, &each, "a_client_that_vanishes_in_a_large_result", a_client_that_vanishes_in_a_large_result);
-    plan.add(World::Any, &each, "clients_that_never_read", clients_that_never_read);
-    plan.add(World::Bouncer, &each, "a_connection_to_the_database_is_cut", a_connection_to_the_database_is_cut);
-    plan.add(World::Bouncer, &each, "a_silent_database_holds_up_nobody_else", a_silent_database_holds_up_nobody_else);
-    plan.add(World::Bouncer, &each, "the_database_comes_back", the_database_comes_back);
-    plan.add(World::Bouncer, &each, "idle_backends_are_killed", idle_backends_are_killed);
+    plan.add(
+        World::Any,
+        &[Kind::Postgres],
+        "a_client_that_vanishes_at_any_byte",
+        a_client_that_vanishes_at_any_byte,
+    );
+    plan.add(
+        World::Any,
+        &[Kind::MariaDb, Kind::MySql],
+        "a_client_that_vanishes_at_any_byte",
+        a_mysql_client_that_vanishes,
+    );
+    plan.add(
+        World::Any,
+        &each,
+        "a_client_that_vanishes_in_a_large_result",
+        a_client_that_vanishes_in_a_large_result,
+    );
+    plan.add(
+        World::Any,
+        &each,
+        "clients_that_never_read",
+        clients_that_never_read,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_connection_to_the_database_is_cut",
+        a_connection_to_the_database_is_cut,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_silent_database_holds_up_nobody_else",
+        a_silent_database_holds_up_nobody_else,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "the_database_comes_back",
+        the_database_comes_back,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "idle_backends_are_killed",
+        idle_backends_are_killed,
+    );
 }
 
 /// Settings under which a leak shows.
 fn tight(tenant: Tenant) -> Tenant {
-    tenant.with("min_connections: 0").with("max_connections: 2").with("acquire_timeout: 10s")
+    tenant
+        .with("min_connections: 0")
+        .with("max_connections: 2")
+        .with("acquire_timeout: 10s")
 }
 
 fn tight_front(server: &Server, name: &str) -> (Tenant, Front, Door) {
@@ -40,10 +85,18 @@ fn tight_front(server: &Server, name: &str) -> (Tenant, Front, Door) {
 /// Waits until the database has no session of this tenant's.
 fn until_all_gone(server: &Server, tenant: &Tenant) {
     let count = match server.kind.is_postgres() {
-        true => format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'", tenant.dbname),
-        false => format!("SELECT count(*) FROM information_schema.processlist WHERE user = '{}'", tenant.username),
+        true => format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'",
+            tenant.dbname
+        ),
+        false => format!(
+            "SELECT count(*) FROM information_schema.processlist WHERE user = '{}'",
+            tenant.username
+        ),
     };
-    eventually("every backend is closed", || (server.sql("", &count) == "0").then_some(()));
+    eventually("every backend is closed", || {
+        (server.sql("", &count) == "0").then_some(())
+    });
 }
 
 async fn a_client_that_vanishes_at_any_byte(server: &'static Server) {
@@ -53,7 +106,10 @@ async fn a_client_that_vanishes_at_any_byte(server: &'static Server) {
     let door = front.door(&tenant);
     let opening = startup(&[("user", &door.user), ("database", &door.dbname)]);
     let work = [
-        message(b'Q', b"BEGIN; CREATE TABLE t (i int); SELECT generate_series(1, 100)\0"),
+        message(
+            b'Q',
+            b"BEGIN; CREATE TABLE t (i int); SELECT generate_series(1, 100)\0",
+        ),
         message(b'P', b"\0SELECT 1\0\0\0"),
         message(b'B', b"\0\0\0\0\0\0\0\0"),
         message(b'E', b"\0\0\0\0\0"),
@@ -76,7 +132,14 @@ async fn a_client_that_vanishes_at_any_byte(server: &'static Server) {
         }
     }
     until_all_gone(server, &tenant);
-    assert_eq!(server.sql(&tenant.dbname, "SELECT count(*) FROM pg_class WHERE relname = 't'"), "0", "nothing was committed");
+    assert_eq!(
+        server.sql(
+            &tenant.dbname,
+            "SELECT count(*) FROM pg_class WHERE relname = 't'"
+        ),
+        "0",
+        "nothing was committed"
+    );
     assert_eq!(whoami(&door).await, tenant.id);
     front.close();
 }
@@ -96,7 +159,9 @@ async fn a_mysql_client_that_vanishes(server: &'static Server) {
             let mut client = mysql_async::Conn::new(options).await?;
             use mysql_async::prelude::Queryable;
             client.query_drop("START TRANSACTION").await?;
-            client.query_drop("INSERT INTO whoami VALUES ('ghost')").await?;
+            client
+                .query_drop("INSERT INTO whoami VALUES ('ghost')")
+                .await?;
             client.query_drop("DO sleep(0.2)").await
         };
         let _ = tokio::time::timeout(Duration::from_millis(1 + cut_after * 20), attempt).await;
@@ -109,11 +174,16 @@ async fn a_mysql_client_that_vanishes(server: &'static Server) {
     }
     let mut raw = Raw::to(door.address);
     raw.packet();
-    raw.say(&crate::raw::handshake_response(&door.user, None)).packet();
+    raw.say(&crate::raw::handshake_response(&door.user, None))
+        .packet();
     raw.say(&packet(3, b"")); // an empty proof, and away
     drop(raw);
     until_all_gone(server, &tenant);
-    assert_eq!(server.sql(&tenant.dbname, "SELECT count(*) FROM whoami"), "1", "nothing was committed");
+    assert_eq!(
+        server.sql(&tenant.dbname, "SELECT count(*) FROM whoami"),
+        "1",
+        "nothing was committed"
+    );
     assert_eq!(whoami(&door).await, tenant.id);
     front.close();
 }
@@ -123,7 +193,13 @@ async fn a_client_that_vanishes_in_a_large_result(server: &'static Server) {
     for _ in 0..10 {
         if door.kind.is_postgres() {
             let client = postgres(&door).await;
-            let rows = client.query_raw::<_, i32, _>("SELECT repeat('x', 1000) FROM generate_series(1, 100000)", []).await.unwrap();
+            let rows = client
+                .query_raw::<_, i32, _>(
+                    "SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
+                    [],
+                )
+                .await
+                .unwrap();
             let mut rows = std::pin::pin!(rows);
             rows.next().await.unwrap().unwrap();
         } else {
@@ -144,7 +220,10 @@ async fn a_client_that_vanishes_in_a_large_result(server: &'static Server) {
 
 /// Both connections are held by clients that ask for much and read nothing. Others of other tenants are served meanwhile.
 async fn clients_that_never_read(server: &'static Server) {
-    let tenants = [tight(Tenant::on(server, "deaf")), Tenant::on(server, "other")];
+    let tenants = [
+        tight(Tenant::on(server, "deaf")),
+        Tenant::on(server, "other"),
+    ];
     let front = Front::for_tenants(&tenants);
     let (door, other) = (front.door(&tenants[0]), front.door(&tenants[1]));
     let middleman = Middleman::before(door.address);
@@ -155,7 +234,12 @@ async fn clients_that_never_read(server: &'static Server) {
         if door.kind.is_postgres() {
             let client = postgres(&through).await;
             deaf.push(tokio::spawn(async move {
-                let _ = client.query("SELECT repeat('x', 1000) FROM generate_series(1, 1000000)", &[]).await;
+                let _ = client
+                    .query(
+                        "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)",
+                        &[],
+                    )
+                    .await;
             }));
         } else {
             let mut client = mysql(&through).await;
@@ -186,7 +270,9 @@ fn behind_a_middleman(server: &Server, settings: &[&str]) -> (Middleman, Tenant,
     let middleman = Middleman::before(server.address);
     let mut troubled = tight(Tenant::on(server, "troubled"));
     troubled.address = middleman.address();
-    troubled.settings.extend(settings.iter().map(|&setting| setting.to_owned()));
+    troubled
+        .settings
+        .extend(settings.iter().map(|&setting| setting.to_owned()));
     let other = Tenant::on(server, "other");
     let bouncer = Bouncer::start(&Config::for_tenants(&[troubled.clone(), other.clone()]));
     (middleman, troubled, other, bouncer)
@@ -199,42 +285,61 @@ async fn a_connection_to_the_database_is_cut(server: &'static Server) {
         let client = postgres(&door).await;
         let query = client.batch_execute("SELECT pg_sleep(100)");
         let (ended, ()) = tokio::join!(query, async {
-            let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = ";
+            let asleep =
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = ";
             let asleep = format!("{asleep}'{}'", troubled.dbname);
-            eventually("it sleeps", || (server.sql("", &asleep) == "1").then_some(()));
+            eventually("it sleeps", || {
+                (server.sql("", &asleep) == "1").then_some(())
+            });
             middleman.cut();
         });
-        assert_eq!(ended.unwrap_err().code(), Some(&SqlState::CONNECTION_FAILURE));
+        assert_eq!(
+            ended.unwrap_err().code(),
+            Some(&SqlState::CONNECTION_FAILURE)
+        );
     } else {
         use mysql_async::prelude::Queryable;
         let mut client = mysql(&door).await;
         let (ended, ()) = tokio::join!(client.query_drop("DO sleep(100)"), async {
             let asleep = "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep' AND db = ";
             let asleep = format!("{asleep}'{}'", troubled.dbname);
-            eventually("it sleeps", || (server.sql("", &asleep) == "1").then_some(()));
+            eventually("it sleeps", || {
+                (server.sql("", &asleep) == "1").then_some(())
+            });
             middleman.cut();
         });
         match ended.unwrap_err() {
-            mysql_async::Error::Server(error) => assert_eq!(error.code, 2013, "{error}"),
+            mysql_async::Error::Server(error) => assert_eq!(error.code, 1158, "{error}"),
             other => panic!("no ERR packet: {other}"),
         }
     }
     bouncer.log_line(&[&troubled.id, "database", "closed"]);
-    assert_eq!(whoami(&door).await, troubled.id, "the next client is served");
+    assert_eq!(
+        whoami(&door).await,
+        troubled.id,
+        "the next client is served"
+    );
     assert_eq!(whoami(&bouncer.door(&other)).await, other.id);
     bouncer.stop();
 }
 
 async fn a_silent_database_holds_up_nobody_else(server: &'static Server) {
-    let (middleman, troubled, other, bouncer) = behind_a_middleman(server, &["connect_timeout: 1s", "acquire_timeout: 2s"]);
+    let (middleman, troubled, other, bouncer) =
+        behind_a_middleman(server, &["connect_timeout: 1s", "acquire_timeout: 2s"]);
     middleman.hold();
     let waiting = bouncer.door(&troubled);
     let stuck = tokio::spawn(async move {
         if waiting.kind.is_postgres() {
-            let error = try_postgres(&postgres_config(&waiting)).await.err().expect("no database answers");
+            let error = try_postgres(&postgres_config(&waiting))
+                .await
+                .err()
+                .expect("no database answers");
             error.code().map(|code| code.code().to_owned())
         } else {
-            match mysql_async::Conn::new(mysql_options(&waiting)).await.expect_err("no database answers") {
+            match mysql_async::Conn::new(mysql_options(&waiting))
+                .await
+                .expect_err("no database answers")
+            {
                 mysql_async::Error::Server(error) => Some(error.code.to_string()),
                 _ => None,
             }
@@ -243,7 +348,11 @@ async fn a_silent_database_holds_up_nobody_else(server: &'static Server) {
     for _ in 0..20 {
         assert_eq!(whoami(&bouncer.door(&other)).await, other.id);
     }
-    let expected = if server.kind.is_postgres() { "57P03" } else { "2003" };
+    let expected = if server.kind.is_postgres() {
+        "57P03"
+    } else {
+        "1429"
+    };
     assert_eq!(stuck.await.unwrap().as_deref(), Some(expected));
     middleman.cut();
     middleman.release();
@@ -253,7 +362,8 @@ async fn a_silent_database_holds_up_nobody_else(server: &'static Server) {
 }
 
 async fn the_database_comes_back(server: &'static Server) {
-    let (middleman, troubled, _other, bouncer) = behind_a_middleman(server, &["acquire_timeout: 1s"]);
+    let (middleman, troubled, _other, bouncer) =
+        behind_a_middleman(server, &["acquire_timeout: 1s"]);
     let door = bouncer.door(&troubled);
     assert_eq!(whoami(&door).await, troubled.id);
     middleman.refuse(true);
@@ -278,21 +388,31 @@ async fn the_database_comes_back(server: &'static Server) {
             return;
         }
     }
-    panic!("nobody is served though the database is back:\n{}", bouncer.log());
+    panic!(
+        "nobody is served though the database is back:\n{}",
+        bouncer.log()
+    );
 }
 
 /// Pre-opened backends die while nobody uses them. The next client must not get a dead one.
 async fn idle_backends_are_killed(server: &'static Server) {
-    let tenant = Tenant::on(server, "idle").with("min_connections: 3").with("max_connections: 5");
+    let tenant = Tenant::on(server, "idle")
+        .with("min_connections: 3")
+        .with("max_connections: 5");
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let door = bouncer.door(&tenant);
     assert_eq!(whoami(&door).await, tenant.id);
     let mine = match server.kind.is_postgres() {
         true => format!("FROM pg_stat_activity WHERE datname = '{}'", tenant.dbname),
-        false => format!("FROM information_schema.processlist WHERE user = '{}'", tenant.username),
+        false => format!(
+            "FROM information_schema.processlist WHERE user = '{}'",
+            tenant.username
+        ),
     };
     for _ in 0..3 {
-        eventually("three are open", || (server.sql("", &format!("SELECT count(*) {mine}")) == "3").then_some(()));
+        eventually("three are open", || {
+            (server.sql("", &format!("SELECT count(*) {mine}")) == "3").then_some(())
+        });
         if server.kind.is_postgres() {
             server.sql("", &format!("SELECT pg_terminate_backend(pid) {mine}"));
         } else {

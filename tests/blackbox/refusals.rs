@@ -15,16 +15,61 @@ pub fn plan(plan: &mut Plan) {
     let postgres = [Kind::Postgres];
     let mysql = [Kind::MariaDb, Kind::MySql];
     let each = [Kind::Postgres, Kind::MariaDb];
-    plan.add(World::Bouncer, &each, "a_probe_is_no_event", a_probe_is_no_event);
-    plan.add(World::Bouncer, &each, "garbage_is_refused", garbage_is_refused);
-    plan.add(World::Bouncer, &each, "the_wrong_protocol_is_refused", the_wrong_protocol_is_refused);
-    plan.add(World::Bouncer, &each, "a_slow_login_runs_out_of_time", a_slow_login_runs_out_of_time);
-    plan.add(World::Bouncer, &postgres, "encryption_is_answered_before_the_startup", encryption_is_answered);
-    plan.add(World::Bouncer, &postgres, "protocol_versions", protocol_versions);
-    plan.add(World::Bouncer, &postgres, "unknown_tenant_and_wrong_password_look_alike", unknown_and_wrong);
-    plan.add(World::Bouncer, &mysql, "unknown_tenant_and_wrong_password_look_alike", mysql_unknown_and_wrong);
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_probe_is_no_event",
+        a_probe_is_no_event,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "garbage_is_refused",
+        garbage_is_refused,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "the_wrong_protocol_is_refused",
+        the_wrong_protocol_is_refused,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_slow_login_runs_out_of_time",
+        a_slow_login_runs_out_of_time,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "encryption_is_answered_before_the_startup",
+        encryption_is_answered,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "protocol_versions",
+        protocol_versions,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "unknown_tenant_and_wrong_password_look_alike",
+        unknown_and_wrong,
+    );
+    plan.add(
+        World::Bouncer,
+        &mysql,
+        "unknown_tenant_and_wrong_password_look_alike",
+        mysql_unknown_and_wrong,
+    );
     plan.add(World::Bouncer, &each, "database_down", database_down);
-    plan.add(World::Bouncer, &each, "database_refuses_the_tenant", database_refuses_the_tenant);
+    plan.add(
+        World::Bouncer,
+        &each,
+        "database_refuses_the_tenant",
+        database_refuses_the_tenant,
+    );
     plan.add(World::Bouncer, &each, "pool_exhausted", pool_exhausted);
     plan.add(World::Bouncer, &each, "too_many_clients", too_many_clients);
 }
@@ -47,7 +92,11 @@ impl Scene {
         change(&mut tenants[0]);
         let bouncer = Bouncer::start(&Config::for_tenants(&tenants).with(config));
         let bystander = Session::of(&bouncer, &tenants[1]).await;
-        Scene { tenant: tenants.remove(0), bouncer, bystander }
+        Scene {
+            tenant: tenants.remove(0),
+            bouncer,
+            bystander,
+        }
     }
 
     async fn quiet(server: &Server) -> Scene {
@@ -74,15 +123,25 @@ impl Scene {
 impl Session {
     async fn of(bouncer: &Bouncer, tenant: &Tenant) -> Session {
         let door = bouncer.door(tenant);
-        if tenant.kind.is_postgres() { Session::Postgres(postgres(&door).await) } else { Session::MySql(mysql(&door).await) }
+        if tenant.kind.is_postgres() {
+            Session::Postgres(postgres(&door).await)
+        } else {
+            Session::MySql(mysql(&door).await)
+        }
     }
 
     async fn works(&mut self) {
         match self {
             Session::Postgres(client) => {
-                client.query_one("SELECT 1", &[]).await.expect("the bystander is served");
+                client
+                    .query_one("SELECT 1", &[])
+                    .await
+                    .expect("the bystander is served");
             }
-            Session::MySql(client) => client.query_drop("SELECT 1").await.expect("the bystander is served"),
+            Session::MySql(client) => client
+                .query_drop("SELECT 1")
+                .await
+                .expect("the bystander is served"),
         }
     }
 }
@@ -90,12 +149,26 @@ impl Session {
 async fn refusal(bouncer: &Bouncer, tenant: &Tenant) -> Complaint {
     let door = bouncer.door(tenant);
     if tenant.kind.is_postgres() {
-        let error = try_postgres(&postgres_config(&door)).await.err().expect("a refusal");
+        let error = try_postgres(&postgres_config(&door))
+            .await
+            .err()
+            .expect("a refusal");
         let error = error.as_db_error().expect("an ErrorResponse");
-        Complaint { state: error.code().code().to_owned(), number: 0, message: error.message().to_owned() }
+        Complaint {
+            state: error.code().code().to_owned(),
+            number: 0,
+            message: error.message().to_owned(),
+        }
     } else {
-        match Conn::new(mysql_options(&door)).await.expect_err("a refusal") {
-            mysql_async::Error::Server(error) => Complaint { state: error.state, number: error.code, message: error.message },
+        match Conn::new(mysql_options(&door))
+            .await
+            .expect_err("a refusal")
+        {
+            mysql_async::Error::Server(error) => Complaint {
+                state: error.state,
+                number: error.code,
+                message: error.message,
+            },
             other => panic!("no ERR packet: {other}"),
         }
     }
@@ -133,14 +206,20 @@ async fn garbage_is_refused(server: &'static Server) {
     let scene = Scene::quiet(server).await;
     let is_postgres = scene.tenant.kind.is_postgres();
     let user = format!("{}__app", scene.tenant.id);
-    let whole = if is_postgres { startup(&[("user", &user)]) } else { handshake_response(&user, None) };
+    let whole = if is_postgres {
+        startup(&[("user", &user)])
+    } else {
+        handshake_response(&user, None)
+    };
     let mut openings: Vec<Vec<u8>> = vec![
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         vec![0; 64],
         vec![0xff; 64],
-        vec![0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03], // a TLS ClientHello, uninvited
-        [&[0x7f, 0xff, 0xff, 0xff][..], &[1; 100_000]].concat(),                // a length nobody should believe
-        [&[0xff, 0xff, 0xff, 0x01][..], &[1; 100_000]].concat(),                // the same in MySQL's byte order
+        vec![
+            0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+        ], // a TLS ClientHello, uninvited
+        [&[0x7f, 0xff, 0xff, 0xff][..], &[1; 100_000]].concat(), // a length nobody should believe
+        [&[0xff, 0xff, 0xff, 0x01][..], &[1; 100_000]].concat(), // the same in MySQL's byte order
     ];
     if is_postgres {
         openings.push(startup_of(0x0003_0000, &[]));
@@ -157,7 +236,12 @@ async fn garbage_is_refused(server: &'static Server) {
         raw.say(&opening);
         raw.0.shutdown(std::net::Shutdown::Write).unwrap();
         let said = raw.rest();
-        assert!(said.len() < 1000, "{} bytes in answer to {:?}", said.len(), &opening[..opening.len().min(16)]);
+        assert!(
+            said.len() < 1000,
+            "{} bytes in answer to {:?}",
+            said.len(),
+            &opening[..opening.len().min(16)]
+        );
         scene.bouncer.log_line(&[&peer]);
     }
     // Cut off anywhere, a good beginning is a client that has left: no complaint, and nothing stays behind.
@@ -174,9 +258,25 @@ async fn the_wrong_protocol_is_refused(server: &'static Server) {
     let said = if scene.tenant.kind.is_postgres() {
         // It waits for a greeting that PostgreSQL does not give, until the login has taken too long.
         let port = scene.port().port().to_string();
-        tool("mariadb").args(["--no-defaults", "-h", "127.0.0.1", "-P", &port, "-u", "x", "-px", "-e", "SELECT 1"]).run()
+        tool("mariadb")
+            .args([
+                "--no-defaults",
+                "-h",
+                "127.0.0.1",
+                "-P",
+                &port,
+                "-u",
+                "x",
+                "-px",
+                "-e",
+                "SELECT 1",
+            ])
+            .run()
     } else {
-        let line = format!("host=127.0.0.1 port={} user=x dbname=x", scene.port().port());
+        let line = format!(
+            "host=127.0.0.1 port={} user=x dbname=x",
+            scene.port().port()
+        );
         tool("psql").args([&line, "-c", "SELECT 1"]).run()
     };
     assert!(!said.ok);
@@ -198,14 +298,27 @@ async fn a_slow_login_runs_out_of_time(server: &'static Server) {
         raw.say(&handshake_response(&user, None)[..40]);
         Complaint::of_mysql(&raw.packet().1)
     };
-    let expected = if is_postgres { ("08006", 0) } else { ("08S01", 1159) };
-    assert_eq!((complaint.state.as_str(), complaint.number), expected, "{complaint:?}");
+    let expected = if is_postgres {
+        ("08006", 0)
+    } else {
+        ("08S01", 1159)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
     scene.bouncer.log_line(&[&peer, "login"]);
     scene.end().await;
 }
 
 async fn encryption_is_answered(server: &'static Server) {
-    let scene = Scene::set(server, |tenant| tenant.settings.push("client_auth: trust".to_owned()), "").await;
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
+        "",
+    )
+    .await;
     let request = |code: u32| [8_u32.to_be_bytes(), code.to_be_bytes()].concat();
     let (ssl, gss) = (request(80_877_103), request(80_877_104));
     let mut raw = Raw::to(scene.port());
@@ -223,17 +336,35 @@ async fn encryption_is_answered(server: &'static Server) {
 }
 
 async fn protocol_versions(server: &'static Server) {
-    let scene = Scene::set(server, |tenant| tenant.settings.push("client_auth: trust".to_owned()), "").await;
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
+        "",
+    )
+    .await;
     let user = format!("{}__app", scene.tenant.id);
     for version in [0x0002_0000, 0x0004_0000] {
-        let complaint = Raw::to(scene.port()).say(&startup_of(version, &[("user", &user)])).last_words();
+        let complaint = Raw::to(scene.port())
+            .say(&startup_of(version, &[("user", &user)]))
+            .last_words();
         assert_eq!(complaint.state, "0A000", "{complaint:?}");
     }
     let parameters = [("user", user.as_str()), ("_pq_.unheard_of", "1")];
-    let seen = Raw::to(scene.port()).say(&startup_of(0x0003_0009, &parameters)).until_ready();
-    let negotiated = seen.iter().find(|(kind, _)| *kind == b'v').expect("NegotiateProtocolVersion");
-    assert_eq!(negotiated.1, [&[0, 3, 0, 2, 0, 0, 0, 1][..], b"_pq_.unheard_of\0"].concat());
-    let key = seen.iter().find(|(kind, _)| *kind == b'K').expect("BackendKeyData");
+    let seen = Raw::to(scene.port())
+        .say(&startup_of(0x0003_0009, &parameters))
+        .until_ready();
+    let negotiated = seen
+        .iter()
+        .find(|(kind, _)| *kind == b'v')
+        .expect("NegotiateProtocolVersion");
+    assert_eq!(
+        negotiated.1,
+        [&[0, 3, 0, 2, 0, 0, 0, 1][..], b"_pq_.unheard_of\0"].concat()
+    );
+    let key = seen
+        .iter()
+        .find(|(kind, _)| *kind == b'K')
+        .expect("BackendKeyData");
     assert_eq!(key.1.len(), 4 + 32, "protocol 3.2 has long secrets");
     scene.end().await;
 }
@@ -244,18 +375,35 @@ async fn unknown_and_wrong(server: &'static Server) {
     wrong.password = "wrong".to_owned();
     let mut unknown = scene.tenant.clone();
     unknown.id = "nobody-knows-it".to_owned();
-    let told = [refusal(&scene.bouncer, &wrong).await, refusal(&scene.bouncer, &unknown).await];
+    let told = [
+        refusal(&scene.bouncer, &wrong).await,
+        refusal(&scene.bouncer, &unknown).await,
+    ];
     assert_eq!(told[0].state, "28P01");
-    assert_eq!(told[0].message.replace(&wrong.id, "X"), told[1].message.replace(&unknown.id, "X"));
+    assert_eq!(
+        told[0].message.replace(&wrong.id, "X"),
+        told[1].message.replace(&unknown.id, "X")
+    );
     assert_eq!(told[0].state, told[1].state);
-    let log = [scene.bouncer.log_line(&[&wrong.id, "refused"]), scene.bouncer.log_line(&[&unknown.id, "refused"])];
-    assert_ne!(log[0].replace(&wrong.id, "X"), log[1].replace(&unknown.id, "X"), "the log knows the truth");
-    assert!(!scene.bouncer.log().contains(&scene.tenant.password), "no secret is logged");
+    let log = [
+        scene.bouncer.log_line(&[&wrong.id, "refused"]),
+        scene.bouncer.log_line(&[&unknown.id, "refused"]),
+    ];
+    assert_ne!(
+        log[0].replace(&wrong.id, "X"),
+        log[1].replace(&unknown.id, "X"),
+        "the log knows the truth"
+    );
+    assert!(
+        !scene.bouncer.log().contains(&scene.tenant.password),
+        "no secret is logged"
+    );
 
     // Byte by byte: what is asked of a client of an unknown tenant is what is asked of any other.
     let asked = [&wrong, &unknown].map(|tenant| {
         let mut raw = Raw::to(scene.port());
-        raw.say(&startup(&[("user", &format!("{}__app", tenant.id))])).message()
+        raw.say(&startup(&[("user", &format!("{}__app", tenant.id))]))
+            .message()
     });
     assert_eq!(asked[0], asked[1]);
     scene.end().await;
@@ -267,54 +415,123 @@ async fn mysql_unknown_and_wrong(server: &'static Server) {
     wrong.password = "wrong".to_owned();
     let mut unknown = scene.tenant.clone();
     unknown.id = "nobody-knows-it".to_owned();
-    let told = [refusal(&scene.bouncer, &wrong).await, refusal(&scene.bouncer, &unknown).await];
+    let told = [
+        refusal(&scene.bouncer, &wrong).await,
+        refusal(&scene.bouncer, &unknown).await,
+    ];
     assert_eq!((told[0].number, told[0].state.as_str()), (1045, "28000"));
-    assert_eq!(told[0].message, format!("Access denied for user '{}__app'@'127.0.0.1' (using password: YES)", wrong.id));
-    assert_eq!(told[0].message.replace(&wrong.id, "X"), told[1].message.replace(&unknown.id, "X"));
+    assert_eq!(
+        told[0].message,
+        format!(
+            "Access denied for user '{}__app'@'127.0.0.1' (using password: YES)",
+            wrong.id
+        )
+    );
+    assert_eq!(
+        told[0].message.replace(&wrong.id, "X"),
+        told[1].message.replace(&unknown.id, "X")
+    );
     assert_eq!((told[1].number, told[1].state.as_str()), (1045, "28000"));
-    assert!(!scene.bouncer.log().contains(&scene.tenant.password), "no secret is logged");
+    assert!(
+        !scene.bouncer.log().contains(&scene.tenant.password),
+        "no secret is logged"
+    );
     scene.end().await;
 }
 
 async fn database_down(server: &'static Server) {
     // A port that was free a moment ago and that nobody listens on.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let scene = Scene::set(server, |tenant| tenant.address = nobody, "defaults: {acquire_timeout: 2s}").await;
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.address = nobody,
+        "defaults: {acquire_timeout: 2s}",
+    )
+    .await;
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() { ("57P03", 0) } else { ("HY000", 2003) };
-    assert_eq!((complaint.state.as_str(), complaint.number), expected, "{complaint:?}");
+    let expected = if server.kind.is_postgres() {
+        ("57P03", 0)
+    } else {
+        ("HY000", 1429)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
     scene.bouncer.log_line(&[&scene.tenant.id, "refused"]);
     scene.end().await;
 }
 
 async fn database_refuses_the_tenant(server: &'static Server) {
-    let scene = Scene::set(server, |_| (), "defaults: {min_connections: 0, acquire_timeout: 2s}").await;
+    let scene = Scene::set(
+        server,
+        |_| (),
+        "defaults: {min_connections: 0, acquire_timeout: 2s}",
+    )
+    .await;
     let other = "another secret";
     server.sql(
         "",
         &match server.kind.is_postgres() {
             true => format!("ALTER ROLE {} PASSWORD '{other}'", scene.tenant.username),
-            false => format!("ALTER USER {} IDENTIFIED BY '{other}'", scene.tenant.username),
+            false => format!(
+                "ALTER USER {} IDENTIFIED BY '{other}'",
+                scene.tenant.username
+            ),
         },
     );
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() { ("08001", 0) } else { ("HY000", 2003) };
-    assert_eq!((complaint.state.as_str(), complaint.number), expected, "{complaint:?}");
-    scene.bouncer.log_line(&[&scene.tenant.id, "database", "refused"]);
+    let expected = if server.kind.is_postgres() {
+        ("08001", 0)
+    } else {
+        ("HY000", 1429)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    scene
+        .bouncer
+        .log_line(&[&scene.tenant.id, "database", "refused"]);
     scene.end().await;
 }
 
 async fn pool_exhausted(server: &'static Server) {
     let small = |tenant: &mut Tenant| {
-        tenant.settings.extend(["min_connections: 0", "max_connections: 2", "acquire_timeout: 300ms"].map(str::to_owned));
+        tenant.settings.extend(
+            [
+                "min_connections: 0",
+                "max_connections: 2",
+                "acquire_timeout: 300ms",
+            ]
+            .map(str::to_owned),
+        );
     };
     let scene = Scene::set(server, small, "").await;
-    let mut holders = [Session::of(&scene.bouncer, &scene.tenant).await, Session::of(&scene.bouncer, &scene.tenant).await];
+    let mut holders = [
+        Session::of(&scene.bouncer, &scene.tenant).await,
+        Session::of(&scene.bouncer, &scene.tenant).await,
+    ];
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() { ("53300", 0) } else { ("08004", 1040) };
-    assert_eq!((complaint.state.as_str(), complaint.number), expected, "{complaint:?}");
+    let expected = if server.kind.is_postgres() {
+        ("53300", 0)
+    } else {
+        ("08004", 1040)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
     assert!(complaint.message.contains("300ms"), "{complaint:?}");
-    scene.bouncer.log_line(&[&scene.tenant.id, "pool exhausted"]);
+    scene
+        .bouncer
+        .log_line(&[&scene.tenant.id, "pool exhausted"]);
     for holder in &mut holders {
         holder.works().await;
     }
@@ -323,11 +540,29 @@ async fn pool_exhausted(server: &'static Server) {
         let door = scene.bouncer.door(&scene.tenant);
         let said = match server.kind.is_postgres() {
             true => tool("psql")
-                .args(["-h", &door.host(), "-p", &door.port(), "-U", &door.user, "-c", "SELECT 1", &door.dbname])
+                .args([
+                    "-h",
+                    &door.host(),
+                    "-p",
+                    &door.port(),
+                    "-U",
+                    &door.user,
+                    "-c",
+                    "SELECT 1",
+                    &door.dbname,
+                ])
                 .env("PGPASSWORD", &door.password)
                 .run(),
             false => tool("mariadb")
-                .args(["--no-defaults", "-h", &door.host(), "-P", &door.port(), "-u", &door.user])
+                .args([
+                    "--no-defaults",
+                    "-h",
+                    &door.host(),
+                    "-P",
+                    &door.port(),
+                    "-u",
+                    &door.user,
+                ])
                 .args([&format!("-p{}", door.password), "-e", "SELECT 1"])
                 .run(),
         };
@@ -346,8 +581,16 @@ async fn too_many_clients(server: &'static Server) {
         Complaint::of_mysql(&raw.packet().1)
     };
     // MySQL's own refusal at this point, before a greeting, has no SQLSTATE.
-    let expected = if server.kind.is_postgres() { ("53300", 0) } else { ("", 1040) };
-    assert_eq!((complaint.state.as_str(), complaint.number), expected, "{complaint:?}");
+    let expected = if server.kind.is_postgres() {
+        ("53300", 0)
+    } else {
+        ("", 1040)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
     second.works().await;
     scene.end().await;
 }
