@@ -332,8 +332,7 @@ async fn a_silent_database_holds_up_nobody_else(server: &'static Server) {
         if waiting.kind.is_postgres() {
             let error = try_postgres(&postgres_config(&waiting))
                 .await
-                .err()
-                .expect("no database answers");
+                .expect_err("no database answers");
             error.code().map(|code| code.code().to_owned())
         } else {
             match mysql_async::Conn::new(mysql_options(&waiting))

@@ -151,8 +151,7 @@ async fn refusal(bouncer: &Bouncer, tenant: &Tenant) -> Complaint {
     if tenant.kind.is_postgres() {
         let error = try_postgres(&postgres_config(&door))
             .await
-            .err()
-            .expect("a refusal");
+            .expect_err("a refusal");
         let error = error.as_db_error().expect("an ErrorResponse");
         Complaint {
             state: error.code().code().to_owned(),
