@@ -1,6 +1,13 @@
 //! The control plane: settings in, a running bouncer out.
+//!
+//! It reads the command line ([`cli`]) and the config ([`config`]), looks whether the machine allows
+//! what is needed ([`preflight`]), and starts, watches and stops the data plane ([`bouncer`]), which
+//! is the crate `shards`. It never touches a client's bytes.
 
 #![forbid(unsafe_code)]
 
 pub mod bouncer;
+pub mod cli;
 pub mod config;
+pub mod logging;
+pub mod preflight;
