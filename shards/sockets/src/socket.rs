@@ -13,7 +13,7 @@ use socket2::SockRef;
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::inbox::{Advice, Inbox};
-use crate::outbox::Outbox;
+use crate::outbox::{Manner, Outbox};
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source};
 
 /// A socket in the table. Its operations borrow the halves for one expression each; wakers run
@@ -110,7 +110,7 @@ impl Socket {
         self.steer();
         let mut outbox = self.outbox.borrow_mut();
         outbox.close();
-        if outbox.in_flight() {
+        if outbox.in_flight() > 0 {
             self.reactor.cancel(self.slot, Operation::Send);
         }
         drop(outbox);
@@ -166,9 +166,9 @@ impl Socket {
         }
     }
 
-    fn sent(&self, outcome: Outcome) {
+    fn sent(&self, result: i32) {
         let mut outbox = self.outbox.borrow_mut();
-        let waker = outbox.sent(outcome.result);
+        let waker = outbox.sent(result);
         if self.closed.get() {
             outbox.close();
         }
@@ -196,7 +196,7 @@ impl Source for Socket {
     fn completed(&self, operation: Operation, outcome: Outcome) {
         match operation {
             Operation::Receive => self.received(outcome),
-            Operation::Send => self.sent(outcome),
+            Operation::Send | Operation::QuickSend => self.sent(outcome.result),
             other => debug_assert!(false, "a socket has no {other:?}"),
         }
     }
@@ -205,13 +205,24 @@ impl Source for Socket {
         if self.closed.get() {
             return;
         }
-        let entry = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
-        if let Some(entry) = entry {
-            // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer)
-            // and message, which the outbox leaves alone until the completion; the descriptor
-            // belongs to this source.
-            unsafe { self.reactor.submit(self.slot, Operation::Send, entry) };
+        let next = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
+        // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and
+        // message, which the outbox leaves alone until the send is done; the descriptor belongs to
+        // this source.
+        unsafe {
+            match next {
+                None => {}
+                Some((entry, Manner::Quick)) => self.reactor.submit_quick(self.slot, entry),
+                Some((entry, Manner::Patient)) => {
+                    self.reactor.submit(self.slot, Operation::Send, entry);
+                }
+            }
         }
+    }
+
+    fn went_through(&self) {
+        let whole = self.outbox.borrow().in_flight();
+        self.sent(whole as i32);
     }
 
     fn buffers_came_back(&self) {
