@@ -93,12 +93,10 @@ impl Socket {
         let received = self.inbox.borrow_mut().take_all()?;
         self.closed.set(true);
         self.reactor.retire(self.slot);
-        // The table's share is gone with the slot; should somebody still hold one, a second
-        // descriptor is as good.
-        match Rc::try_unwrap(self) {
-            Ok(socket) => Ok((socket.fd, received)),
-            Err(shared) => Ok((shared.fd.try_clone()?, received)),
-        }
+        // With nothing in flight the table's share is gone, and this one is the last.
+        let alone = Rc::into_inner(self);
+        let socket = alone.ok_or_else(|| io::Error::other("an operation is in flight"))?;
+        Ok((socket.fd, received))
     }
 
     /// Ends everything; the descriptor is closed after the last completion.
