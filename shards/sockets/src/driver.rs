@@ -58,12 +58,17 @@ impl Driver {
         }
         self.visits = 0;
         self.reactor.prepare();
-        let wait = idle.then(|| self.park_time());
+        let sleeps = idle && !self.reactor.feeds_after_sending();
+        let wait = sleeps.then(|| self.park_time());
         let mut ring = self.reactor.ring().borrow_mut();
         ring.enter(wait)?;
         ring.reap(&mut self.completions);
+        let settled = ring.is_settled();
         drop(ring);
         self.reactor.complete(&mut self.completions);
+        if settled {
+            self.reactor.settle();
+        }
         self.fire_timers();
         Ok(())
     }
