@@ -1,3 +1,4 @@
 //! The control plane.
 #![forbid(unsafe_code)]
+pub mod api;
 pub mod bouncer;
