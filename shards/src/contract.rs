@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{Gauges, Limits};
 pub use wire::{Secret, is_tenant_id};
@@ -49,16 +50,14 @@ pub struct ShardId(pub usize);
 
 /// Which shard owns a tenant, of `shards` many.
 ///
-/// FNV-1a over the name: the same on every thread, in every process and after every restart, so
-/// that acceptors need no table. Not a defence against chosen names: operators choose them.
+/// The first eight bytes of the name's SHA-256: the same on every thread, in every process and
+/// after every restart, so that acceptors need no table, and even however names are chosen.
 pub fn shard_of(tenant: &TenantId, shards: usize) -> ShardId {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let hash = tenant.as_str().bytes().fold(OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-    });
-    // The high half, since FNV's low bits are the weaker ones.
-    ShardId(((hash >> 32) as usize) % shards.max(1))
+    let hash = digest::digest(&digest::SHA256, tenant.as_str().as_bytes());
+    let place = hash.as_ref()[..8]
+        .iter()
+        .fold(0, |sum, &byte| (sum << 8) | u64::from(byte));
+    ShardId((place % shards.max(1) as u64) as usize)
 }
 
 /// The protocol that a tenant's database and clients speak.
@@ -277,7 +276,7 @@ mod tests {
                 place("acme", 4),
                 place("a.b-c", 4)
             ],
-            [0, 0, 0, 0]
+            [1, 3, 0, 1]
         );
     }
 

@@ -11,7 +11,7 @@ use wire::{Refusal, Secret, WireError, pg};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::{Broken, Conn};
 use crate::contract::TenantSpec;
-use crate::farewell::SessionEnd;
+use crate::farewell::{SessionEnd, is_about_the_client};
 use crate::random;
 use crate::resolve::resolve;
 use crate::tenant::Tenant;
@@ -35,12 +35,11 @@ impl DialFailure {
     pub fn blame(&self) -> Blame {
         match self {
             DialFailure::Unreachable(_) => Blame::Database,
+            DialFailure::Refused(refusal) if is_about_the_client(refusal) => Blame::Shape,
             DialFailure::Refused(refusal) => match &refusal.sqlstate.get(..2) {
                 // No place left, starting up, shutting down: it may be over in a moment.
                 Some("53" | "57") => Blame::Database,
                 Some("08") if refusal.number == TOO_MANY_CONNECTIONS => Blame::Database,
-                // A startup parameter, or a database that this client alone has named.
-                Some("22" | "42") => Blame::Shape,
                 _ => Blame::Tenant,
             },
             DialFailure::Misbehaved(_) => Blame::Tenant,

@@ -1,5 +1,6 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -102,7 +103,7 @@ pub struct Unproven {
 /// What one end sounds like in both protocols.
 struct Words {
     level: Level,
-    sqlstate: &'static str,
+    sqlstate: Cow<'static, str>,
     mysql: Code,
     text: String,
     hint: Option<&'static str>,
@@ -114,10 +115,6 @@ impl SessionEnd {
         let response = match self {
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
             SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
-            SessionEnd::DatabaseRefused(refusal) => self.words().map(|words| {
-                let sqlstate = passed_on(refusal).unwrap_or_else(|| words.sqlstate.to_owned());
-                ErrorResponse::fatal(sqlstate, words.text)
-            }),
             _ => self.words().map(|words| {
                 let response = ErrorResponse::fatal(words.sqlstate, words.text);
                 match words.hint {
@@ -242,12 +239,7 @@ impl SessionEnd {
                 code::CR_CONN_HOST_ERROR,
                 None,
             ),
-            SessionEnd::DatabaseRefused(_) => (
-                Level::Warn,
-                sqlstate::CANNOT_CONNECT_TO_DATABASE,
-                code::CR_CONN_HOST_ERROR,
-                None,
-            ),
+            SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
             SessionEnd::DatabaseMisbehaved(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
@@ -276,7 +268,7 @@ impl SessionEnd {
         };
         Some(Words {
             level,
-            sqlstate,
+            sqlstate: sqlstate.into(),
             mysql,
             text,
             hint,
@@ -359,13 +351,53 @@ impl Unproven {
     }
 }
 
-/// A database's own SQLSTATE, where a client can act on it: try again later, or fix a name.
-fn passed_on(refusal: &Refusal) -> Option<String> {
-    // Classes: invalid catalog, insufficient resources, operator intervention, bad parameters.
-    ["3D", "53", "57", "22", "42"]
+/// Whether a database refused what one client's login asks for (a startup parameter, a database),
+/// rather than the tenant as such: then it is that client's business alone.
+pub fn is_about_the_client(refusal: &Refusal) -> bool {
+    // Classes: data exception, syntax error or access rule violation, invalid catalog name.
+    ["22", "42", "3D"]
         .iter()
         .any(|class| refusal.sqlstate.starts_with(class))
-        .then(|| refusal.sqlstate.clone())
+}
+
+/// What a client is told of its database's refusal: in the database's own words where the client
+/// asked for it, in ours where it did not; under the database's own code wherever a client can act
+/// on it.
+fn refused(refusal: &Refusal) -> Words {
+    let text = SessionEnd::DatabaseRefused(refusal.clone()).to_string();
+    let words = |sqlstate, mysql, text| Words {
+        level: Level::Warn,
+        sqlstate,
+        mysql,
+        text,
+        hint: None,
+    };
+    if is_about_the_client(refusal) {
+        let mysql = Code {
+            number: refusal.number,
+            sqlstate: code::ER_BAD_DB_ERROR.sqlstate,
+        };
+        words(
+            refusal.sqlstate.clone().into(),
+            mysql,
+            refusal.message.clone(),
+        )
+    } else if ["53", "57"]
+        .iter()
+        .any(|class| refusal.sqlstate.starts_with(class))
+    {
+        words(
+            refusal.sqlstate.clone().into(),
+            code::ER_CON_COUNT_ERROR,
+            text,
+        )
+    } else {
+        words(
+            sqlstate::CANNOT_CONNECT_TO_DATABASE.into(),
+            code::CR_CONN_HOST_ERROR,
+            text,
+        )
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl<W: Watch> Relay<'_, W> {
         let mut half_closed = pin!(None::<Sleep>);
         poll_fn(|cx| {
             if half_closed.is_none() {
-                match self.to_backend(cx) {
+                match self.pass_to_backend(cx) {
                     Flow::Waits | Flow::Blocked => {}
                     Flow::Closed if self.watch.at_rest() => return over(SessionEnd::ClientLeft),
                     Flow::Closed => {
@@ -101,7 +101,7 @@ impl<W: Watch> Relay<'_, W> {
                     Flow::Ends(end) => return Poll::Ready(end),
                 }
             }
-            let blocked = match self.to_client(cx) {
+            let blocked = match self.pass_to_client(cx) {
                 Flow::Waits => false,
                 Flow::Blocked => true,
                 Flow::Closed if half_closed.is_some() => return over(SessionEnd::ClientLeft),
@@ -129,7 +129,7 @@ impl<W: Watch> Relay<'_, W> {
     }
 
     /// Client to backend, as far as it goes now.
-    fn to_backend(&mut self, cx: &mut Context<'_>) -> Flow {
+    fn pass_to_backend(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
             // An error of the backend's socket shows where its last words are read: below.
             if has_room(self.backend.stream(), cx).is_pending() {
@@ -160,7 +160,7 @@ impl<W: Watch> Relay<'_, W> {
     }
 
     /// Backend to client, as far as it goes now.
-    fn to_client(&mut self, cx: &mut Context<'_>) -> Flow {
+    fn pass_to_client(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
             match has_room(self.client.stream(), cx) {
                 Poll::Pending => return Flow::Blocked,

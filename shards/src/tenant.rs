@@ -6,14 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
-use pool::{Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use log::{Level, debug};
+use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec};
 use crate::control::{Leave, Sessions};
-use crate::dial;
+use crate::dial::{self, DialFailure};
 use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
@@ -27,6 +27,8 @@ pub struct Tenant {
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
     /// What the last SCRAM login to the database left, so that the next one is cheap.
     pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// A dial is due when the back-off is over, and a timer is running for it.
+    retrying: Cell<bool>,
     /// Who is connected.
     pub sessions: Sessions,
     /// The ids that MySQL clients were told.
@@ -42,6 +44,7 @@ impl Tenant {
             pool: RefCell::new(pool),
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: RefCell::default(),
+            retrying: Cell::new(false),
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
             standing: Cell::default(),
@@ -151,20 +154,56 @@ impl Tenant {
                     .with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));
                 self.place(placed);
             }
-            Err(failure) => {
-                warn!(
-                    "tenant {}: no connection to {}:{}: {failure}",
-                    spec.id, spec.host, spec.port
-                );
-                let blame = failure.blame();
-                let told = self
-                    .with_pool(|pool| pool.failed(permit, blame, random::u32(), Instant::now()));
-                for seat in told {
-                    seat.give(Err(NotServed::NoDial(failure.clone())));
-                }
-            }
+            Err(failure) => self.dial_failed(&spec, permit, &failure),
         }
         self.dial_what_is_due();
+    }
+
+    /// Tells those who waited for it; the others wait for the next attempt.
+    fn dial_failed(
+        self: &Rc<Self>,
+        spec: &TenantSpec,
+        permit: Permit<Shape>,
+        failure: &DialFailure,
+    ) {
+        let blame = failure.blame();
+        // A refusal of what one client asked for is that client's to hear, and its line to log.
+        let level = if blame == Blame::Shape {
+            Level::Debug
+        } else {
+            Level::Warn
+        };
+        let (id, host, port) = (&spec.id, &spec.host, spec.port);
+        log::log!(
+            level,
+            "tenant {id}: no connection to {host}:{port}: {failure}"
+        );
+        let now = Instant::now();
+        let told = self.with_pool(|pool| pool.failed(permit, blame, random::u32(), now));
+        for seat in told {
+            seat.give(Err(NotServed::NoDial(failure.clone())));
+        }
+        self.try_again_later();
+    }
+
+    /// Dials again when the back-off is over, if somebody is still waiting then; the round that
+    /// upkeep makes would come late for them.
+    fn try_again_later(self: &Rc<Self>) {
+        let due = self.with_pool(|pool| match pool.gauges().waiting {
+            0 => None,
+            _ => pool.next_upkeep(),
+        });
+        if let Some(due) = due
+            && !self.retrying.replace(true)
+        {
+            let tenant = Rc::clone(self);
+            sockets::spawn(async move {
+                sockets::sleep_until(due).await;
+                tenant.retrying.set(false);
+                tenant.dial_what_is_due();
+            })
+            .detach();
+        }
     }
 
     /// Closes what is too old, too idle or dead, opens what is missing. Called about once a second.

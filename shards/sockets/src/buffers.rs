@@ -235,6 +235,7 @@ const WINDOW: u16 = 4;
 const SCARCE_BELOW: u16 = 2;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

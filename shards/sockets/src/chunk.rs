@@ -126,6 +126,7 @@ impl From<Chunk> for Bytes {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::rc::Rc;
 

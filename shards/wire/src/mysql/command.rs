@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::message::{ERR, OK, OkPacket, parse_err};
-use super::packet::{self, MAX_LOGIN_PACKET};
+use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use crate::error::WireError;
 use crate::exchange::{Exchange, Progress};
 
@@ -62,13 +62,14 @@ impl Exchange for Ask {
         if !std::mem::replace(&mut self.asked, true) {
             put(outbound, self.command);
         }
-        // A dying server sends its ERR unasked, with sequence id 0 (4031 after `wait_timeout`).
-        let unasked = matches!(inbound.get(..5), Some([_, _, _, 0, ERR]));
+        // A server that gives up on us sends its ERR unasked, with sequence id 0 (4031 after
+        // `wait_timeout`).
+        let unasked = Header::peek(inbound).is_some_and(|header| header.sequence == 0);
         let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, u8::from(!unasked))? else {
             return Ok(Progress::NeedMore);
         };
         match packet.payload.first() {
-            Some(&OK) => Ok(Progress::Done(OkPacket::parse(&packet.payload)?)),
+            Some(&OK) if !unasked => Ok(Progress::Done(OkPacket::parse(&packet.payload)?)),
             Some(&ERR) => Err(WireError::Refused(parse_err(&packet.payload)?)),
             _ => Err(WireError::Unexpected {
                 expected: "OK or ERR",

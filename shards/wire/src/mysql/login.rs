@@ -11,6 +11,7 @@ use super::command::COM_CHANGE_USER;
 use super::cursor::put_nul_bytes;
 use super::greeting::{Flavour, Greeting, Nonce, charset_at};
 use super::message::OkPacket;
+use super::naming::Named;
 use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use super::preface::foreign;
 use super::prove::Proof;
@@ -30,6 +31,17 @@ pub struct Shape {
     pub charset: u16,
     /// The database to begin in.
     pub database: Option<String>,
+}
+
+impl Shape {
+    /// What this client asked for, under the names that its tenant was found by.
+    pub fn of_client(response: &HandshakeResponse, named: &Named) -> Self {
+        Shape {
+            capabilities: response.capabilities.of_session(),
+            charset: response.charset,
+            database: named.database.clone(),
+        }
+    }
 }
 
 /// Whom we log in as, and how.
@@ -223,14 +235,12 @@ impl Login {
         let offered = greeting.capabilities | Capabilities::LONG_PASSWORD;
         let has_database = self.request.shape.database.is_some();
         let has_attributes = !self.request.attributes.is_empty();
-        Ok(
-            (offered & (wanted | for_login | must | Capabilities::CONNECT_ATTRS))
-                .with_if(Capabilities::CONNECT_WITH_DB, has_database)
-                .with_if(
-                    Capabilities::CONNECT_ATTRS,
-                    has_attributes && offered.has(Capabilities::CONNECT_ATTRS),
-                ),
-        )
+        Ok((offered & (wanted | for_login | must))
+            .with_if(Capabilities::CONNECT_WITH_DB, has_database)
+            .with_if(
+                Capabilities::CONNECT_ATTRS,
+                has_attributes && offered.has(Capabilities::CONNECT_ATTRS),
+            ))
     }
 }
 
@@ -245,8 +255,7 @@ impl Exchange for Login {
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Greeting => {
                 self.step = Step::Greeting;
-                let progress = self.greeted(inbound, outbound)?;
-                Ok(progress)
+                self.greeted(inbound, outbound)
             }
             Step::Secured(greeting) => {
                 self.answer(*greeting, true, outbound)?;

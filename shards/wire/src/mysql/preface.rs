@@ -26,7 +26,8 @@ pub struct PrefaceReader {
     greeting: Greeting,
     greeted: bool,
     secured: bool,
-    sequence: u8,
+    /// The sequence id that the client's next packet must have.
+    awaited: u8,
 }
 
 /// What a preface came to.
@@ -63,7 +64,7 @@ impl PrefaceReader {
             greeting,
             greeted: false,
             secured: false,
-            sequence: 1,
+            awaited: 1,
         }
     }
 
@@ -73,11 +74,10 @@ impl PrefaceReader {
     }
 
     fn read(&mut self, inbound: &mut BytesMut) -> Result<Progress<Preface>, WireError> {
-        recognise(inbound, self.sequence)?;
-        let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, self.sequence)? else {
+        recognise(inbound, self.awaited)?;
+        let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, self.awaited)? else {
             return Ok(Progress::NeedMore);
         };
-        self.sequence = packet.sequence.wrapping_add(1);
         match FirstPacket::parse(&packet.payload, self.greeting.capabilities)? {
             FirstPacket::SslRequest if self.secured => Err(WireError::Unexpected {
                 expected: "HandshakeResponse",
@@ -90,13 +90,16 @@ impl PrefaceReader {
                     what: "TLS, which was not offered,".to_owned(),
                 })
             }
-            FirstPacket::SslRequest => Ok(Progress::Done(Preface::StartTls)),
+            FirstPacket::SslRequest => {
+                self.awaited += 1;
+                Ok(Progress::Done(Preface::StartTls))
+            }
             FirstPacket::Response(response) => Ok(Progress::Done(Preface::Login(ClientLogin {
                 response,
                 nonce: self.greeting.nonce,
                 connection_id: self.greeting.connection_id,
                 secured: self.secured,
-                sequence: self.sequence,
+                sequence: self.awaited + 1,
             }))),
         }
     }
@@ -123,7 +126,7 @@ impl Exchange for PrefaceReader {
             };
             put_err(
                 outbound,
-                self.sequence,
+                self.awaited + 1,
                 code,
                 &format!("Bad handshake: {error}"),
             );

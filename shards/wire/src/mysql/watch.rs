@@ -188,3 +188,142 @@ pub const MAX_KILL_PACKET: usize = 1024;
 
 /// Most bytes of a client that wait for the rest of a command.
 pub const MAX_HELD: usize = HEADER + MAX_LOGIN_PACKET;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use bytes::BytesMut;
+
+    use super::super::packet::put;
+    use super::*;
+
+    const CAPABILITIES: Capabilities = Capabilities::OFFERED;
+    const CHANGE_USER: &[u8] = b"\x11app\0\0shop\0";
+
+    fn stream(packets: &[(u8, &[u8])]) -> BytesMut {
+        let mut out = BytesMut::new();
+        for (sequence, payload) in packets {
+            put(&mut out, *sequence, payload);
+        }
+        out
+    }
+
+    /// Plays the relay of the module's drawing over `chunks`; answers what went to the backend,
+    /// and what was intercepted.
+    fn relay(chunks: &[&[u8]]) -> (Vec<u8>, Vec<Intercepted>) {
+        let (mut watch, mut sent, mut intercepted) = (Watch::default(), Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
+        for chunk in chunks {
+            bytes.extend_from_slice(chunk);
+            loop {
+                let look = watch.look(&bytes, CAPABILITIES).unwrap();
+                sent.extend(bytes.drain(..look.pass));
+                match look.next {
+                    Next::Nothing => {
+                        assert!(bytes.is_empty());
+                        break;
+                    }
+                    Next::Incomplete => {
+                        assert!(bytes.len() <= MAX_HELD);
+                        break;
+                    }
+                    Next::Command(command, length) => {
+                        bytes.drain(..length);
+                        intercepted.push(command);
+                    }
+                }
+            }
+        }
+        assert!(watch.at_boundary() && bytes.is_empty());
+        (sent, intercepted)
+    }
+
+    #[test]
+    fn the_few_are_stopped_and_the_many_pass_however_the_stream_is_cut() {
+        let passing: &[(u8, &[u8])] = &[
+            (0, b"\x03SELECT 1"),
+            (0, b"\x03kill me softly"),
+            (0, b"\x03"),
+            (0, b""),
+            (0, b"\x0E"),
+            (0, b"\x16SELECT ?"),
+            (0, b"\x12binlog dump"),
+        ];
+        let before = stream(passing);
+        let stopped = stream(&[(0, b"\x03KILL 5"), (0, CHANGE_USER), (0, b"\x01")]);
+        let whole = [&before[..], &stopped[..]].concat();
+        for cut in 0..=whole.len() {
+            let (sent, intercepted) = relay(&[&whole[..cut], &whole[cut..]]);
+            assert_eq!(sent, before, "cut at {cut}");
+            assert!(
+                matches!(
+                    &intercepted[..],
+                    [Intercepted::Kill(kill), Intercepted::ChangeUser(change), Intercepted::Quit]
+                        if kill.id == 5 && change.database.as_deref() == Some("shop")
+                ),
+                "cut at {cut}: {intercepted:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ordinary_query_passes_before_it_is_complete() {
+        let whole = stream(&[(0, b"\x03SELECT 'KILL 5'")]);
+        let look = Watch::default().look(&whole[..6], CAPABILITIES).unwrap();
+        assert_eq!((look.pass, look.commands, look.next), (6, 1, Next::Nothing));
+    }
+
+    #[test]
+    fn what_a_client_sends_for_local_infile_is_no_command_even_when_its_numbers_wrap() {
+        let file: Vec<(u8, &[u8])> = (2..=255).chain(0..=1).map(|id| (id, CHANGE_USER)).collect();
+        let mut whole = stream(&file);
+        put(&mut whole, 2, b"");
+        let data = whole.len();
+        put(&mut whole, 0, CHANGE_USER);
+        let (sent, intercepted) = relay(&[&whole]);
+        assert_eq!(sent, whole[..data]);
+        assert!(matches!(&intercepted[..], [Intercepted::ChangeUser(_)]));
+    }
+
+    #[test]
+    fn data_that_ends_at_number_255_is_followed_by_commands() {
+        let file: Vec<(u8, &[u8])> = (2..=254).map(|id| (id, &b"row"[..])).collect();
+        let mut whole = stream(&file);
+        put(&mut whole, 255, b"");
+        put(&mut whole, 0, CHANGE_USER);
+        let (_, intercepted) = relay(&[&whole]);
+        assert!(matches!(&intercepted[..], [Intercepted::ChangeUser(_)]));
+    }
+
+    #[test]
+    fn the_continuation_of_a_long_command_is_no_command() {
+        let mut long = vec![COM_QUERY];
+        long.extend_from_slice(b"INSERT ");
+        long.resize(FRAGMENT, b'x');
+        long.extend_from_slice(CHANGE_USER);
+        let mut whole = stream(&[(0, &long)]);
+        let length = whole.len();
+        put(&mut whole, 0, b"\x01");
+        let (sent, intercepted) = relay(&[&whole]);
+        assert_eq!(sent.len(), length);
+        assert_eq!(intercepted, [Intercepted::Quit]);
+    }
+
+    #[test]
+    fn a_kill_behind_a_comment_too_long_to_look_through_passes() {
+        let text = [b"\x03/*", &[b'x'; MAX_KILL_PACKET][..], b"*/ KILL 5"].concat();
+        let whole = stream(&[(0, &text)]);
+        let (sent, intercepted) = relay(&[&whole]);
+        assert_eq!((&sent[..], intercepted), (&whole[..], Vec::new()));
+    }
+
+    #[test]
+    fn a_change_of_user_that_is_too_large_or_malformed_ends_the_session() {
+        let large = b"\x00\x00\x01\x00\x11";
+        let refused = Watch::default().look(large, CAPABILITIES);
+        assert!(matches!(refused, Err(WireError::TooLarge { .. })));
+        let malformed = stream(&[(0, b"\x11app")]);
+        let refused = Watch::default().look(&malformed, CAPABILITIES);
+        assert!(matches!(refused, Err(WireError::Malformed { .. })));
+    }
+}

@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{
     CancelKey, Parameters, StartupMessage, TransactionStatus,
     backend::authentication,
-    error_response,
+    error_response, foreign,
     frame::{Message, cut_i32, cut_string, take_message, type_name},
     frontend,
     md5::Md5Hash,
@@ -138,13 +138,19 @@ impl Login {
 
     /// Takes the next message within the budget.
     fn take(&mut self, inbound: &mut BytesMut) -> Result<Option<Message>, WireError> {
-        if let Some(&kind) = inbound.first() {
-            if matches!(self.state, State::Started) {
-                recognise(inbound)?;
-            }
-            if !b"RSKNEZv".contains(&kind) {
-                return Err(unexpected(self.state.expects(), kind));
-            }
+        let Some(&header) = inbound.first_chunk() else {
+            return Ok(None);
+        };
+        if matches!(self.state, State::Started)
+            && let Some(found) = foreign::server(header)
+        {
+            return Err(WireError::WrongProtocol {
+                expected: "PostgreSQL",
+                found,
+            });
+        }
+        if !b"RSKNEZv".contains(&header[0]) {
+            return Err(unexpected(self.state.expects(), header[0]));
         }
         let message = match take_message(inbound, self.budget) {
             Err(WireError::TooLarge { .. }) => {
@@ -156,7 +162,7 @@ impl Login {
             message => message?,
         };
         if let Some(message) = &message {
-            self.budget -= message.body.len() + 4;
+            self.budget = self.budget.saturating_sub(HEADER + message.body.len());
         }
         Ok(message)
     }
@@ -238,8 +244,7 @@ impl Login {
             }
             (auth::SASL, State::Started | State::Negotiated) => {
                 self.password()?;
-                choose_mechanism(data)?;
-                let client = Client::new(self.request.nonce);
+                let client = Client::choose(data, self.request.nonce)?;
                 frontend::sasl_initial_response(SCRAM_SHA_256, &client.client_first(), outbound);
                 State::SaslFirst(client)
             }
@@ -365,21 +370,6 @@ impl State {
     }
 }
 
-/// Whether the first bytes can be PostgreSQL's; if not, what they look like.
-fn recognise(inbound: &[u8]) -> Result<(), WireError> {
-    let found = match *inbound {
-        // A small packet number 0: a greeting of protocol 10, or an error.
-        [_, _, 0, 0, 10 | 255, ..] => "MySQL",
-        [b'H', b'T', b'T', b'P', ..] => "HTTP",
-        [b'S', b'S', b'H', b'-', ..] => "SSH",
-        _ => return Ok(()),
-    };
-    Err(WireError::WrongProtocol {
-        expected: "PostgreSQL",
-        found,
-    })
-}
-
 /// Accepts only the version that was asked for: no option was.
 fn check_negotiation(mut body: Bytes) -> Result<(), WireError> {
     let malformed = WireError::Malformed {
@@ -397,25 +387,6 @@ fn check_negotiation(mut body: Bytes) -> Result<(), WireError> {
     }
 }
 
-/// Looks for the one mechanism that is spoken here.
-fn choose_mechanism(mut offered: Bytes) -> Result<(), WireError> {
-    let mut names = Vec::new();
-    while let Some(name) = cut_string(&mut offered) {
-        if name == SCRAM_SHA_256.as_bytes() {
-            return Ok(());
-        }
-        if name.is_empty() {
-            break;
-        }
-        names.push(String::from_utf8_lossy(&name).into_owned());
-    }
-    let names = names.join(", ");
-    let names = error_response::cut_to(&names, error_response::TEXT_LIMIT);
-    Err(WireError::Unsupported {
-        what: format!("SASL mechanism of the database ({names})"),
-    })
-}
-
 fn unexpected(expected: &'static str, kind: u8) -> WireError {
     WireError::Unexpected {
         expected,
@@ -426,6 +397,9 @@ fn unexpected(expected: &'static str, kind: u8) -> WireError {
 const AUTHENTICATION: WireError = WireError::Malformed {
     what: "Authentication message",
 };
+
+/// Bytes of a type byte and a length.
+const HEADER: usize = 5;
 
 /// Most bytes that a database may say during a login, notices included.
 pub const LOGIN_LIMIT: usize = 256 * 1024;

@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod cancel;
 pub mod error_response;
+mod foreign;
 pub mod frame;
 pub mod frontend;
 pub mod greet;
@@ -18,6 +19,7 @@ pub mod md5;
 pub mod options;
 pub mod parameters;
 pub mod preface;
+pub mod replication;
 pub mod scram;
 pub mod sqlstate;
 pub mod startup;
@@ -32,9 +34,10 @@ pub use greet::{Challenge, Greet};
 pub use login::{LoggedIn, Login, LoginRequest};
 pub use parameters::Parameters;
 pub use preface::{Preface, PrefaceReader, TlsOffer};
+pub use replication::Replication;
 pub use startup::{ProtocolVersion, StartupMessage};
 pub use stored::{MockKey, Stored};
-pub use tenant::{Named, NamingError, Replication, name_tenant};
+pub use tenant::{NamedStartup, NamingError, name_tenant};
 pub use tls_request::{TlsAnswer, TlsRequest};
 pub use walker::{Passed, Sender, Walker};
 

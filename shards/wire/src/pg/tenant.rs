@@ -7,14 +7,14 @@
 use bytes::Bytes;
 
 use super::{
-    ErrorResponse, Parameters, StartupMessage, error_response::cut_to, options,
+    ErrorResponse, Parameters, Replication, StartupMessage, error_response::cut_to, options,
     options::OptionsError, sqlstate,
 };
 use crate::tenant_id::is_tenant_id;
 
 /// A StartupMessage whose tenant is known, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedStartup {
     /// Obeys [`is_tenant_id`].
     pub tenant: String,
     /// The user without the tenant in front of it.
@@ -30,17 +30,6 @@ pub struct Named {
     pub minor: u16,
     /// Whether the client wants to stream the log of the database instead of asking queries.
     pub replication: Replication,
-}
-
-/// What the parameter `replication` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replication {
-    /// An ordinary session.
-    No,
-    /// Physical replication, not connected to a database.
-    Physical,
-    /// Logical replication, connected to a database.
-    Database,
 }
 
 /// Why the tenant of a StartupMessage cannot be told, or the message cannot be understood.
@@ -100,13 +89,17 @@ impl NamingError {
 ///
 /// Of several parameters of one name the last counts, as with PostgreSQL; the earlier ones of
 /// `user`, `database`, `options` and `replication` are dropped.
-pub fn name_tenant(startup: StartupMessage) -> Result<Named, NamingError> {
+pub fn name_tenant(startup: StartupMessage) -> Result<NamedStartup, NamingError> {
     let minor = startup.negotiated().minor;
     let mut claim = Claim::default();
 
     let raw_user = text(startup.parameters.get("user"), "user")?.ok_or(NamingError::NoUser)?;
     let database = text(startup.parameters.get("database"), "database")?;
-    let replication = read_replication(startup.parameters.get("replication"))?;
+    let replication = match startup.parameters.get("replication") {
+        Some(value) => Replication::parse(value)
+            .ok_or_else(|| NamingError::InvalidReplication(shown(value)))?,
+        None => Replication::No,
+    };
     let options = match startup.parameters.get("options") {
         Some(options) => strip_options(options, &mut claim)?,
         None => Bytes::new(),
@@ -130,7 +123,7 @@ pub fn name_tenant(startup: StartupMessage) -> Result<Named, NamingError> {
         None => raw_user.clone(),
     };
     let tenant = claim.tenant.ok_or(NamingError::NoTenant)?;
-    Ok(Named {
+    Ok(NamedStartup {
         tenant,
         user,
         raw_user,
@@ -200,29 +193,6 @@ fn text(value: Option<&Bytes>, what: &'static str) -> Result<Option<String>, Nam
     }
 }
 
-/// PostgreSQL's reading: `database` in exactly these letters, or any prefix that names a boolean.
-fn read_replication(value: Option<&Bytes>) -> Result<Replication, NamingError> {
-    let Some(value) = value else {
-        return Ok(Replication::No);
-    };
-    if &value[..] == b"database" {
-        return Ok(Replication::Database);
-    }
-    let word = value.to_ascii_lowercase();
-    let is_prefix_of = |full: &[u8], least: usize| word.len() >= least && full.starts_with(&word);
-    if is_prefix_of(b"true", 1) || is_prefix_of(b"yes", 1) || word == b"on" || word == b"1" {
-        Ok(Replication::Physical)
-    } else if is_prefix_of(b"false", 1)
-        || is_prefix_of(b"no", 1)
-        || is_prefix_of(b"off", 2)
-        || word == b"0"
-    {
-        Ok(Replication::No)
-    } else {
-        Err(NamingError::InvalidReplication(shown(value)))
-    }
-}
-
 /// A client's word inside a message to it.
 fn shown(value: &[u8]) -> String {
     cut_to(&String::from_utf8_lossy(value), SHOWN_LIMIT).to_owned()
@@ -241,7 +211,7 @@ mod tests {
     use super::*;
     use crate::pg::ProtocolVersion;
 
-    fn name(parameters: &[(&str, &str)]) -> Result<Named, NamingError> {
+    fn name(parameters: &[(&str, &str)]) -> Result<NamedStartup, NamingError> {
         name_tenant(StartupMessage {
             version: ProtocolVersion {
                 major: 3,
@@ -379,25 +349,15 @@ mod tests {
     }
 
     #[test]
-    fn replication_is_read_as_postgresql_reads_it() {
-        for (value, expected) in [
-            ("database", Replication::Database),
-            ("on", Replication::Physical),
-            ("YE", Replication::Physical),
-            ("t", Replication::Physical),
-            ("1", Replication::Physical),
-            ("of", Replication::No),
-            ("no", Replication::No),
-            ("0", Replication::No),
-        ] {
-            let named = name(&[("user", "t__u"), ("replication", value)]).unwrap();
-            assert_eq!(named.replication, expected, "{value}");
-            assert_eq!(named.parameters.len(), 1);
-        }
-        for value in ["bogus", "o", "DATABASE", ""] {
-            let error = name(&[("user", "t__u"), ("replication", value)]).unwrap_err();
-            assert_eq!(error.response().code(), "22023", "{value}");
-        }
+    fn replication_is_recognised_and_kept() {
+        let named = name(&[("user", "t__u"), ("replication", "database")]).unwrap();
+        assert_eq!(named.replication, Replication::Database);
+        assert_eq!(
+            named.parameters,
+            [("replication", "database")].into_iter().collect()
+        );
+        let error = name(&[("user", "t__u"), ("replication", "bogus")]).unwrap_err();
+        assert_eq!(error.response().code(), "22023");
     }
 
     #[test]

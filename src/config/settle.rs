@@ -1,0 +1,254 @@
+//! From a config as written to one as meant: every value in its range, or a list of complaints.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shards::PlaneSettings;
+use shards::contract::{Secret, TenantId, TenantSpec};
+
+use super::cpus::Cpus;
+use super::file::Node;
+use super::section::{Reader, Section};
+use super::tenant::{self, Habits};
+use super::units;
+use super::{Complaint, Surroundings};
+
+/// All settings of the process. Nothing is left to guess.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The ports, threads and limits of the data plane.
+    pub plane: PlaneSettings,
+    /// The tenants, in the order of the file.
+    pub tenants: Vec<TenantSpec>,
+    /// How the API behaves.
+    pub api: Api,
+    /// How long clients may take to finish after a SIGTERM.
+    pub shutdown_grace: Duration,
+    /// What is allowed and should be known, for the log.
+    pub warnings: Vec<Complaint>,
+}
+
+/// The settings of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Where it listens; `None` for no API.
+    pub address: Option<SocketAddr>,
+    /// The bearer token it asks for; `None` if it asks for none.
+    pub key: Option<Secret>,
+    /// Whether it asks those who read metrics, too.
+    pub metrics_auth: bool,
+    /// Where tenants made by the API are kept over a restart; `None` if they are not.
+    pub state_file: Option<PathBuf>,
+}
+
+/// Settles a config, or says everything that is wrong with it.
+pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, Vec<Complaint>> {
+    let reader = Reader::new(surroundings);
+    let root = reader.root(written);
+    let listen = root.section("listen");
+    let host = listen
+        .value("host", units::address)
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let plane = plane(&root, &listen, host);
+    let api = api(&root, &listen, host);
+    complain_of_ports(&listen, &plane, &api);
+    listen.finish();
+    let shutdown_grace = root
+        .value("shutdown_grace", units::duration)
+        .unwrap_or(SHUTDOWN_GRACE);
+    root.value(
+        "log_format",
+        units::choice(&[("text", Some(())), ("json", None)]),
+    );
+    let defaults = root.section("defaults");
+    let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
+    defaults.finish();
+    let tenants = tenants(&root.section("tenants"), &habits);
+    root.not_yet(&[
+        "tls_cert",
+        "tls_key",
+        "tls_client_ca",
+        "tls_mode",
+        "proxy_protocol",
+    ]);
+    root.finish();
+    let (complaints, warnings) = reader.findings();
+    if !complaints.is_empty() {
+        return Err(complaints);
+    }
+    Ok(Settings {
+        plane,
+        tenants,
+        api,
+        shutdown_grace,
+        warnings,
+    })
+}
+
+fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
+    let at = |port: Option<u16>| port.map(|port| SocketAddr::new(host, port));
+    let postgres = listen
+        .value("postgres_port", units::own_port)
+        .unwrap_or(Some(POSTGRES_PORT));
+    let mysql = listen
+        .value("mysql_port", units::own_port)
+        .unwrap_or(Some(MYSQL_PORT));
+    let mysql_version = listen.text("mysql_version", mysql_version);
+    let runtime = root.section("runtime");
+    let cpus = root.cpus();
+    let shards = runtime
+        .value("shards", units::auto_or(units::count(1..=MAX_SHARDS)))
+        .flatten();
+    let shards = shards.unwrap_or(cpus.parallelism.min(MAX_SHARDS));
+    let acceptors = runtime.value("acceptors", units::count(1..=MAX_ACCEPTORS));
+    let pinned = pinned(&runtime, cpus, shards);
+    runtime.finish();
+    let limits = root.section("limits");
+    let client_connections = limits.value("client_connections", units::count(1..=MAX_CLIENTS));
+    let login_timeout = limits.value("login_timeout", units::some_duration);
+    let stall = limits
+        .value("client_stall_timeout", units::duration)
+        .unwrap_or(STALL_TIMEOUT);
+    limits.finish();
+    PlaneSettings {
+        postgres: at(postgres),
+        mysql: at(mysql),
+        shards,
+        acceptors: acceptors.unwrap_or(1),
+        cpus: pinned,
+        client_connections: client_connections.unwrap_or(CLIENTS),
+        login_timeout: login_timeout.unwrap_or(LOGIN_TIMEOUT),
+        client_stall_timeout: units::unless_zero(stall),
+        mysql_version: mysql_version.unwrap_or_else(|| MYSQL_VERSION.to_owned()),
+    }
+}
+
+/// The processors that the shards stay on; none if the kernel shall place them.
+fn pinned(runtime: &Section, cpus: &Cpus, shards: usize) -> Vec<usize> {
+    let words = [
+        ("auto", Some(None)),
+        ("true", Some(Some(true))),
+        ("false", Some(Some(false))),
+    ];
+    let pin = runtime.value("pin_cores", units::choice(&words)).flatten();
+    let enough = shards <= cpus.ours.len();
+    if pin == Some(true) && !enough {
+        let ours = cpus.ours.len();
+        runtime.complain(
+            "pin_cores",
+            format!("{shards} shards need as many processors, and there are {ours}"),
+        );
+    }
+    if enough && pin.unwrap_or(cpus.are_set_aside()) {
+        cpus.ours.clone()
+    } else {
+        Vec::new()
+    }
+}
+
+fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
+    let key = root.secret("api_key");
+    let port = listen
+        .value("api_port", units::own_port)
+        .unwrap_or(Some(API_PORT));
+    let default_host = if key.is_some() {
+        host
+    } else {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    };
+    let api_host = listen
+        .value("api_host", units::address)
+        .unwrap_or(default_host);
+    if key.is_none() && port.is_some() && !api_host.is_loopback() {
+        let text =
+            format!("whoever reaches {api_host} can manage tenants, since there is no api_key");
+        listen.warn("api_host", text);
+    }
+    Api {
+        address: port.map(|port| SocketAddr::new(api_host, port)),
+        key,
+        metrics_auth: root.value("metrics_auth", units::flag).unwrap_or(false),
+        state_file: root.text("state_file", units::path),
+    }
+}
+
+/// Two listeners cannot have one port, and one there must be.
+fn complain_of_ports(listen: &Section, plane: &PlaneSettings, api: &Api) {
+    if plane.postgres.is_none() && plane.mysql.is_none() {
+        listen.complain(
+            "",
+            "postgres_port and mysql_port are both 0: there is nothing to do",
+        );
+    }
+    let ports = [
+        ("postgres_port", plane.postgres),
+        ("mysql_port", plane.mysql),
+        ("api_port", api.address),
+    ];
+    let ports: Vec<_> = ports
+        .into_iter()
+        .filter_map(|(key, at)| Some((key, at?)))
+        .collect();
+    for (position, (key, at)) in ports.iter().enumerate() {
+        for (other, taken) in &ports[..position] {
+            let same_host =
+                at.ip() == taken.ip() || at.ip().is_unspecified() || taken.ip().is_unspecified();
+            if same_host && at.port() == taken.port() {
+                listen.complain(key, format!("{} is taken by {other} already", at.port()));
+            }
+        }
+    }
+}
+
+fn tenants(section: &Section, habits: &Habits) -> Vec<TenantSpec> {
+    let tenants = section
+        .each()
+        .filter_map(|(name, tenant)| match TenantId::parse(name) {
+            Some(id) => tenant::settle(id, tenant, habits),
+            None => {
+                tenant.complain("", TENANT_GRAMMAR);
+                None
+            }
+        });
+    tenants.collect()
+}
+
+/// What a MySQL server may say its version is: drivers read the number in front.
+fn mysql_version(text: &str) -> Result<String, String> {
+    let is_version = text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && text.len() <= LONGEST_VERSION;
+    let says = format!(
+        "must be a version such as {MYSQL_VERSION}, of at most {LONGEST_VERSION} characters"
+    );
+    if is_version {
+        Ok(text.to_owned())
+    } else {
+        Err(says)
+    }
+}
+
+/// What tenants may be called, in words.
+const TENANT_GRAMMAR: &str = "is not a tenant's name: 1 to 63 letters, digits, dots, hyphens and \
+     single underscores are allowed, with no underscore at either end";
+
+const POSTGRES_PORT: u16 = 6432;
+const MYSQL_PORT: u16 = 3307;
+const API_PORT: u16 = 8080;
+/// The server version that MySQL clients are greeted with.
+const MYSQL_VERSION: &str = "8.0.36-DBBouncer";
+/// The longest such version, in bytes.
+const LONGEST_VERSION: usize = 60;
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// Clients at once, over all tenants.
+const CLIENTS: usize = 20_000;
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Long enough for a person with a pager, short enough that the dead are found.
+const STALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// The most shards, far above what one machine has processors for.
+const MAX_SHARDS: usize = 256;
+/// The most acceptors; one keeps several shards busy.
+const MAX_ACCEPTORS: usize = 16;
+/// The most clients that can be asked for: each takes a descriptor.
+const MAX_CLIENTS: usize = 1_000_000;

@@ -1,0 +1,240 @@
+//! One tenant of a config: where its database is, who may come in, and its habits.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use shards::contract::{
+    Access, ClientAuth, Credential, Dialect, Limits, Secret, TenantId, TenantSpec, Users,
+};
+
+use super::section::Section;
+use super::units;
+
+/// What may stand in `defaults` and in each tenant.
+#[derive(Clone)]
+pub struct Habits {
+    limits: Limits,
+    acquire_timeout: Duration,
+    connect_timeout: Duration,
+    client_auth: ClientAuth,
+}
+
+/// Settles a tenant; `None` if there are complaints about what it cannot be without.
+pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<TenantSpec> {
+    let dialects = [
+        ("postgres", Some(Dialect::Postgres)),
+        ("mysql", Some(Dialect::MySql)),
+    ];
+    let dialect = required(
+        &section,
+        "db_type",
+        section.value("db_type", units::choice(&dialects)),
+    );
+    let host = required(&section, "host", section.text("host", units::host));
+    let port = section.value("port", units::port);
+    let dbname = required(&section, "dbname", section.text("dbname", units::name));
+    let username = required(&section, "username", section.text("username", units::name));
+    let password = section.secret("password");
+    let habits = Habits::settle(&section, defaults);
+    let users = users(&section, password.as_ref(), dialect, habits.client_auth);
+    section.finish();
+    Some(TenantSpec {
+        id,
+        dialect: dialect?,
+        host: host?,
+        port: port.unwrap_or(default_port(dialect?)),
+        dbname: dbname?,
+        username: username?,
+        password,
+        access: Access {
+            method: habits.client_auth,
+            users,
+        },
+        limits: habits.limits,
+        acquire_timeout: units::unless_zero(habits.acquire_timeout),
+        connect_timeout: habits.connect_timeout,
+    })
+}
+
+impl Habits {
+    /// What holds where a config says nothing.
+    pub const BUILT_IN: Habits = Habits {
+        limits: Limits {
+            min: 2,
+            max: 20,
+            max_dials: MAX_DIALS,
+            // Whoever waits is a client, and `limits.client_connections` bounds these.
+            max_waiting: 0,
+            idle_timeout: Duration::from_secs(5 * 60),
+            max_lifetime: Duration::from_secs(30 * 60),
+        },
+        acquire_timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(5),
+        client_auth: ClientAuth::Scram,
+    };
+
+    /// What this section says, and for the rest what `otherwise` says.
+    pub fn settle(section: &Section, otherwise: &Habits) -> Habits {
+        section.value(
+            "pool_mode",
+            units::choice(&[("session", Some(())), ("transaction", None)]),
+        );
+        section.not_yet(NOT_YET);
+        let time = |key, otherwise| section.value(key, units::duration).unwrap_or(otherwise);
+        let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
+        let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
+        let max = max.unwrap_or(otherwise.limits.max);
+        if let Some(min) = min.filter(|&min| min > max) {
+            section.complain(
+                "min_connections",
+                format!("{min} is more than max_connections, which is {max}"),
+            );
+        }
+        let connect_timeout = section.value("connect_timeout", units::some_duration);
+        let client_auth = section.value("client_auth", units::choice(CLIENT_AUTH));
+        Habits {
+            limits: Limits {
+                // One that only said how many at most did not mean to ask for more ahead of need.
+                min: min.unwrap_or(otherwise.limits.min).min(max),
+                max,
+                idle_timeout: time("idle_timeout", otherwise.limits.idle_timeout),
+                max_lifetime: time("max_lifetime", otherwise.limits.max_lifetime),
+                ..otherwise.limits
+            },
+            acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
+            connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
+            client_auth: client_auth.unwrap_or(otherwise.client_auth),
+        }
+    }
+}
+
+/// A key that a tenant cannot be without.
+fn required<T>(section: &Section, key: &'static str, value: Option<T>) -> Option<T> {
+    if !section.has(key) {
+        section.complain(key, "is missing");
+    }
+    value
+}
+
+/// Who is known: the names listed, or anybody who knows the tenant's own password.
+fn users(
+    section: &Section,
+    password: Option<&Secret>,
+    dialect: Option<Dialect>,
+    auth: ClientAuth,
+) -> Users {
+    if auth == ClientAuth::Trust {
+        section.warn(
+            "client_auth",
+            "trust: whoever reaches this tenant gets in without a password",
+        );
+    }
+    if !section.has("users") {
+        if password.is_none() && auth != ClientAuth::Trust {
+            section.warn("", "nobody can connect: it has neither a password nor users, and client_auth is not trust");
+        }
+        return password.cloned().map_or(Users::Unknown, Users::Any);
+    }
+    let users = section.section("users");
+    let mut named = HashMap::new();
+    for (name, user) in users.each() {
+        if let Err(why) = units::name(name) {
+            user.complain("", why);
+        }
+        if let Some(credential) = credential(&user, name, dialect, auth) {
+            named.insert(name.to_owned(), credential);
+        }
+        user.finish();
+    }
+    Users::Named(named)
+}
+
+/// What a user is recognised by: one of two keys.
+fn credential(
+    user: &Section,
+    name: &str,
+    dialect: Option<Dialect>,
+    auth: ClientAuth,
+) -> Option<Credential> {
+    let (password, verifier) = (user.secret("password"), user.secret("verifier"));
+    match (user.has("password"), user.has("verifier")) {
+        (true, false) => password.map(Credential::Password),
+        (false, true) => {
+            let verifier = verifier?;
+            if let Some(why) = unusable(verifier.expose(), name, dialect, auth) {
+                user.complain("verifier", why);
+            }
+            Some(Credential::Verifier(verifier))
+        }
+        _ => {
+            user.complain("", "needs either a password or a verifier");
+            None
+        }
+    }
+}
+
+/// Why nobody could prove anything against this verifier.
+fn unusable(
+    verifier: &str,
+    user: &str,
+    dialect: Option<Dialect>,
+    auth: ClientAuth,
+) -> Option<&'static str> {
+    use wire::pg::Stored;
+    match dialect {
+        None => None,
+        Some(Dialect::MySql) => wire::mysql::Verifier::parse(verifier)
+            .is_none()
+            .then_some("must be * and 40 hexadecimal digits, or SHA256$ and 64 of them"),
+        Some(Dialect::Postgres) => match (Stored::parse(verifier, user), auth) {
+            (Stored::Plain(_), _) => {
+                Some("must be SCRAM-SHA-256$... or md5... as pg_authid holds it")
+            }
+            (Stored::Md5 { .. }, ClientAuth::Scram) => {
+                Some("an md5 hash proves nothing to client_auth scram-sha-256")
+            }
+            (Stored::Scram(_), ClientAuth::Md5) => {
+                Some("a SCRAM verifier proves nothing to client_auth md5")
+            }
+            _ => None,
+        },
+    }
+}
+
+fn default_port(dialect: Dialect) -> u16 {
+    match dialect {
+        Dialect::Postgres => 5432,
+        Dialect::MySql => 3306,
+    }
+}
+
+/// How a client may be asked to prove itself.
+const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
+    ("scram-sha-256", Some(ClientAuth::Scram)),
+    ("md5", Some(ClientAuth::Md5)),
+    ("password", Some(ClientAuth::Password)),
+    ("trust", Some(ClientAuth::Trust)),
+    ("cert", None),
+    ("passthrough", None),
+];
+/// Keys of features to come.
+const NOT_YET: &[&str] = &[
+    "reset",
+    "prepared_statements",
+    "max_prepared_statements",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "query_timeout",
+    "transaction_timeout",
+    "idle_transaction_timeout",
+    "client_idle_timeout",
+    "max_client_connections",
+    "health_check",
+    "on_unhealthy",
+];
+/// The most backends that one tenant can ask for.
+const MOST_CONNECTIONS: usize = 10_000;
+/// How many backends of one tenant are dialled at once: a storm of clients is none for its database.
+const MAX_DIALS: usize = 4;

@@ -1,0 +1,272 @@
+//! Values in their units: what one text of a config can mean, and what is out of its range.
+//!
+//! Each function takes the text as written and answers with a value, or with words that fit behind
+//! the name of a key: "must be ...".
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A time with its unit, such as `30s`, `5m`, `1h 30m` or `250ms`. `0` needs no unit.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("needs a unit: did you mean {text}s or {text}ms?"));
+    }
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(_) => Err("must be at most a year".to_owned()),
+        Err(_) => Err("must be a time such as 30s, 5m, 1h 30m or 250ms".to_owned()),
+    }
+}
+
+/// A time that must not be zero, since switching it off would let somebody wait for ever.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("cannot be switched off".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// Zero switches a time off.
+pub fn unless_zero(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
+}
+
+/// A whole number within bounds.
+pub fn count(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> {
+    move |text| {
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        let (least, most) = (bounds.start(), bounds.end());
+        number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
+    }
+}
+
+/// A TCP port that somebody else listens on.
+pub fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|&port| port != 0);
+    port.ok_or_else(|| "must be a port from 1 to 65535".to_owned())
+}
+
+/// A TCP port to listen on; `0` for not listening.
+pub fn own_port(text: &str) -> Result<Option<u16>, String> {
+    let port: Option<u16> = text.parse().ok();
+    let port = port.ok_or_else(|| "must be a port from 1 to 65535, or 0 for none".to_owned())?;
+    Ok(Some(port).filter(|&port| port != 0))
+}
+
+/// An address of this machine to listen on.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    let address = text.parse();
+    address.map_err(|_| "must be an IP address such as 0.0.0.0, :: or 127.0.0.1".to_owned())
+}
+
+/// The name or IP address of another machine. Whether it can be resolved shows when it is dialled.
+pub fn host(text: &str) -> Result<String, String> {
+    let says = |text: &str| Err(text.to_owned());
+    if text.is_empty() || text.len() > LONGEST_HOST {
+        return says("must be a host name or an IP address");
+    }
+    if text.starts_with('/') {
+        return says(
+            "must be a host name or an IP address: sockets in the file system are not spoken to",
+        );
+    }
+    if text.contains("://") || text.contains(['/', '@']) {
+        return says("must be the host name alone, with no scheme, user or path");
+    }
+    if text.contains([':', '[', ']']) && text.parse::<Ipv6Addr>().is_err() {
+        return says(
+            "must be the host name alone: the port has a key of its own, and IPv6 addresses need no brackets",
+        );
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return says("must be a host name of ASCII characters, without spaces");
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a database or a user.
+pub fn name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=LONGEST_NAME if !text.contains('\0') => Ok(text.to_owned()),
+        0 => Err("is empty".to_owned()),
+        _ => Err(format!(
+            "must be a name of at most {LONGEST_NAME} bytes, without NUL"
+        )),
+    }
+}
+
+/// A path of this machine.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("is empty".to_owned())
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+/// `auto`, which is `None`, or what the unit says.
+pub fn auto_or<T>(
+    unit: impl Fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<Option<T>, String> {
+    move |text| match text {
+        "auto" => Ok(None),
+        text => unit(text)
+            .map(Some)
+            .map_err(|says| format!("{says}, or auto")),
+    }
+}
+
+/// `true` or `false`.
+pub fn flag(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+/// One of the words given. A word without a value is known, but its feature does not exist yet.
+pub fn choice<T: Copy>(words: &[(&str, Option<T>)]) -> impl Fn(&str) -> Result<T, String> {
+    move |text| match words.iter().find(|(word, _)| *word == text) {
+        Some((_, Some(value))) => Ok(*value),
+        Some((word, None)) => Err(format!("{word} is {NOT_YET}")),
+        None => {
+            let available = words.iter().filter(|(_, value)| value.is_some());
+            let words: Vec<&str> = available.map(|(word, _)| *word).collect();
+            Err(format!(
+                "must be {}{}",
+                words.join(" or "),
+                did_you_mean(text, &words)
+            ))
+        }
+    }
+}
+
+/// `; did you mean X?`, where something known is near; else nothing.
+pub fn did_you_mean(text: &str, known: &[&str]) -> String {
+    let nearness = |known: &str| strsim::normalized_damerau_levenshtein(text, known);
+    let nearest = known
+        .iter()
+        .max_by(|a, b| nearness(a).total_cmp(&nearness(b)));
+    let near = nearest.filter(|nearest| nearness(nearest) >= NEAR);
+    near.map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default()
+}
+
+/// What is said of keys and words that this project promises and this version does not have.
+pub const NOT_YET: &str = "not available yet in this version";
+
+/// The longest time that any key takes.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest host name, in bytes, by RFC 1035.
+const LONGEST_HOST: usize = 253;
+/// The longest name of a database or user, in bytes. PostgreSQL stops at 63, MySQL at 64 characters.
+const LONGEST_NAME: usize = 256;
+/// How alike two words must be for the one to be meant by the other, from 0 to 1.
+const NEAR: f64 = 0.6;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn times() {
+        let seconds = |text| duration(text).map(|time| time.as_secs_f64());
+        assert_eq!(seconds("0"), Ok(0.0));
+        assert_eq!(seconds("5m"), Ok(300.0));
+        assert_eq!(seconds("1h 30m"), Ok(5400.0));
+        assert_eq!(seconds("1h30m"), Ok(5400.0));
+        assert_eq!(seconds("250ms"), Ok(0.25));
+        assert_eq!(seconds("0s"), Ok(0.0));
+        assert!(seconds("30").is_err_and(|says| says.contains("did you mean 30s")));
+        assert!(seconds("2y").is_err_and(|says| says.contains("a year")));
+        for wrong in [
+            "",
+            "-5s",
+            "5 apples",
+            "m",
+            "1.5.5s",
+            "99999999999999999999s",
+        ] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(some_duration("0ms").is_err());
+        assert_eq!(some_duration("1s"), Ok(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn numbers_and_ports_within_bounds() {
+        assert_eq!(count(1..=10)("10"), Ok(10));
+        for wrong in ["0", "11", "-1", "1.5", "ten", ""] {
+            let says = count(1..=10)(wrong).unwrap_err();
+            assert_eq!(says, "must be a whole number from 1 to 10");
+        }
+        assert_eq!(port("65535"), Ok(65535));
+        assert!(port("0").is_err() && port("65536").is_err());
+        assert_eq!(
+            (own_port("0"), own_port("6432")),
+            (Ok(None), Ok(Some(6432)))
+        );
+        assert!(own_port("x").is_err());
+    }
+
+    #[test]
+    fn hosts() {
+        for right in [
+            "db",
+            "pg-host.example.com",
+            "10.0.0.1",
+            "::1",
+            "fe80::1",
+            "a_b.svc",
+        ] {
+            assert_eq!(host(right).as_deref(), Ok(right));
+        }
+        let long = "x".repeat(254);
+        for (wrong, why) in [
+            ("", "host name or an IP"),
+            (&long, "host name or an IP"),
+            ("db:5432", "port has a key"),
+            ("[::1]", "brackets"),
+            ("postgres://db", "scheme"),
+            ("me@db", "user"),
+            ("/run/postgresql", "file system"),
+            ("a b", "spaces"),
+            ("dü", "ASCII"),
+        ] {
+            let says = host(wrong).unwrap_err();
+            assert!(says.contains(why), "{wrong}: {says}");
+        }
+    }
+
+    #[test]
+    fn words_near_and_far() {
+        let mode = choice(&[
+            ("session", Some(1)),
+            ("transaction", None),
+            ("never", Some(2)),
+        ]);
+        assert_eq!(mode("session"), Ok(1));
+        assert_eq!(
+            mode("transaction"),
+            Err(format!("transaction is {NOT_YET}"))
+        );
+        assert_eq!(
+            mode("sesion").unwrap_err(),
+            "must be session or never; did you mean session?"
+        );
+        assert_eq!(mode("elephant").unwrap_err(), "must be session or never");
+    }
+
+    #[test]
+    fn names_and_addresses() {
+        assert!(name("äpp user").is_ok());
+        assert!(name("").is_err() && name("a\0b").is_err() && name(&"x".repeat(257)).is_err());
+        assert_eq!(address("::"), Ok(IpAddr::from([0u16; 8])));
+        assert!(address("localhost").is_err());
+        assert_eq!((flag("true"), flag("false")), (Ok(true), Ok(false)));
+        assert!(flag("yes").is_err());
+    }
+}

@@ -1,0 +1,234 @@
+//! The real program, run with a config of the test's making, on ports of its own.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+
+use crate::{Door, Tenant, eventually};
+
+/// A config file to be.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    tenants: Vec<Tenant>,
+    lines: Vec<String>,
+}
+
+impl Config {
+    /// These tenants and nothing else but free ports.
+    #[must_use]
+    pub fn for_tenants(tenants: &[Tenant]) -> Config {
+        Config { tenants: tenants.to_vec(), ..Config::default() }
+    }
+
+    /// Adds a top-level entry in YAML, such as `limits: {login_timeout: 1s}`.
+    #[must_use]
+    pub fn with(mut self, line: &str) -> Config {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    fn yaml(&self, ports: &Ports) -> String {
+        let Ports { postgres, mysql, api } = ports;
+        let mut yaml = format!(
+            "listen: {{host: 127.0.0.1, postgres_port: {postgres}, mysql_port: {mysql}, api_port: {api}}}\n"
+        );
+        if !self.lines.iter().any(|line| line.starts_with("runtime:")) {
+            let shards = std::env::var("DBBOUNCER_TEST_SHARDS").unwrap_or_else(|_| "2".to_owned());
+            let _ = writeln!(yaml, "runtime: {{shards: {shards}}}");
+        }
+        for line in &self.lines {
+            let _ = writeln!(yaml, "{line}");
+        }
+        yaml.push_str("tenants:\n");
+        for tenant in &self.tenants {
+            let Tenant { id, address, dbname, username, password, .. } = tenant;
+            let _ = writeln!(yaml, "  {id}:\n    db_type: {}", tenant.kind.db_type());
+            let _ = writeln!(yaml, "    host: {}\n    port: {}", address.ip(), address.port());
+            let _ = writeln!(yaml, "    dbname: {dbname}\n    username: {username}\n    password: {password:?}");
+            for setting in &tenant.settings {
+                let _ = writeln!(yaml, "    {setting}");
+            }
+        }
+        yaml
+    }
+}
+
+/// The program, running. Dropped, it is stopped; a test that fails first shows the end of its log.
+#[derive(Debug)]
+pub struct Bouncer {
+    child: Child,
+    folder: PathBuf,
+    ports: Ports,
+}
+
+impl Bouncer {
+    /// Starts it and waits until it takes connections on both ports.
+    ///
+    /// # Panics
+    /// If it ends instead, with its log.
+    #[must_use]
+    pub fn start(config: &Config) -> Bouncer {
+        let folder = fresh_folder();
+        let ports = Ports::free();
+        fs::write(folder.join("config.yaml"), config.yaml(&ports)).expect("the temporary folder can be written to");
+        let log = File::create(folder.join("log")).expect("the temporary folder can be written to");
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", &program(), "--config"])
+            .arg(folder.join("config.yaml"))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be cloned"))
+            .stderr(log)
+            .spawn()
+            .expect("setpriv (util-linux) is there");
+        let mut bouncer = Bouncer { child, folder, ports };
+        for port in [ports.postgres, ports.mysql] {
+            eventually(&format!("the bouncer listens on {port}"), || {
+                if let Ok(Some(status)) = bouncer.child.try_wait() {
+                    panic!("the bouncer ended with {status} instead of listening:\n{}", bouncer.log());
+                }
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
+            });
+        }
+        bouncer
+    }
+
+    /// The way to this tenant: its id before the user's name.
+    #[must_use]
+    pub fn door(&self, tenant: &Tenant) -> Door {
+        Door {
+            kind: tenant.kind,
+            address: if tenant.kind.is_postgres() { self.postgres() } else { self.mysql() },
+            user: format!("{}__app", tenant.id),
+            password: tenant.password.clone(),
+            dbname: tenant.dbname.clone(),
+        }
+    }
+
+    /// Where PostgreSQL's protocol is spoken.
+    #[must_use]
+    pub fn postgres(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.postgres))
+    }
+
+    /// Where MySQL's protocol is spoken.
+    #[must_use]
+    pub fn mysql(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.mysql))
+    }
+
+    /// Where the management API listens.
+    #[must_use]
+    pub fn api(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.api))
+    }
+
+    /// Everything it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a log line with all these words in it, and answers it.
+    ///
+    /// # Panics
+    /// If it does not come.
+    #[track_caller]
+    pub fn log_line(&self, words: &[&str]) -> String {
+        eventually(&format!("a log line with {words:?}"), || {
+            let log = self.log();
+            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            line.map(ToOwned::to_owned)
+        })
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Asks it to stop as Kubernetes would, and waits for it.
+    ///
+    /// # Panics
+    /// If it does not end with status 0, or if a thread of it panicked in its life.
+    pub fn stop(mut self) {
+        let status = self.terminate();
+        let log = self.log();
+        assert!(status.success(), "the bouncer ended with {status}:\n{}", tail(&log));
+        assert!(!log.contains("panicked at"), "something panicked in the bouncer:\n{}", tail(&log));
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        // The shell's kill, since sending a signal from Rust needs unsafe code.
+        let _ = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).stderr(Stdio::null()).status();
+        eventually("the bouncer ends after SIGTERM", || self.child.try_wait().ok().flatten())
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the bouncer's log, its end ---\n{}---", tail(&self.log()));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    postgres: u16,
+    mysql: u16,
+    api: u16,
+}
+
+impl Ports {
+    fn free() -> Ports {
+        Ports { postgres: free_port(), mysql: free_port(), api: free_port() }
+    }
+}
+
+/// A port that nobody listens on. It lies below the range the kernel gives to outgoing connections, lest a client take
+/// it before the bouncer does; the process's number spreads what runs at the same time.
+pub(crate) fn free_port() -> u16 {
+    const LOWEST: u16 = 10_000;
+    const COUNT: u16 = 5_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = LOWEST + (start + step % COUNT) % COUNT;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn fresh_folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("dbbouncer-test-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).expect("the temporary folder can be written to");
+    folder
+}
+
+/// The program under test: cargo names it to a test's process, and the environment may name another.
+fn program() -> String {
+    std::env::var("DBBOUNCER_TEST_PROGRAM")
+        .ok()
+        .or_else(|| PROGRAM.get().cloned())
+        .expect("Plan::run names the program before any test starts it")
+}
+
+pub(crate) static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+fn tail(log: &str) -> String {
+    const LINES: usize = 60;
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("{line}\n")).collect()
+}

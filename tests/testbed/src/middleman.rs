@@ -1,0 +1,127 @@
+//! A bad network between two ends: forwards TCP until told to misbehave.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+
+/// A forwarder to one address. Its threads end with the connections; dropped, it cuts them all.
+#[derive(Debug)]
+pub struct Middleman {
+    address: SocketAddr,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: bool,
+    refusing: bool,
+    gone: bool,
+    connections: Vec<TcpStream>,
+    accepted: usize,
+}
+
+impl Middleman {
+    /// Listens on a free port and forwards to `target`.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    #[must_use]
+    pub fn before(target: SocketAddr) -> Middleman {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
+        let address = listener.local_addr().expect("a listener has an address");
+        let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || accept(&listener, target, &shared));
+        Middleman { address, state }
+    }
+
+    /// Where to connect instead.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections have come so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.lock().accepted
+    }
+
+    /// Bytes stay where they are, as in a network that drops every packet.
+    pub fn hold(&self) {
+        self.lock().held = true;
+    }
+
+    /// Bytes flow again.
+    pub fn release(&self) {
+        self.lock().held = false;
+        self.state.1.notify_all();
+    }
+
+    /// Ends every connection there is.
+    pub fn cut(&self) {
+        for connection in self.lock().connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// New connections are closed at once; false takes them again.
+    pub fn refuse(&self, refusing: bool) {
+        self.lock().refusing = refusing;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Middleman {
+    fn drop(&mut self) {
+        self.cut();
+        self.lock().gone = true;
+        self.state.1.notify_all();
+        // Wakes the accepting thread, which then sees that it is done.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+type Shared = Arc<(Mutex<State>, Condvar)>;
+
+fn accept(listener: &TcpListener, target: SocketAddr, shared: &Shared) {
+    for client in listener.incoming().flatten() {
+        let mut state = shared.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.gone {
+            return;
+        }
+        state.accepted += 1;
+        if state.refusing {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(target) else { continue };
+        let (Ok(client2), Ok(server2)) = (client.try_clone(), server.try_clone()) else { continue };
+        if let (Ok(a), Ok(b)) = (client.try_clone(), server.try_clone()) {
+            state.connections.extend([a, b]);
+        }
+        drop(state);
+        let (there, back) = (Arc::clone(shared), Arc::clone(shared));
+        thread::spawn(move || pass(client, server2, &there));
+        thread::spawn(move || pass(server, client2, &back));
+    }
+}
+
+/// Copies one way until either end closes, and then closes the other end's half.
+fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let got = from.read(&mut buffer).unwrap_or(0);
+        let state = shared.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = shared.1.wait_while(state, |state| state.held && !state.gone);
+        drop(state);
+        if got == 0 || to.write_all(&buffer[..got]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    let _ = from.shutdown(Shutdown::Read);
+}

@@ -1,0 +1,89 @@
+//! The list of scenarios: each runs on every kind of server it is written for, under a name such as
+//! `mariadb::large_result`. What this machine has no server for is listed as ignored, and said aloud.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::bouncer::PROGRAM;
+use crate::{Kind, Server, direct};
+
+/// Scenarios to run.
+#[derive(Default)]
+pub struct Plan {
+    trials: Vec<Trial>,
+    missing: Vec<Kind>,
+}
+
+/// What a scenario needs to make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// A database; through the bouncer or straight, the outcome is the same.
+    Any,
+    /// The bouncer: the scenario is about what it does itself.
+    Bouncer,
+}
+
+impl Plan {
+    /// Adds a scenario for each of these kinds of server.
+    pub fn add<S>(&mut self, world: World, kinds: &[Kind], name: &str, scenario: S)
+    where
+        S: AsyncFn(&'static Server) + Clone + Send + Sync + 'static,
+    {
+        for &kind in kinds {
+            let scenario = scenario.clone();
+            let trial = Trial::test(format!("{}::{name}", kind.name()), move || {
+                run(scenario(Server::shared(kind)));
+                Ok(())
+            });
+            let here = self.has(kind);
+            self.trials.push(trial.with_ignored_flag(!here || (world == World::Bouncer && direct())));
+        }
+    }
+
+    /// Runs them as the command line asks, with this program (`env!("CARGO_BIN_EXE_dbbouncer")`).
+    #[must_use]
+    pub fn run(self, program: &str) -> ExitCode {
+        PROGRAM.get_or_init(|| program.to_owned());
+        let arguments = Arguments::from_args();
+        if !arguments.list {
+            for kind in &self.missing {
+                let prefix = format!("{}::", kind.name());
+                let count = self.trials.iter().filter(|trial| trial.name().starts_with(&prefix)).count();
+                eprintln!(
+                    "\n*** NO {} SERVER ON THIS MACHINE: {count} tests are skipped. ***\n\
+                     *** To have it: scripts/install-test-deps (as root)   ***\n",
+                    kind.name().to_uppercase()
+                );
+            }
+            if direct() {
+                eprintln!("\n*** DIRECT=1: the scenarios speak to the databases, not to DBBouncer. ***\n");
+            }
+        }
+        libtest_mimic::run(&arguments, self.trials).exit_code()
+    }
+
+    fn has(&mut self, kind: Kind) -> bool {
+        static HERE: [std::sync::OnceLock<bool>; 4] = [const { std::sync::OnceLock::new() }; 4];
+        let here = *HERE[kind as usize].get_or_init(|| kind.is_here());
+        if !here && !self.missing.contains(&kind) {
+            self.missing.push(kind);
+        }
+        here
+    }
+}
+
+/// Drives a scenario to its end on this thread, within [`LIMIT`].
+fn run(scenario: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made")
+        .block_on(async {
+            tokio::time::timeout(LIMIT, scenario).await.unwrap_or_else(|_| panic!("not done within {LIMIT:?}"));
+        });
+}
+
+/// The longest a scenario may take, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);

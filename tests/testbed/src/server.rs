@@ -1,0 +1,145 @@
+//! Private database servers: started by `scripts/private-server`, which knows how; shared by all tests of a process.
+//!
+//! Each hangs on a pipe held here: however this process ends, the script sees the pipe close, stops the server and
+//! removes its data. An address in the environment (`DBBOUNCER_TEST_MYSQL=127.0.0.1:3306`, user and password `admin`)
+//! is taken instead of a server of our own, which is handy while a scenario is being written.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::{project, tool};
+
+/// A database product. Its name is the script's word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PostgreSQL 15, from Debian 12.
+    Postgres,
+    /// PostgreSQL 18, from a Python wheel.
+    Postgres18,
+    /// MariaDB 10.11, from Debian 12.
+    MariaDb,
+    /// MySQL 9, from Debian sid: it has no `mysql_native_password`.
+    MySql,
+}
+
+impl Kind {
+    /// The script's word, and the first part of a test's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Postgres => "postgres",
+            Kind::Postgres18 => "postgres18",
+            Kind::MariaDb => "mariadb",
+            Kind::MySql => "mysql",
+        }
+    }
+
+    /// The config's word for the protocol it speaks.
+    #[must_use]
+    pub fn db_type(self) -> &'static str {
+        if self.is_postgres() { "postgres" } else { "mysql" }
+    }
+
+    /// Whether it speaks PostgreSQL's protocol, rather than MySQL's.
+    #[must_use]
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Kind::Postgres | Kind::Postgres18)
+    }
+
+    /// Whether this machine can run one.
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        self.given().is_some()
+            || Command::new(project(SCRIPT))
+                .args(["has", self.name()])
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+    }
+
+    fn given(self) -> Option<SocketAddr> {
+        let variable = format!("DBBOUNCER_TEST_{}", self.name().to_uppercase());
+        let address = std::env::var(&variable).ok()?;
+        Some(address.parse().unwrap_or_else(|_| panic!("{variable} is not an address: {address}")))
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it listens, on loopback.
+    pub address: SocketAddr,
+    _life: Option<ChildStdin>,
+}
+
+impl Server {
+    /// The one server of this kind in this process; the first to ask starts it.
+    ///
+    /// # Panics
+    /// If it cannot be started: ask [`Kind::is_here`] first.
+    #[must_use]
+    pub fn shared(kind: Kind) -> &'static Server {
+        static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
+        SERVERS[kind as usize].get_or_init(|| Server::start(kind))
+    }
+
+    /// A server for one test alone, which it may stop, and which ends with the value.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(kind: Kind) -> Server {
+        if let Some(address) = kind.given() {
+            return Server { kind, address, _life: None };
+        }
+        let mut script = Command::new(project(SCRIPT))
+            .args(["run", kind.name()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("scripts/private-server can be run");
+        let life = script.stdin.take();
+        let mut ready = String::new();
+        let stdout = script.stdout.take().expect("stdout is a pipe, as asked for above");
+        BufReader::new(stdout).read_line(&mut ready).expect("the script writes text");
+        let word = |key: &str| ready.split_whitespace().find_map(|word| word.strip_prefix(key));
+        let (Some(host), Some(port)) = (word("host="), word("port=")) else {
+            panic!("scripts/private-server run {} said {ready:?}; see its words above", kind.name());
+        };
+        let address = format!("{host}:{port}").parse().expect("the script names an address");
+        Server { kind, address, _life: life }
+    }
+
+    /// Runs SQL as `admin` through the product's command line, and answers what it printed: columns parted by tabs.
+    ///
+    /// # Panics
+    /// If any statement fails.
+    pub fn sql(&self, database: &str, script: &str) -> String {
+        let host = self.address.ip().to_string();
+        let port = self.address.port().to_string();
+        let said = if self.kind.is_postgres() {
+            let database = if database.is_empty() { "postgres" } else { database };
+            tool("psql")
+                .args(["-X", "-A", "-t", "-q", "-F", "\t", "-v", "ON_ERROR_STOP=1"])
+                .args(["-h", &host, "-p", &port, "-U", ADMIN, database])
+                .env("PGPASSWORD", ADMIN)
+                .fed(script)
+        } else {
+            tool("mariadb")
+                .args(["--no-defaults", "--batch", "--skip-column-names", "--default-character-set=utf8mb4"])
+                .args(["-h", &host, "-P", &port, "-u", ADMIN, &format!("-p{ADMIN}"), database])
+                .fed(script)
+        };
+        assert!(said.ok, "{} refused {script:?}: {}", self.kind.name(), said.err);
+        said.out.trim_end().to_owned()
+    }
+}
+
+const SCRIPT: &str = "scripts/private-server";
+
+/// Name and password of the account that may do everything.
+pub(crate) const ADMIN: &str = "admin";

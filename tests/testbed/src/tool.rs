@@ -1,0 +1,115 @@
+//! Other people's programs: psql, mariadb, pg_dump, and the Python drivers' scripts. They run with a time limit, and
+//! with none of the settings a developer may have at home.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::project;
+
+/// A program of this name, found on the path.
+#[must_use]
+pub fn tool(name: &str) -> Tool {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", LIMIT_SECONDS, name]);
+    command.env("PGCONNECT_TIMEOUT", "20").env("PSQLRC", "/dev/null").env("LC_ALL", "C.UTF-8");
+    for variable in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGPASSFILE", "PGSERVICE", "PGSSLMODE"] {
+        command.env_remove(variable);
+    }
+    Tool { command }
+}
+
+/// A script of `tests/drivers`, run by the Python that has the drivers; none if this machine has none.
+#[must_use]
+pub fn python(script: &str) -> Option<Tool> {
+    let cache = std::env::var("DBBOUNCER_CACHE")
+        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cache/dbbouncer")))
+        .ok()?;
+    let python = format!("{cache}/venv/bin/python");
+    std::fs::exists(&python).ok()?.then(|| tool(&python).arg(project("tests/drivers").join(script)))
+}
+
+/// A program about to be run.
+#[derive(Debug)]
+pub struct Tool {
+    command: Command,
+}
+
+impl Tool {
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Tool {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Tool {
+        self.command.args(args);
+        self
+    }
+
+    /// A variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Tool {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end with this input.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    pub fn fed(mut self, input: &str) -> Said {
+        let mut child = self
+            .command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        let mut stdin = child.stdin.take().expect("stdin is a pipe, as asked for above");
+        let input = input.to_owned();
+        // A thread, since a program that writes before it has read everything would block us both. One that ends
+        // without reading its input is no error of ours.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let output = child.wait_with_output().expect("a child can be waited for");
+        writer.join().expect("writing does not panic");
+        Said {
+            ok: output.status.success(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs it to its end without input.
+    pub fn run(self) -> Said {
+        self.fed("")
+    }
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Said {
+    /// Whether it ended with status 0.
+    pub ok: bool,
+    /// What it wrote to its output.
+    pub out: String,
+    /// What it complained about.
+    pub err: String,
+}
+
+impl Said {
+    /// Its output, less the last line's end.
+    ///
+    /// # Panics
+    /// If it did not end well; the message holds its complaint.
+    #[track_caller]
+    pub fn expect_ok(self) -> String {
+        assert!(self.ok, "{}\n{}", self.err, self.out);
+        self.out.trim_end_matches('\n').to_owned()
+    }
+}
+
+const LIMIT_SECONDS: &str = "120";
