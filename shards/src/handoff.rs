@@ -36,7 +36,7 @@ pub struct Handoff {
 #[derive(Debug)]
 pub enum Preface {
     /// A StartupMessage with the tenant taken out.
-    Postgres(pg::Named),
+    Postgres(pg::NamedStartup),
     /// A HandshakeResponse, and its names with the tenant taken out.
     MySql(Box<mysql::ClientLogin>, mysql::Named),
 }

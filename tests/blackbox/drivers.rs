@@ -8,22 +8,37 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 /// A PostgreSQL client; its connection is driven by a task of the runtime until the client is dropped.
 pub async fn postgres(door: &Door) -> Client {
-    try_postgres(&postgres_config(door)).await.expect("the door opens")
+    try_postgres(&postgres_config(door))
+        .await
+        .expect("the door opens")
 }
 
 /// The same, with a config that a test has changed.
-pub async fn try_postgres(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+pub async fn try_postgres(
+    config: &tokio_postgres::Config,
+) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
 
 /// A PostgreSQL client, and what the server says unasked: notices and notifications.
-pub async fn postgres_listening(door: &Door) -> (Client, tokio::sync::mpsc::UnboundedReceiver<AsyncMessage>, JoinHandle<()>) {
-    let (client, mut connection) = postgres_config(door).connect(NoTls).await.expect("the door opens");
+pub async fn postgres_listening(
+    door: &Door,
+) -> (
+    Client,
+    tokio::sync::mpsc::UnboundedReceiver<AsyncMessage>,
+    JoinHandle<()>,
+) {
+    let (client, mut connection) = postgres_config(door)
+        .connect(NoTls)
+        .await
+        .expect("the door opens");
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
-        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+        while let Some(Ok(message)) =
+            std::future::poll_fn(|context| connection.poll_message(context)).await
+        {
             if sender.send(message).is_err() {
                 return;
             }
@@ -35,13 +50,20 @@ pub async fn postgres_listening(door: &Door) -> (Client, tokio::sync::mpsc::Unbo
 /// How tokio-postgres is told of a door.
 pub fn postgres_config(door: &Door) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
-    config.host(door.host()).port(door.address.port()).user(&door.user).password(&door.password).dbname(&door.dbname);
+    config
+        .host(door.host())
+        .port(door.address.port())
+        .user(&door.user)
+        .password(&door.password)
+        .dbname(&door.dbname);
     config
 }
 
 /// A MySQL client.
 pub async fn mysql(door: &Door) -> Conn {
-    Conn::new(mysql_options(door)).await.expect("the door opens")
+    Conn::new(mysql_options(door))
+        .await
+        .expect("the door opens")
 }
 
 /// How mysql_async is told of a door.
@@ -58,8 +80,18 @@ pub fn mysql_options(door: &Door) -> OptsBuilder {
 /// The tenant's id, as its database says it.
 pub async fn whoami(door: &Door) -> String {
     if door.kind.is_postgres() {
-        postgres(door).await.query_one("SELECT id FROM whoami", &[]).await.unwrap().get(0)
+        postgres(door)
+            .await
+            .query_one("SELECT id FROM whoami", &[])
+            .await
+            .unwrap()
+            .get(0)
     } else {
-        mysql(door).await.query_first("SELECT id FROM whoami").await.unwrap().unwrap()
+        mysql(door)
+            .await
+            .query_first("SELECT id FROM whoami")
+            .await
+            .unwrap()
+            .unwrap()
     }
 }

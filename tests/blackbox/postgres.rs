@@ -7,7 +7,12 @@ use crate::drivers::whoami;
 const BOTH: [Kind; 1] = [Kind::Postgres];
 
 pub fn plan(plan: &mut Plan) {
-    plan.add(World::Any, &BOTH, "reaches_its_own_database", reaches_its_own_database);
+    plan.add(
+        World::Any,
+        &BOTH,
+        "reaches_its_own_database",
+        reaches_its_own_database,
+    );
 }
 
 async fn reaches_its_own_database(server: &'static Server) {

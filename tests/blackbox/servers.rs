@@ -4,7 +4,12 @@ use testbed::{Kind, Plan, Server, Tenant, World};
 
 pub fn plan(plan: &mut Plan) {
     let all = [Kind::Postgres, Kind::Postgres18, Kind::MariaDb, Kind::MySql];
-    plan.add(World::Any, &all, "server_is_what_it_should_be", server_is_what_it_should_be);
+    plan.add(
+        World::Any,
+        &all,
+        "server_is_what_it_should_be",
+        server_is_what_it_should_be,
+    );
 }
 
 async fn server_is_what_it_should_be(server: &'static Server) {
@@ -17,5 +22,8 @@ async fn server_is_what_it_should_be(server: &'static Server) {
     };
     assert!(version.starts_with(expected), "{version}");
     let tenant = Tenant::on(server, "ground");
-    assert_eq!(server.sql(&tenant.dbname, "SELECT id FROM whoami;"), tenant.id);
+    assert_eq!(
+        server.sql(&tenant.dbname, "SELECT id FROM whoami;"),
+        tenant.id
+    );
 }

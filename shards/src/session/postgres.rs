@@ -8,7 +8,7 @@ use wire::WireError;
 use wire::pg::md5::Md5Hash;
 use wire::pg::scram::{ChannelBinding, ScramServer};
 use wire::pg::{
-    self, Challenge, Greet, Named, Replication, Sender, Stored, TransactionStatus, Walker,
+    self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
 };
 
 use super::{Client, client_broke, tenant_for, unproven, why_unproven, within_login};
@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
-pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: Named) {
+pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
     let deadline = client.login_deadline;
     let proven = within_login(
@@ -63,7 +63,7 @@ async fn prove(
     shard: &Shard,
     client: &mut Client,
     tenant: Option<&Tenant>,
-    named: &Named,
+    named: &NamedStartup,
 ) -> Result<(), SessionEnd> {
     let spec = tenant.map(Tenant::spec);
     let challenge = challenge(shard, client, spec.as_deref(), named).await?;
@@ -86,7 +86,7 @@ async fn challenge(
     shard: &Shard,
     client: &Client,
     spec: Option<&TenantSpec>,
-    named: &Named,
+    named: &NamedStartup,
 ) -> Result<Challenge, SessionEnd> {
     let (id, user) = (&client.id, named.user.as_str());
     let stored = spec.and_then(|spec| stored_secret(&spec.access, user));
@@ -144,7 +144,7 @@ fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
 async fn lease(
     client: &Client,
     tenant: &Rc<Tenant>,
-    named: Named,
+    named: NamedStartup,
 ) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
     let spec = tenant.spec();
     if named.replication != Replication::No {

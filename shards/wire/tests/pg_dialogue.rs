@@ -286,10 +286,9 @@ fn what_is_said_on_the_way_is_collected() {
         [("DateStyle", "German")].into_iter().collect()
     );
     assert_eq!(logged_in.key, None);
-    assert_eq!(
-        logged_in.notices,
-        [&b"SNOTICE\0Mone\0\0"[..], b"SNOTICE\0Mtwo\0\0"]
-    );
+    let notice = |text: &[u8]| message(b'N', text);
+    let notices = [notice(b"SNOTICE\0Mone\0\0"), notice(b"SNOTICE\0Mtwo\0\0")];
+    assert_eq!(logged_in.notices, notices);
     assert_eq!(logged_in.status, TransactionStatus::InBlock);
 }
 
@@ -339,17 +338,43 @@ fn databases_that_do_not_keep_to_the_protocol_are_refused() {
 
 #[test]
 fn a_database_cannot_talk_without_end() {
-    let notice = message(b'N', &[b'x'; 1000]);
-    let mut bytes = OK.to_vec();
-    while bytes.len() <= LOGIN_LIMIT {
-        bytes.extend(&notice);
-    }
-    let (end, _) = fed(None, &bytes);
-    assert_eq!(
-        end.unwrap_err(),
-        WireError::TooLarge {
-            what: "login",
-            limit: LOGIN_LIMIT
+    let endless = |next: &dyn Fn(usize) -> Vec<u8>| {
+        let mut bytes = OK.to_vec();
+        for number in 0.. {
+            bytes.extend(next(number));
+            if bytes.len() > LOGIN_LIMIT {
+                break;
+            }
         }
-    );
+        fed(None, &bytes).0
+    };
+    for end in [
+        endless(&|_| message(b'N', &[b'x'; 1000])),
+        endless(&|_| message(b'S', b"same\0value\0")),
+        endless(&|number| message(b'S', format!("name{number}\0value\0").as_bytes())),
+    ] {
+        assert!(
+            matches!(
+                end,
+                Err(WireError::TooLarge {
+                    limit: LOGIN_LIMIT,
+                    ..
+                })
+            ),
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn settings_and_notices_are_kept_up_to_a_number() {
+    let login = |message: &dyn Fn(usize) -> Vec<u8>, number| {
+        let messages: Vec<u8> = (0..number).flat_map(message).collect();
+        fed(None, &[OK, &messages, READY].concat()).0
+    };
+    let setting = |number| message(b'S', format!("name{number}\0value\0").as_bytes());
+    assert_eq!(login(&setting, 256).unwrap().unwrap().parameters.len(), 256);
+    assert!(login(&setting, 257).is_err());
+    let notice = |_| message(b'N', b"Mho\0\0");
+    assert_eq!(login(&notice, 1000).unwrap().unwrap().notices.len(), 64);
 }

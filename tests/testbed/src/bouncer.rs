@@ -20,7 +20,10 @@ impl Config {
     /// These tenants and nothing else but free ports.
     #[must_use]
     pub fn for_tenants(tenants: &[Tenant]) -> Config {
-        Config { tenants: tenants.to_vec(), ..Config::default() }
+        Config {
+            tenants: tenants.to_vec(),
+            ..Config::default()
+        }
     }
 
     /// Adds a top-level entry in YAML, such as `limits: {login_timeout: 1s}`.
@@ -31,7 +34,11 @@ impl Config {
     }
 
     fn yaml(&self, ports: &Ports) -> String {
-        let Ports { postgres, mysql, api } = ports;
+        let Ports {
+            postgres,
+            mysql,
+            api,
+        } = ports;
         let mut yaml = format!(
             "listen: {{host: 127.0.0.1, postgres_port: {postgres}, mysql_port: {mysql}, api_port: {api}}}\n"
         );
@@ -44,10 +51,25 @@ impl Config {
         }
         yaml.push_str("tenants:\n");
         for tenant in &self.tenants {
-            let Tenant { id, address, dbname, username, password, .. } = tenant;
+            let Tenant {
+                id,
+                address,
+                dbname,
+                username,
+                password,
+                ..
+            } = tenant;
             let _ = writeln!(yaml, "  {id}:\n    db_type: {}", tenant.kind.db_type());
-            let _ = writeln!(yaml, "    host: {}\n    port: {}", address.ip(), address.port());
-            let _ = writeln!(yaml, "    dbname: {dbname}\n    username: {username}\n    password: {password:?}");
+            let _ = writeln!(
+                yaml,
+                "    host: {}\n    port: {}",
+                address.ip(),
+                address.port()
+            );
+            let _ = writeln!(
+                yaml,
+                "    dbname: {dbname}\n    username: {username}\n    password: {password:?}"
+            );
             for setting in &tenant.settings {
                 let _ = writeln!(yaml, "    {setting}");
             }
@@ -73,22 +95,33 @@ impl Bouncer {
     pub fn start(config: &Config) -> Bouncer {
         let folder = fresh_folder();
         let ports = Ports::free();
-        fs::write(folder.join("config.yaml"), config.yaml(&ports)).expect("the temporary folder can be written to");
+        fs::write(folder.join("config.yaml"), config.yaml(&ports))
+            .expect("the temporary folder can be written to");
         let log = File::create(folder.join("log")).expect("the temporary folder can be written to");
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", &program(), "--config"])
             .arg(folder.join("config.yaml"))
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .env(
+                "RUST_LOG",
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
             .spawn()
             .expect("setpriv (util-linux) is there");
-        let mut bouncer = Bouncer { child, folder, ports };
+        let mut bouncer = Bouncer {
+            child,
+            folder,
+            ports,
+        };
         for port in [ports.postgres, ports.mysql] {
             eventually(&format!("the bouncer listens on {port}"), || {
                 if let Ok(Some(status)) = bouncer.child.try_wait() {
-                    panic!("the bouncer ended with {status} instead of listening:\n{}", bouncer.log());
+                    panic!(
+                        "the bouncer ended with {status} instead of listening:\n{}",
+                        bouncer.log()
+                    );
                 }
                 TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()
             });
@@ -101,7 +134,11 @@ impl Bouncer {
     pub fn door(&self, tenant: &Tenant) -> Door {
         Door {
             kind: tenant.kind,
-            address: if tenant.kind.is_postgres() { self.postgres() } else { self.mysql() },
+            address: if tenant.kind.is_postgres() {
+                self.postgres()
+            } else {
+                self.mysql()
+            },
             user: format!("{}__app", tenant.id),
             password: tenant.password.clone(),
             dbname: tenant.dbname.clone(),
@@ -140,7 +177,9 @@ impl Bouncer {
     pub fn log_line(&self, words: &[&str]) -> String {
         eventually(&format!("a log line with {words:?}"), || {
             let log = self.log();
-            let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+            let line = log
+                .lines()
+                .find(|line| words.iter().all(|word| line.contains(word)));
             line.map(ToOwned::to_owned)
         })
     }
@@ -157,22 +196,38 @@ impl Bouncer {
     pub fn stop(mut self) {
         let status = self.terminate();
         let log = self.log();
-        assert!(status.success(), "the bouncer ended with {status}:\n{}", tail(&log));
-        assert!(!log.contains("panicked at"), "something panicked in the bouncer:\n{}", tail(&log));
+        assert!(
+            status.success(),
+            "the bouncer ended with {status}:\n{}",
+            tail(&log)
+        );
+        assert!(
+            !log.contains("panicked at"),
+            "something panicked in the bouncer:\n{}",
+            tail(&log)
+        );
     }
 
     fn terminate(&mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
         // The shell's kill, since sending a signal from Rust needs unsafe code.
-        let _ = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).stderr(Stdio::null()).status();
-        eventually("the bouncer ends after SIGTERM", || self.child.try_wait().ok().flatten())
+        let _ = Command::new("sh")
+            .args(["-c", &format!("kill -TERM {pid}")])
+            .stderr(Stdio::null())
+            .status();
+        eventually("the bouncer ends after SIGTERM", || {
+            self.child.try_wait().ok().flatten()
+        })
     }
 }
 
 impl Drop for Bouncer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the bouncer's log, its end ---\n{}---", tail(&self.log()));
+            eprintln!(
+                "--- the bouncer's log, its end ---\n{}---",
+                tail(&self.log())
+            );
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -189,7 +244,11 @@ struct Ports {
 
 impl Ports {
     fn free() -> Ports {
-        Ports { postgres: free_port(), mysql: free_port(), api: free_port() }
+        Ports {
+            postgres: free_port(),
+            mysql: free_port(),
+            api: free_port(),
+        }
     }
 }
 
@@ -212,7 +271,8 @@ pub(crate) fn free_port() -> u16 {
 fn fresh_folder() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("dbbouncer-test-{}-{number}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("dbbouncer-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).expect("the temporary folder can be written to");
     folder
 }
@@ -230,5 +290,8 @@ pub(crate) static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::ne
 fn tail(log: &str) -> String {
     const LINES: usize = 60;
     let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("{line}\n")).collect()
+    lines[lines.len().saturating_sub(LINES)..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect()
 }

@@ -67,7 +67,9 @@ impl Front {
     /// Opens with this config.
     #[must_use]
     pub fn with(config: Config) -> Front {
-        Front { bouncer: (!direct()).then(|| Bouncer::start(&config)) }
+        Front {
+            bouncer: (!direct()).then(|| Bouncer::start(&config)),
+        }
     }
 
     /// The way to this tenant.

@@ -72,7 +72,10 @@ impl Middleman {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -90,7 +93,10 @@ type Shared = Arc<(Mutex<State>, Condvar)>;
 
 fn accept(listener: &TcpListener, target: SocketAddr, shared: &Shared) {
     for client in listener.incoming().flatten() {
-        let mut state = shared.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = shared
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if state.gone {
             return;
         }
@@ -98,8 +104,12 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Shared) {
         if state.refusing {
             continue;
         }
-        let Ok(server) = TcpStream::connect(target) else { continue };
-        let (Ok(client2), Ok(server2)) = (client.try_clone(), server.try_clone()) else { continue };
+        let Ok(server) = TcpStream::connect(target) else {
+            continue;
+        };
+        let (Ok(client2), Ok(server2)) = (client.try_clone(), server.try_clone()) else {
+            continue;
+        };
         if let (Ok(a), Ok(b)) = (client.try_clone(), server.try_clone()) {
             state.connections.extend([a, b]);
         }
@@ -115,8 +125,13 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let got = from.read(&mut buffer).unwrap_or(0);
-        let state = shared.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let state = shared.1.wait_while(state, |state| state.held && !state.gone);
+        let state = shared
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = shared
+            .1
+            .wait_while(state, |state| state.held && !state.gone);
         drop(state);
         if got == 0 || to.write_all(&buffer[..got]).is_err() {
             break;

@@ -39,7 +39,11 @@ impl Kind {
     /// The config's word for the protocol it speaks.
     #[must_use]
     pub fn db_type(self) -> &'static str {
-        if self.is_postgres() { "postgres" } else { "mysql" }
+        if self.is_postgres() {
+            "postgres"
+        } else {
+            "mysql"
+        }
     }
 
     /// Whether it speaks PostgreSQL's protocol, rather than MySQL's.
@@ -62,7 +66,11 @@ impl Kind {
     fn given(self) -> Option<SocketAddr> {
         let variable = format!("DBBOUNCER_TEST_{}", self.name().to_uppercase());
         let address = std::env::var(&variable).ok()?;
-        Some(address.parse().unwrap_or_else(|_| panic!("{variable} is not an address: {address}")))
+        Some(
+            address
+                .parse()
+                .unwrap_or_else(|_| panic!("{variable} is not an address: {address}")),
+        )
     }
 }
 
@@ -94,7 +102,11 @@ impl Server {
     #[must_use]
     pub fn start(kind: Kind) -> Server {
         if let Some(address) = kind.given() {
-            return Server { kind, address, _life: None };
+            return Server {
+                kind,
+                address,
+                _life: None,
+            };
         }
         let mut script = Command::new(project(SCRIPT))
             .args(["run", kind.name()])
@@ -104,14 +116,32 @@ impl Server {
             .expect("scripts/private-server can be run");
         let life = script.stdin.take();
         let mut ready = String::new();
-        let stdout = script.stdout.take().expect("stdout is a pipe, as asked for above");
-        BufReader::new(stdout).read_line(&mut ready).expect("the script writes text");
-        let word = |key: &str| ready.split_whitespace().find_map(|word| word.strip_prefix(key));
-        let (Some(host), Some(port)) = (word("host="), word("port=")) else {
-            panic!("scripts/private-server run {} said {ready:?}; see its words above", kind.name());
+        let stdout = script
+            .stdout
+            .take()
+            .expect("stdout is a pipe, as asked for above");
+        BufReader::new(stdout)
+            .read_line(&mut ready)
+            .expect("the script writes text");
+        let word = |key: &str| {
+            ready
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(key))
         };
-        let address = format!("{host}:{port}").parse().expect("the script names an address");
-        Server { kind, address, _life: life }
+        let (Some(host), Some(port)) = (word("host="), word("port=")) else {
+            panic!(
+                "scripts/private-server run {} said {ready:?}; see its words above",
+                kind.name()
+            );
+        };
+        let address = format!("{host}:{port}")
+            .parse()
+            .expect("the script names an address");
+        Server {
+            kind,
+            address,
+            _life: life,
+        }
     }
 
     /// Runs SQL as `admin` through the product's command line, and answers what it printed: columns parted by tabs.
@@ -122,7 +152,11 @@ impl Server {
         let host = self.address.ip().to_string();
         let port = self.address.port().to_string();
         let said = if self.kind.is_postgres() {
-            let database = if database.is_empty() { "postgres" } else { database };
+            let database = if database.is_empty() {
+                "postgres"
+            } else {
+                database
+            };
             tool("psql")
                 .args(["-X", "-A", "-t", "-q", "-F", "\t", "-v", "ON_ERROR_STOP=1"])
                 .args(["-h", &host, "-p", &port, "-U", ADMIN, database])
@@ -130,11 +164,30 @@ impl Server {
                 .fed(script)
         } else {
             tool("mariadb")
-                .args(["--no-defaults", "--batch", "--skip-column-names", "--default-character-set=utf8mb4"])
-                .args(["-h", &host, "-P", &port, "-u", ADMIN, &format!("-p{ADMIN}"), database])
+                .args([
+                    "--no-defaults",
+                    "--batch",
+                    "--skip-column-names",
+                    "--default-character-set=utf8mb4",
+                ])
+                .args([
+                    "-h",
+                    &host,
+                    "-P",
+                    &port,
+                    "-u",
+                    ADMIN,
+                    &format!("-p{ADMIN}"),
+                    database,
+                ])
                 .fed(script)
         };
-        assert!(said.ok, "{} refused {script:?}: {}", self.kind.name(), said.err);
+        assert!(
+            said.ok,
+            "{} refused {script:?}: {}",
+            self.kind.name(),
+            said.err
+        );
         said.out.trim_end().to_owned()
     }
 }

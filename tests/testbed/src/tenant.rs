@@ -35,11 +35,23 @@ impl Tenant {
     pub fn many_on(server: &Server, name: &str, count: usize) -> Vec<Tenant> {
         let tenants: Vec<_> = (0..count).map(|_| Tenant::planned(server, name)).collect();
         if server.kind.is_postgres() {
-            let roles = tenants.iter().map(Tenant::postgres_role).collect::<String>();
+            let roles = tenants
+                .iter()
+                .map(Tenant::postgres_role)
+                .collect::<String>();
             server.sql("", &roles);
-            server.sql("", &tenants.iter().map(Tenant::postgres_contents).collect::<String>());
+            server.sql(
+                "",
+                &tenants
+                    .iter()
+                    .map(Tenant::postgres_contents)
+                    .collect::<String>(),
+            );
         } else {
-            server.sql("", &tenants.iter().map(Tenant::mysql_script).collect::<String>());
+            server.sql(
+                "",
+                &tenants.iter().map(Tenant::mysql_script).collect::<String>(),
+            );
         }
         tenants
     }
@@ -54,7 +66,11 @@ impl Tenant {
     fn planned(server: &Server, name: &str) -> Tenant {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         // The process is part of the name for the case of a server that outlives it.
-        let id = format!("{name}-{:x}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let id = format!(
+            "{name}-{:x}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         let stem = id.replace('-', "_");
         Tenant {
             kind: server.kind,
@@ -68,17 +84,37 @@ impl Tenant {
     }
 
     fn postgres_role(&self) -> String {
-        let Tenant { dbname, username, password, .. } = self;
-        format!("CREATE ROLE {username} LOGIN PASSWORD '{password}';\nCREATE DATABASE {dbname} OWNER {username};\n")
+        let Tenant {
+            dbname,
+            username,
+            password,
+            ..
+        } = self;
+        format!(
+            "CREATE ROLE {username} LOGIN PASSWORD '{password}';\nCREATE DATABASE {dbname} OWNER {username};\n"
+        )
     }
 
     fn postgres_contents(&self) -> String {
-        let Tenant { id, dbname, username, .. } = self;
-        format!("\\c {dbname} -\nSET ROLE {username};\nCREATE TABLE whoami AS SELECT '{id}'::text AS id;\n")
+        let Tenant {
+            id,
+            dbname,
+            username,
+            ..
+        } = self;
+        format!(
+            "\\c {dbname} -\nSET ROLE {username};\nCREATE TABLE whoami AS SELECT '{id}'::text AS id;\n"
+        )
     }
 
     fn mysql_script(&self) -> String {
-        let Tenant { id, dbname, username, password, .. } = self;
+        let Tenant {
+            id,
+            dbname,
+            username,
+            password,
+            ..
+        } = self;
         format!(
             "CREATE DATABASE {dbname} CHARACTER SET utf8mb4;\n\
              CREATE USER {username}@'%' IDENTIFIED BY '{password}';\n\

@@ -12,8 +12,20 @@ use crate::project;
 pub fn tool(name: &str) -> Tool {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", LIMIT_SECONDS, name]);
-    command.env("PGCONNECT_TIMEOUT", "20").env("PSQLRC", "/dev/null").env("LC_ALL", "C.UTF-8");
-    for variable in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGPASSFILE", "PGSERVICE", "PGSSLMODE"] {
+    command
+        .env("PGCONNECT_TIMEOUT", "20")
+        .env("PSQLRC", "/dev/null")
+        .env("LC_ALL", "C.UTF-8");
+    for variable in [
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGDATABASE",
+        "PGOPTIONS",
+        "PGPASSFILE",
+        "PGSERVICE",
+        "PGSSLMODE",
+    ] {
         command.env_remove(variable);
     }
     Tool { command }
@@ -26,7 +38,9 @@ pub fn python(script: &str) -> Option<Tool> {
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cache/dbbouncer")))
         .ok()?;
     let python = format!("{cache}/venv/bin/python");
-    std::fs::exists(&python).ok()?.then(|| tool(&python).arg(project("tests/drivers").join(script)))
+    std::fs::exists(&python)
+        .ok()?
+        .then(|| tool(&python).arg(project("tests/drivers").join(script)))
 }
 
 /// A program about to be run.
@@ -69,7 +83,10 @@ impl Tool {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
-        let mut stdin = child.stdin.take().expect("stdin is a pipe, as asked for above");
+        let mut stdin = child
+            .stdin
+            .take()
+            .expect("stdin is a pipe, as asked for above");
         let input = input.to_owned();
         // A thread, since a program that writes before it has read everything would block us both. One that ends
         // without reading its input is no error of ours.

@@ -15,7 +15,7 @@ use crate::error::{Refusal, WireError};
 
 /// How bad an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
+enum Severity {
     /// The statement failed; the session goes on.
     Error,
     /// The session ends.

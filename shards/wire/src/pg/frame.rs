@@ -98,7 +98,7 @@ pub(crate) fn type_name(kind: u8) -> String {
 }
 
 /// Bytes of a type byte and a length.
-const HEADER: usize = 5;
+pub(crate) const HEADER: usize = 5;
 
 /// Bytes of a length field.
 const LENGTH: usize = 4;

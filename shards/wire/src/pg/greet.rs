@@ -1,10 +1,10 @@
 //! Authenticating a client: from its StartupMessage to AuthenticationOk.
 //!
 //! ```text
-//! Opening ──▶ Password, Md5, SaslInitial ──▶ Judged ──▶ AuthenticationOk
-//!    │            │             └─▶ SaslFinal ─▶│ └───▶ ErrorResponse 28P01, one text for all
-//!    │            └─▶ Salt ─▶ Salting ─────────▶│
-//!    └── Trust ────────────────────────────────▶│
+//! Opening ──▶ Asked ─────────────────────▶ Judged ──▶ AuthenticationOk
+//!    │         ▲ │ └──▶ Salt ──▶ Salting ───▲ ▲ └─────▶ ErrorResponse 28P01, one text for all
+//!    │   SCRAM └─┘                            │
+//!    └── Trust ───────────────────────────────┘
 //! ```
 //!
 //! What to ask is the caller's policy, and so is what an unknown name is compared with: take it
@@ -56,22 +56,29 @@ pub struct Greet {
 enum State {
     /// Nothing is said yet.
     Opening(Challenge),
-    /// A password in clear is awaited.
-    Password(Stored),
+    /// Something is asked, and the answer is awaited.
+    Asked(Question),
     /// A password in clear is here; it must be salted to be compared with a verifier.
     Salt(Verifier, Secret),
     /// The salting goes on elsewhere.
     Salting(Verifier),
-    /// An answer to this salt is awaited.
-    Md5(Md5Hash, [u8; 4]),
-    /// SASLInitialResponse is awaited.
-    SaslInitial(ScramServer),
-    /// SASLResponse is awaited.
-    SaslFinal(ServerChallenged),
     /// The client is who it says, or not.
     Judged(bool),
     /// The verdict is said.
     Over,
+}
+
+/// What an answer is compared with. All answers have the type `p`.
+#[derive(Debug)]
+enum Question {
+    /// PasswordMessage, in clear.
+    Password(Stored),
+    /// PasswordMessage, md5 of this hash and this salt.
+    Md5(Md5Hash, [u8; 4]),
+    /// SASLInitialResponse.
+    SaslInitial(ScramServer),
+    /// SASLResponse.
+    SaslFinal(ServerChallenged),
 }
 
 impl Greet {
@@ -112,10 +119,10 @@ impl Greet {
                         got: "one more step".to_owned(),
                     });
                 }
-                waiting => match take_answer(inbound)? {
-                    Some(answer) => waiting.hear(answer, outbound)?,
+                State::Asked(question) => match take_answer(inbound)? {
+                    Some(answer) => question.answered(answer, outbound)?,
                     None => {
-                        self.state = waiting;
+                        self.state = State::Asked(question);
                         return Ok(Progress::NeedMore);
                     }
                 },
@@ -157,13 +164,14 @@ impl Exchange for Greet {
     }
 }
 
-impl State {
-    /// Takes the client's answer, in a state that waits for one.
-    fn hear(self, mut answer: Bytes, outbound: &mut BytesMut) -> Result<State, WireError> {
-        Ok(match self {
-            State::Password(stored) => compare(stored, &password(answer)?)?,
-            State::Md5(hash, salt) => State::Judged(hash.accepts(salt, &password(answer)?)),
-            State::SaslInitial(server) => {
+impl Question {
+    /// Compares; where there is more to ask, asks it.
+    fn answered(self, mut answer: Bytes, outbound: &mut BytesMut) -> Result<State, WireError> {
+        use authentication::{SASL_CONTINUE, SASL_FINAL};
+        match self {
+            Question::Password(stored) => compare(stored, &password(answer)?),
+            Question::Md5(hash, salt) => Ok(State::Judged(hash.accepts(salt, &password(answer)?))),
+            Question::SaslInitial(server) => {
                 let mechanism = cut_string(&mut answer).ok_or(SASL_INITIAL_RESPONSE)?;
                 let length = cut_i32(&mut answer).ok_or(SASL_INITIAL_RESPONSE)?;
                 if usize::try_from(length) != Ok(answer.len()) {
@@ -171,38 +179,33 @@ impl State {
                 }
                 let challenged = server.challenge(&mechanism, &answer)?;
                 let server_first = challenged.server_first().as_bytes();
-                authentication::write(authentication::SASL_CONTINUE, server_first, outbound);
-                State::SaslFinal(challenged)
+                authentication::write(SASL_CONTINUE, server_first, outbound);
+                Ok(State::Asked(Question::SaslFinal(challenged)))
             }
-            State::SaslFinal(challenged) => {
+            Question::SaslFinal(challenged) => {
                 let server_final = challenged.finish(&answer)?;
-                authentication::write(
-                    authentication::SASL_FINAL,
-                    server_final.as_bytes(),
-                    outbound,
-                );
-                State::Judged(true)
+                authentication::write(SASL_FINAL, server_final.as_bytes(), outbound);
+                Ok(State::Judged(true))
             }
-            silent => silent,
-        })
+        }
     }
 }
 
-/// Says what is asked.
+/// Asks.
 fn open(challenge: Challenge, outbound: &mut BytesMut) -> State {
     match challenge {
         Challenge::Trust => State::Judged(true),
         Challenge::Password(stored) => {
             authentication::write(authentication::CLEARTEXT_PASSWORD, &[], outbound);
-            State::Password(stored)
+            State::Asked(Question::Password(stored))
         }
         Challenge::Md5 { hash, salt } => {
             authentication::write(authentication::MD5_PASSWORD, &salt, outbound);
-            State::Md5(hash, salt)
+            State::Asked(Question::Md5(hash, salt))
         }
         Challenge::ScramSha256(server) => {
             authentication::write_sasl(server.mechanisms(), outbound);
-            State::SaslInitial(server)
+            State::Asked(Question::SaslInitial(server))
         }
     }
 }

@@ -13,17 +13,17 @@
 //!
 //! A database that began SCRAM must finish it: AuthenticationOk before its signature is refused.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::{
     CancelKey, Parameters, StartupMessage, TransactionStatus,
     backend::authentication,
     error_response, foreign,
-    frame::{Message, cut_i32, cut_string, take_message, type_name},
+    frame::{HEADER, Message, compose, cut_i32, cut_string, take_message, type_name},
     frontend,
     md5::Md5Hash,
     scram::{Client, ClientChallenged, ClientKeys, ClientResponded, Nonce, SCRAM_SHA_256},
-    startup::WITH_DATABASES,
+    startup::{WITH_DATABASES, accept_negotiation},
 };
 use crate::{
     error::WireError,
@@ -55,7 +55,7 @@ pub struct LoggedIn {
     pub parameters: Parameters,
     /// The key for cancelling; some servers that only resemble PostgreSQL send none.
     pub key: Option<CancelKey>,
-    /// Bodies of the notices that came on the way, in order.
+    /// NoticeResponse messages that came on the way, whole and in order, for whoever is waiting.
     pub notices: Vec<Bytes>,
     /// What the first ReadyForQuery said.
     pub status: TransactionStatus,
@@ -63,7 +63,7 @@ pub struct LoggedIn {
     pub keys: Option<ClientKeys>,
 }
 
-/// The dialogue with one database.
+/// The dialogue with one database. On an error nothing is left to be said: close the connection.
 #[derive(Debug)]
 pub struct Login {
     request: LoginRequest,
@@ -87,7 +87,9 @@ enum State {
     Answered,
     /// client-first is said; AuthenticationSASLContinue is awaited.
     SaslFirst(Client),
-    /// server-first is heard; the password is being salted elsewhere.
+    /// server-first is heard; the password must be salted.
+    Salt(ClientChallenged, Secret),
+    /// The salting goes on elsewhere.
     Salting(ClientChallenged),
     /// The salted password is here.
     Salted(ClientChallenged, ClientKeys),
@@ -95,15 +97,10 @@ enum State {
     SaslFinal(ClientResponded),
     /// AuthenticationOk is heard; ReadyForQuery is awaited.
     Authenticated,
-    /// Ready, refused, or broken off.
-    Over,
-}
-
-/// What a message leads to.
-enum Step {
-    Next(State),
-    Derive(ClientChallenged, Secret),
+    /// ReadyForQuery is heard.
     Ready(TransactionStatus),
+    /// Done, refused, or broken off.
+    Over,
 }
 
 impl Login {
@@ -121,46 +118,40 @@ impl Login {
 
     /// Says the StartupMessage.
     fn open(&self, outbound: &mut BytesMut) {
-        let mut parameters = Parameters::default();
-        parameters.push("user", self.request.user.clone());
-        parameters.push("database", self.request.database.clone());
-        for (name, value) in self.request.parameters.iter() {
-            parameters.push(name, value.clone());
-        }
-        let version = WITH_DATABASES;
-        StartupMessage {
-            version,
+        let LoginRequest {
+            user,
+            database,
             parameters,
-            protocol_options: Vec::new(),
-        }
-        .write(outbound);
+            ..
+        } = &self.request;
+        let who = [("user", user), ("database", database)];
+        let who = who.map(|(name, value)| (name, Bytes::from(value.clone())));
+        let rest = parameters.iter().map(|(name, value)| (name, value.clone()));
+        let parameters = who.into_iter().chain(rest).collect();
+        StartupMessage::new(WITH_DATABASES, parameters).write(outbound);
     }
 
     /// Takes the next message within the budget.
-    fn take(&mut self, inbound: &mut BytesMut) -> Result<Option<Message>, WireError> {
+    fn take(
+        &mut self,
+        state: &State,
+        inbound: &mut BytesMut,
+    ) -> Result<Option<Message>, WireError> {
         let Some(&header) = inbound.first_chunk() else {
             return Ok(None);
         };
-        if matches!(self.state, State::Started)
-            && let Some(found) = foreign::server(header)
-        {
-            return Err(WireError::WrongProtocol {
-                expected: "PostgreSQL",
-                found,
-            });
-        }
-        if !b"RSKNEZv".contains(&header[0]) {
-            return Err(unexpected(self.state.expects(), header[0]));
-        }
-        let message = match take_message(inbound, self.budget) {
-            Err(WireError::TooLarge { .. }) => {
-                return Err(WireError::TooLarge {
-                    what: "login",
-                    limit: LOGIN_LIMIT,
-                });
+        let expected = "PostgreSQL";
+        match foreign::server(header) {
+            Some(found) if matches!(state, State::Started) => {
+                return Err(WireError::WrongProtocol { expected, found });
             }
-            message => message?,
-        };
+            _ if !b"RSKNEZv".contains(&header[0]) => return Err(state.unexpected(header[0])),
+            _ => {}
+        }
+        let message = take_message(inbound, self.budget).map_err(|error| match error {
+            WireError::TooLarge { .. } => LOGIN_TOO_LARGE,
+            error => error,
+        })?;
         if let Some(message) = &message {
             self.budget = self.budget.saturating_sub(HEADER + message.body.len());
         }
@@ -173,50 +164,50 @@ impl Login {
         state: State,
         Message { kind, mut body }: Message,
         outbound: &mut BytesMut,
-    ) -> Result<Step, WireError> {
-        match (kind, state) {
-            (b'E', _) => Err(WireError::Refused(error_response::parse(body))),
-            (b'N', state) => {
-                self.notices.push(Bytes::copy_from_slice(&body));
-                Ok(Step::Next(state))
+    ) -> Result<State, WireError> {
+        match (kind, &state) {
+            (b'E', _) => return Err(WireError::Refused(error_response::parse(body))),
+            (b'R', _) => {
+                let number = cut_i32(&mut body).ok_or(AUTHENTICATION)?;
+                return self.authenticate(state, number, body, outbound);
             }
             (b'v', State::Started) => {
-                check_negotiation(body)?;
-                Ok(Step::Next(State::Negotiated))
+                accept_negotiation(body)?;
+                return Ok(State::Negotiated);
             }
-            (b'R', state) => {
-                let number = cut_i32(&mut body).ok_or(AUTHENTICATION)?;
-                self.authenticate(state, number, body, outbound)
-            }
-            (b'S', State::Authenticated) => {
-                let malformed = WireError::Malformed {
-                    what: "ParameterStatus",
-                };
-                let (name, value) = cut_string(&mut body)
-                    .zip(cut_string(&mut body))
-                    .filter(|_| body.is_empty())
-                    .ok_or(malformed.clone())?;
-                let name = std::str::from_utf8(&name).map_err(|_| malformed)?;
-                self.parameters.set(name, Bytes::copy_from_slice(&value));
-                Ok(Step::Next(State::Authenticated))
-            }
+            (b'Z', State::Authenticated) => return ready(&body).map(State::Ready),
+            (b'N', _) => self.note(&body),
+            (b'S', State::Authenticated) => self.set(body)?,
             (b'K', State::Authenticated) => {
-                let malformed = WireError::Malformed {
-                    what: "BackendKeyData",
-                };
-                let process_id = cut_i32(&mut body).ok_or(malformed)?;
+                let process_id = cut_i32(&mut body).ok_or(BACKEND_KEY_DATA)?;
                 self.key = Some(CancelKey::new(process_id, Bytes::copy_from_slice(&body))?);
-                Ok(Step::Next(State::Authenticated))
             }
-            (b'Z', State::Authenticated) => match body[..] {
-                [byte] => TransactionStatus::from_byte(byte).map(Step::Ready),
-                _ => None,
-            }
-            .ok_or(WireError::Malformed {
-                what: "ReadyForQuery",
-            }),
-            (kind, state) => Err(unexpected(state.expects(), kind)),
+            (kind, state) => return Err(state.unexpected(kind)),
         }
+        Ok(state)
+    }
+
+    /// Keeps a notice, framed again.
+    fn note(&mut self, body: &[u8]) {
+        if self.notices.len() < NOTICES_LIMIT {
+            let mut notice = BytesMut::with_capacity(HEADER + body.len());
+            compose(&mut notice, b'N', |out| out.extend_from_slice(body));
+            self.notices.push(notice.freeze());
+        }
+    }
+
+    /// Keeps a setting.
+    fn set(&mut self, mut body: Bytes) -> Result<(), WireError> {
+        let (name, value) = cut_string(&mut body)
+            .zip(cut_string(&mut body))
+            .filter(|_| body.is_empty())
+            .ok_or(PARAMETER_STATUS)?;
+        let name = std::str::from_utf8(&name).map_err(|_| PARAMETER_STATUS)?;
+        self.parameters.set(name, Bytes::copy_from_slice(&value));
+        if self.parameters.len() > PARAMETERS_LIMIT {
+            return Err(LOGIN_TOO_LARGE);
+        }
+        Ok(())
     }
 
     /// Understands an Authentication message.
@@ -226,9 +217,9 @@ impl Login {
         number: i32,
         data: Bytes,
         outbound: &mut BytesMut,
-    ) -> Result<Step, WireError> {
+    ) -> Result<State, WireError> {
         use authentication as auth;
-        Ok(Step::Next(match (number, state) {
+        Ok(match (number, state) {
             (auth::OK, State::Started | State::Negotiated | State::Answered) => {
                 State::Authenticated
             }
@@ -250,14 +241,9 @@ impl Login {
             }
             (auth::SASL_CONTINUE, State::SaslFirst(client)) => {
                 let challenged = client.challenged(&data)?;
-                match self
-                    .request
-                    .keys
-                    .take()
-                    .filter(|keys| challenged.fits(keys))
-                {
-                    Some(keys) => State::Salted(challenged, keys),
-                    None => return Ok(Step::Derive(challenged, self.password()?.clone())),
+                match self.request.keys.take() {
+                    Some(keys) if challenged.fits(&keys) => State::Salted(challenged, keys),
+                    _ => State::Salt(challenged, self.password()?.clone()),
                 }
             }
             (auth::SASL_FINAL, State::SaslFinal(responded)) => {
@@ -275,7 +261,7 @@ impl Login {
                     got: format!("authentication request {number}"),
                 });
             }
-        }))
+        })
     }
 
     fn password(&self) -> Result<&Secret, WireError> {
@@ -308,36 +294,32 @@ impl Exchange for Login {
         outbound: &mut BytesMut,
     ) -> Result<Progress<LoggedIn>, WireError> {
         loop {
-            let message = match &self.state {
-                State::Opening | State::Salted(..) | State::Salting(_) => None,
-                _ => match self.take(inbound)? {
-                    Some(message) => Some(message),
-                    None => return Ok(Progress::NeedMore),
-                },
-            };
-            let state = std::mem::replace(&mut self.state, State::Over);
-            self.state = match (state, message) {
-                (State::Opening, _) => {
+            self.state = match std::mem::replace(&mut self.state, State::Over) {
+                State::Opening => {
                     self.open(outbound);
                     State::Started
                 }
-                (State::Salted(challenged, keys), _) => {
+                State::Salt(challenged, password) => {
+                    let derivation = Derivation::new(challenged.salting(password));
+                    self.state = State::Salting(challenged);
+                    return Ok(Progress::Derive(derivation));
+                }
+                State::Salting(challenged) => {
+                    self.state = State::Salting(challenged);
+                    return Ok(Progress::NeedMore);
+                }
+                State::Salted(challenged, keys) => {
                     let (client_final, responded) = challenged.respond(&keys);
                     self.request.keys = Some(keys);
                     frontend::sasl_response(&client_final, outbound);
                     State::SaslFinal(responded)
                 }
-                (state, None) => {
-                    self.state = state;
-                    return Ok(Progress::NeedMore);
-                }
-                (state, Some(message)) => match self.hear(state, message, outbound)? {
-                    Step::Next(state) => state,
-                    Step::Ready(status) => return Ok(Progress::Done(self.logged_in(status))),
-                    Step::Derive(challenged, password) => {
-                        let derivation = Derivation::new(challenged.salting(password));
-                        self.state = State::Salting(challenged);
-                        return Ok(Progress::Derive(derivation));
+                State::Ready(status) => return Ok(Progress::Done(self.logged_in(status))),
+                waiting => match self.take(&waiting, inbound)? {
+                    Some(message) => self.hear(waiting, message, outbound)?,
+                    None => {
+                        self.state = waiting;
+                        return Ok(Progress::NeedMore);
                     }
                 },
             };
@@ -362,44 +344,46 @@ impl State {
             State::Opening | State::Started | State::Negotiated => "an authentication request",
             State::Answered => "AuthenticationOk",
             State::SaslFirst(_) => "AuthenticationSASLContinue",
+            State::Salt(..) | State::Salting(_) | State::Salted(..) => "nothing",
             State::SaslFinal(_) => "AuthenticationSASLFinal",
             State::Authenticated => "ParameterStatus, BackendKeyData or ReadyForQuery",
-            State::Salting(_) | State::Salted(..) => "nothing before our SASLResponse",
-            State::Over => "nothing after the login",
+            State::Ready(_) | State::Over => "nothing after the login",
+        }
+    }
+
+    fn unexpected(&self, kind: u8) -> WireError {
+        WireError::Unexpected {
+            expected: self.expects(),
+            got: type_name(kind),
         }
     }
 }
 
-/// Accepts only the version that was asked for: no option was.
-fn check_negotiation(mut body: Bytes) -> Result<(), WireError> {
-    let malformed = WireError::Malformed {
-        what: "NegotiateProtocolVersion",
-    };
-    if body.len() != 8 {
-        return Err(malformed);
-    }
-    let (version, options) = (body.get_u32(), body.get_u32());
-    // Written either whole or, as its documentation has it, as the minor number alone.
-    let asked = u32::from(WITH_DATABASES.major) << 16 | u32::from(WITH_DATABASES.minor);
-    match (version, options) {
-        (version, 0) if version == asked || version == u32::from(WITH_DATABASES.minor) => Ok(()),
-        _ => Err(malformed),
+fn ready(body: &[u8]) -> Result<TransactionStatus, WireError> {
+    match *body {
+        [byte] => TransactionStatus::from_byte(byte).ok_or(READY_FOR_QUERY),
+        _ => Err(READY_FOR_QUERY),
     }
 }
 
-fn unexpected(expected: &'static str, kind: u8) -> WireError {
-    WireError::Unexpected {
-        expected,
-        got: type_name(kind),
-    }
+const fn malformed(what: &'static str) -> WireError {
+    WireError::Malformed { what }
 }
 
-const AUTHENTICATION: WireError = WireError::Malformed {
-    what: "Authentication message",
+const AUTHENTICATION: WireError = malformed("Authentication message");
+const PARAMETER_STATUS: WireError = malformed("ParameterStatus");
+const BACKEND_KEY_DATA: WireError = malformed("BackendKeyData");
+const READY_FOR_QUERY: WireError = malformed("ReadyForQuery");
+const LOGIN_TOO_LARGE: WireError = WireError::TooLarge {
+    what: "what the database says at login",
+    limit: LOGIN_LIMIT,
 };
-
-/// Bytes of a type byte and a length.
-const HEADER: usize = 5;
 
 /// Most bytes that a database may say during a login, notices included.
 pub const LOGIN_LIMIT: usize = 256 * 1024;
+
+/// Most settings that a database may report; PostgreSQL 18 reports 15.
+const PARAMETERS_LIMIT: usize = 256;
+
+/// Most notices that are kept; further ones are dropped.
+const NOTICES_LIMIT: usize = 64;

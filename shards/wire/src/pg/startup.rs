@@ -29,6 +29,15 @@ pub struct StartupMessage {
 }
 
 impl StartupMessage {
+    /// A message that asks for no protocol options.
+    pub fn new(version: ProtocolVersion, parameters: Parameters) -> Self {
+        StartupMessage {
+            version,
+            parameters,
+            protocol_options: Vec::new(),
+        }
+    }
+
     /// Reads what follows the length field. The version's major number must be 3.
     pub(crate) fn parse(mut body: Bytes) -> Result<Self, WireError> {
         if body.len() < 4 {
@@ -108,6 +117,28 @@ impl StartupMessage {
             }
             body.put_u8(0);
         });
+    }
+}
+
+/// Reads the NegotiateProtocolVersion of a database, which must not be about anything but the
+/// version we asked for: options we asked for none.
+pub(crate) fn accept_negotiation(mut body: Bytes) -> Result<(), WireError> {
+    let malformed = WireError::Malformed {
+        what: "NegotiateProtocolVersion",
+    };
+    if body.len() != 8 {
+        return Err(malformed);
+    }
+    let version = ProtocolVersion {
+        major: body.get_u16(),
+        minor: body.get_u16(),
+    };
+    // PostgreSQL sends the whole version; its documentation speaks of the minor number alone.
+    let is_ours = matches!(version.major, 0 | 3) && version.minor == WITH_DATABASES.minor;
+    if is_ours && body.get_u32() == 0 {
+        Ok(())
+    } else {
+        Err(malformed)
     }
 }
 

@@ -47,7 +47,8 @@ impl Stored {
 /// A random key of this process, from which come the secrets of users that do not exist.
 ///
 /// Such a secret is always the same for the same name, so that asking twice gives nothing away,
-/// and the login goes the same way as one with a wrong password.
+/// and the login goes the same way as one with a wrong password. Where all users of a tenant share
+/// one password, and so one salt, leave the user empty.
 #[derive(Clone)]
 pub struct MockKey(Zeroizing<[u8; 32]>);
 

@@ -160,20 +160,14 @@ impl Claim {
 
 /// Takes every word about the tenant out of `options`.
 fn strip_options(text: &[u8], claim: &mut Claim) -> Result<Bytes, NamingError> {
-    let mut switches = options::parse(text)?;
-    let mut tenants = switches
-        .extract_if(.., |switch| {
-            switch
-                .setting()
-                .is_some_and(|setting| TENANT_KEYS.contains(&&setting.name[..]))
-        })
-        .collect::<Vec<_>>()
-        .into_iter();
-    tenants.try_for_each(|switch| match switch.setting() {
-        Some(setting) => claim.say(&setting.value),
-        None => Ok(()),
-    })?;
-    Ok(options::encode(&switches))
+    let mut rest = Vec::new();
+    for switch in options::parse(text)? {
+        match switch.setting() {
+            Some(setting) if TENANT_KEYS.contains(&&*setting.name) => claim.say(&setting.value)?,
+            _ => rest.push(switch),
+        }
+    }
+    Ok(options::encode(&rest))
 }
 
 /// Splits `tenant__user` at its first `__`. A name whose front cannot be a tenant is just a name.
@@ -212,17 +206,15 @@ mod tests {
     use crate::pg::ProtocolVersion;
 
     fn name(parameters: &[(&str, &str)]) -> Result<NamedStartup, NamingError> {
-        name_tenant(StartupMessage {
-            version: ProtocolVersion {
-                major: 3,
-                minor: 9999,
-            },
-            parameters: parameters
-                .iter()
-                .map(|&(k, v)| (k, Bytes::copy_from_slice(v.as_bytes())))
-                .collect(),
-            protocol_options: Vec::new(),
-        })
+        let bytes = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let version = ProtocolVersion {
+            major: 3,
+            minor: 9999,
+        };
+        name_tenant(StartupMessage::new(
+            version,
+            parameters.iter().map(bytes).collect(),
+        ))
     }
 
     fn tenant(parameters: &[(&str, &str)]) -> String {
@@ -367,14 +359,10 @@ mod tests {
             name(&[("tenant_id", "a"), ("user", "")]),
             Err(NamingError::NoUser)
         );
-        let mut startup = Parameters::default();
-        startup.push("user", Bytes::from_static(b"m\xfcller"));
-        let version = ProtocolVersion { major: 3, minor: 0 };
-        let startup = StartupMessage {
-            version,
-            parameters: startup,
-            protocol_options: Vec::new(),
-        };
+        let latin1 = [("user", Bytes::from_static(b"m\xfcller"))]
+            .into_iter()
+            .collect();
+        let startup = StartupMessage::new(ProtocolVersion { major: 3, minor: 0 }, latin1);
         assert_eq!(name_tenant(startup), Err(NamingError::NotUtf8("user")));
     }
 }

@@ -4,7 +4,10 @@
 //! most four bytes of a header that was cut, and two counters. It answers what passed, and whether
 //! the stream now stands between two messages (only there may a message of ours be put in).
 
-use super::TransactionStatus;
+use super::{
+    TransactionStatus,
+    frame::{HEADER, type_name},
+};
 use crate::error::WireError;
 
 /// Whose messages a walker follows.
@@ -78,7 +81,8 @@ impl Walker {
         self.have == 0 && self.remaining == 0
     }
 
-    /// Follows one chunk. After an error the boundaries are lost and the stream cannot go on.
+    /// Follows one chunk. After an error, which may lie behind messages that were sound, the
+    /// boundaries are lost and the stream cannot go on.
     pub fn feed(&mut self, mut chunk: &[u8]) -> Result<Passed, WireError> {
         let mut passed = Passed::default();
         while !chunk.is_empty() {
@@ -151,7 +155,7 @@ impl Walker {
         if limit == 0 {
             WireError::Unexpected {
                 expected: "a message type",
-                got: super::frame::type_name(kind),
+                got: type_name(kind),
             }
         } else if length < LENGTH {
             WireError::Malformed {
@@ -182,7 +186,7 @@ impl Walker {
         for &byte in body {
             self.field = match (self.field, byte) {
                 (ErrorField::Code, b'V') => ErrorField::Severity,
-                (ErrorField::Code | ErrorField::Severity | ErrorField::Text, 0) => ErrorField::Code,
+                (_, 0) => ErrorField::Code,
                 (ErrorField::Severity, b'F' | b'P') => {
                     passed.fatal = true;
                     ErrorField::Text
@@ -302,9 +306,6 @@ pub const FRONTEND_SMALL_LIMIT: u32 = 10_000;
 /// allocates, and the length itself.
 pub const BACKEND_LIMIT: u32 = 0x3fff_ffff + LENGTH;
 
-/// Bytes of a type byte and a length.
-const HEADER: usize = 5;
-
 /// Bytes of a length field, which counts itself.
 const LENGTH: u32 = 4;
 
@@ -368,6 +369,12 @@ mod tests {
                 "{body:?}"
             );
         }
+    }
+
+    #[test]
+    fn each_error_is_read_from_its_own_beginning() {
+        let broken_then_fatal = b"E\0\0\0\x06MxE\0\0\0\x0cVFATAL\0\0";
+        assert!(walk(Sender::Backend, broken_then_fatal).unwrap().fatal);
     }
 
     #[test]

@@ -57,10 +57,8 @@ pub(crate) fn salted_password(
 pub(crate) struct Iterations(NonZeroU32);
 
 impl Iterations {
-    pub(crate) const DEFAULT: Iterations = match NonZeroU32::new(DEFAULT_ITERATIONS) {
-        Some(iterations) => Iterations(iterations),
-        None => Iterations(NonZeroU32::MIN),
-    };
+    pub(crate) const DEFAULT: Iterations =
+        Iterations(NonZeroU32::MIN.saturating_add(DEFAULT_ITERATIONS - 1));
 
     pub(crate) fn new(iterations: u32) -> Option<Self> {
         NonZeroU32::new(iterations)
