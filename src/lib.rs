@@ -5,3 +5,7 @@
 pub mod api;
 pub mod bouncer;
 pub mod config;
+mod fleet;
+mod roster;
+mod state_file;
+mod vitals;
