@@ -2,10 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod api;
+mod api;
 pub mod bouncer;
 pub mod config;
+mod control;
 mod fleet;
+pub mod logging;
+mod metrics;
 mod roster;
 mod state_file;
 mod vitals;
+mod watch;
