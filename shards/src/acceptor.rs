@@ -9,7 +9,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use log::warn;
 use sockets::{Bell, Doorbell, Listener, Stream};
 use wire::pg::{self, CancelKey, TlsOffer};
@@ -68,12 +67,10 @@ enum FirstWords {
     Cancel(CancelKey),
 }
 
-/// A client that goes no further, and whether it has been told by the exchange itself.
+/// A client that goes no further.
 enum NotTaken {
     /// It left, or never spoke: nothing to say, nothing to log above debug.
     Gone(Broken),
-    /// It has been told.
-    Told(SessionEnd),
     /// It is to be told, with this MySQL sequence id.
     Tell(SessionEnd, u8),
 }
@@ -127,10 +124,6 @@ impl Acceptor {
         match not_taken {
             NotTaken::Gone(broken) => {
                 log::debug!("{dialect} client {peer} left before its login: {broken}")
-            }
-            NotTaken::Told(end) => {
-                end.log(dialect, peer, None);
-                conn.close_with(BytesMut::new());
             }
             NotTaken::Tell(end, sequence) => {
                 end.log(dialect, peer, None);
@@ -230,7 +223,9 @@ async fn read_startup(conn: &mut Conn) -> Result<FirstWords, NotTaken> {
             Ok(FirstWords::Client(tenant, Preface::Postgres(named)))
         }
         // Not offered, so a client that begins it all the same speaks out of turn.
-        pg::Preface::StartTls | pg::Preface::DirectTls => Err(NotTaken::Told(tls_unavailable())),
+        pg::Preface::StartTls | pg::Preface::DirectTls => {
+            Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING))
+        }
     }
 }
 
@@ -243,7 +238,7 @@ async fn read_handshake(conn: &mut Conn, version: &str) -> Result<FirstWords, No
         .await
         .map_err(not_taken)?
     {
-        mysql::Preface::StartTls => Err(NotTaken::Told(tls_unavailable())),
+        mysql::Preface::StartTls => Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING)),
         mysql::Preface::Login(mut login) => {
             let misnamed =
                 |error| NotTaken::Tell(SessionEnd::ClientMisnamed(error), login.sequence);
@@ -261,7 +256,7 @@ async fn read_handshake(conn: &mut Conn, version: &str) -> Result<FirstWords, No
 
 fn not_taken(broken: Broken) -> NotTaken {
     match broken {
-        Broken::Wire(error) => NotTaken::Told(SessionEnd::ClientMisbehaved(error)),
+        Broken::Wire(error) => NotTaken::Tell(SessionEnd::ClientMisbehaved(error), AFTER_GREETING),
         gone @ (Broken::Closed | Broken::Io(_)) => NotTaken::Gone(gone),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
@@ -12,6 +13,8 @@ pub struct Conn {
     stream: Stream,
     /// Received behind the last exchange; whoever relays must take it first.
     unread: BytesMut,
+    /// A failed exchange has told the peer why already.
+    told: bool,
 }
 
 /// Why an exchange did not come to its end.
@@ -34,6 +37,7 @@ impl Conn {
         Conn {
             stream,
             unread: BytesMut::from(unread),
+            told: false,
         }
     }
 
@@ -44,6 +48,7 @@ impl Conn {
         let mut outbound = BytesMut::new();
         loop {
             let progress = exchange.advance(&mut self.unread, &mut outbound);
+            self.told = progress.is_err() && !outbound.is_empty();
             self.say(outbound.split());
             match progress? {
                 Progress::Done(outcome) => return Ok(outcome),
@@ -59,6 +64,20 @@ impl Conn {
                 }
             }
         }
+    }
+
+    /// Ready when the peer is gone. What it says meanwhile is kept for whoever comes next; more
+    /// than [`EARLY_LIMIT`] bytes of it are not waited for.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        while self.unread.len() < EARLY_LIMIT {
+            match self.stream.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(chunk)) if chunk.is_empty() => return Poll::Ready(Broken::Closed),
+                Poll::Ready(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
+                Poll::Ready(Err(error)) => return Poll::Ready(error.into()),
+            }
+        }
+        Poll::Pending
     }
 
     /// Queues bytes to be sent; an error shows at the next receive or flush.
@@ -101,9 +120,14 @@ impl Conn {
         self.unread.is_empty() && self.stream.is_quiet()
     }
 
-    /// Ends the connection with a last message. The socket stays in the background for the few
+    /// Ends the connection with a last message, unless a failed exchange has sent one. The socket stays in the background for the few
     /// seconds that the peer may take to read it ([`sockets::LINGER`]).
     pub fn close_with(self, last: BytesMut) {
-        self.say(last);
+        if !self.told {
+            self.say(last);
+        }
     }
 }
+
+/// What a client may say before it has been welcomed, in bytes; the rest stays in the kernel.
+const EARLY_LIMIT: usize = 64 << 10;

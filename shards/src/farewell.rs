@@ -236,20 +236,20 @@ impl SessionEnd {
             SessionEnd::DatabaseUnreachable(_) => (
                 Level::Warn,
                 sqlstate::CANNOT_CONNECT_NOW,
-                code::CR_CONN_HOST_ERROR,
+                code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
             SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
             SessionEnd::DatabaseMisbehaved(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
-                code::CR_SERVER_LOST,
+                code::ER_NET_READ_ERROR,
                 None,
             ),
             SessionEnd::DatabaseLeft { may_speak: true } => (
                 Level::Warn,
                 sqlstate::CONNECTION_FAILURE,
-                code::CR_SERVER_LOST,
+                code::ER_NET_READ_ERROR,
                 None,
             ),
             SessionEnd::Stopping | SessionEnd::TenantClosed => (
@@ -394,7 +394,7 @@ fn refused(refusal: &Refusal) -> Words {
     } else {
         words(
             sqlstate::CANNOT_CONNECT_TO_DATABASE.into(),
-            code::CR_CONN_HOST_ERROR,
+            code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
             text,
         )
     }

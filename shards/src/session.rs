@@ -11,17 +11,22 @@
 mod mysql;
 mod postgres;
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use sockets::Stream;
 
 use crate::admission::Place;
+use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
 use crate::contract::{Access, Dialect, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
+use crate::lease::Lease;
 use crate::shard::Shard;
 use crate::tenant::Tenant;
 
@@ -91,6 +96,23 @@ async fn within_login<T>(
     sockets::timeout(left, login)
         .await
         .unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+}
+
+/// Gets the client a backend of this shape. A client that leaves meanwhile leaves the queue, too.
+async fn lease_for(
+    client: &mut Client,
+    tenant: &Rc<Tenant>,
+    shape: &Shape,
+) -> Result<Lease, SessionEnd> {
+    let mut lease = pin!(Lease::acquire(tenant, shape, tenant.spec().acquire_timeout));
+    poll_fn(|cx| match lease.as_mut().poll(cx) {
+        Poll::Pending => client
+            .conn
+            .poll_gone(cx)
+            .map(|gone| Err(client_broke(gone))),
+        ready => ready,
+    })
+    .await
 }
 
 /// A dialogue with the client came to nothing.

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use super::http::Request;
 use super::problem::Problem;
-use crate::logging::Seldom;
+use crate::seldom::Seldom;
 
 /// The key, and who needs it.
 pub struct Access {

@@ -6,9 +6,17 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod crowd;
 mod drivers;
+mod faults;
+mod frames;
+mod mysql;
 mod postgres;
+mod raw;
+mod refusals;
+mod routing;
 mod servers;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -18,5 +26,12 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    mysql::plan(&mut plan);
+    tools::plan(&mut plan);
+    routing::plan(&mut plan);
+    refusals::plan(&mut plan);
+    frames::plan(&mut plan);
+    faults::plan(&mut plan);
+    crowd::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -1,11 +1,14 @@
 //! What a byte forwarder costs on this crate, on glommio's own `TcpStream`, and on plain epoll.
 //!
-//! The same load for each: 64-byte ping-pong through the forwarder to an echo, on 1, 16 and 64 connections at once.
-//! Each forwarder is one thread on the first CPU, the load (clients and echo) one thread on the second. Rounds are
-//! interleaved, so that a noisy machine hurts all alike; compare the ratios of one run, not numbers of two runs.
+//! The same load for each: 64-byte ping-pong through the forwarder to an echo, on 1, 16 and 64
+//! connections at once. Each forwarder is one thread on the first CPU, the load (clients and echo)
+//! one thread on the second. Rounds are interleaved, so that a noisy machine hurts all alike;
+//! compare the ratios of one run, not numbers of two runs.
 //!
 //! `cargo bench -p sockets --bench forwarders`; `ROUNDS=30` for more rounds.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+// glommio's own streams are what is compared with.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -112,10 +115,8 @@ impl Forwarder {
             pin_to(0);
             let mut clock = 0;
             // SAFETY: this thread's own handle, and a local to write to.
-            assert_eq!(
-                unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) },
-                0
-            );
+            let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &mut clock) };
+            assert_eq!(failed, 0);
             sender.send(clock).unwrap();
             run(listener, target);
         };
@@ -364,10 +365,8 @@ impl Epoll {
             u64: fd as u64,
         };
         // SAFETY: the event is a local that is only read.
-        assert_eq!(
-            unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, fd, &mut event) },
-            0
-        );
+        let failed = unsafe { libc::epoll_ctl(self.0, libc::EPOLL_CTL_ADD, fd, &mut event) };
+        assert_eq!(failed, 0);
     }
 
     /// The readable descriptors; none after a while without any.

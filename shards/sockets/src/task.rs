@@ -8,27 +8,41 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-use crate::driver::current;
 use crate::reactor::Reactor;
+use crate::run::current;
 
 /// Starts a task on this executor; it first runs after its maker yields.
 ///
 /// Panics outside of [`run`](crate::run). A panic in the task ends the executor.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    let entry = Entry::new(current());
+    spawn_until(Stage::Lingering, future)
+}
+
+/// Starts a task that the run lets live until it comes to this stage.
+pub(crate) fn spawn_until<T: 'static>(
+    stage: Stage,
+    future: impl Future<Output = T> + 'static,
+) -> Task<T> {
+    let entry = Entry::new(current(), stage);
     Task(schedule(async move {
-        // The future is dropped before the entry, so the entry's drop counts for whatever that wakes.
+        // The future is dropped before the entry, so the entry's drop counts for whatever that
+        // wakes.
         let mut entry = entry;
         let mut future = pin!(future);
         poll_fn(|cx| entry.poll(cx, future.as_mut())).await
     }))
 }
 
-/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it at once, inside of
-/// whatever its maker is doing.
+/// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it
+/// at once, inside of whatever its maker is doing.
 pub(crate) fn schedule<T: 'static>(future: impl Future<Output = T> + 'static) -> glommio::Task<T> {
     let here = glommio::executor().current_task_queue();
-    match glommio::spawn_local_into(future, here) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place: the driver, and what is counted"
+    )]
+    let task = glommio::spawn_local_into(future, here);
+    match task {
         Ok(task) => task,
         Err(error) => unreachable!("the queue that runs this task exists: {error}"),
     }
@@ -57,15 +71,25 @@ impl<T> Future for Task<T> {
     }
 }
 
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    #[default]
+    Running,
+    /// `main` is done; only what streams still have to send goes on.
+    Lingering,
+    /// Nothing goes on.
+    Over,
+}
+
 /// All tasks of a run.
 #[derive(Default)]
 pub(crate) struct Tasks {
+    stage: Cell<Stage>,
     polls: Cell<u64>,
     alive: Cell<usize>,
     /// One waker for each task that was polled, to reach it at the end of the run.
     wakers: RefCell<Slab<Waker>>,
-    /// How often `end` was called.
-    ends: Cell<u32>,
     emptied: RefCell<Option<Waker>>,
 }
 
@@ -79,20 +103,14 @@ impl Tasks {
         self.polls.get()
     }
 
-    /// Whether the run is ending, so that nothing long should be started.
-    pub(crate) fn ending(&self) -> bool {
-        self.ends.get() > 0
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.get()
     }
 
-    /// Whether nothing can be started any more.
-    pub(crate) fn over(&self) -> bool {
-        self.ends.get() > 1
-    }
-
-    /// Drops the futures of all tasks there are now, each at its next poll. After the second call also those
-    /// made later end at their first poll.
-    pub(crate) fn end(&self) {
-        self.ends.set(self.ends.get() + 1);
+    /// The run comes to a stage: tasks that live only until then drop their futures, each at its
+    /// next poll.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
         let wakers: Vec<Waker> = self
             .wakers
             .borrow()
@@ -119,21 +137,20 @@ impl Tasks {
 struct Entry {
     reactor: Rc<Reactor>,
     key: Option<usize>,
-    made_at: u32,
+    until: Stage,
 }
 
 impl Entry {
-    fn new(reactor: Rc<Reactor>) -> Entry {
-        let tasks = &reactor.tasks;
-        tasks.alive.set(tasks.alive.get() + 1);
+    fn new(reactor: Rc<Reactor>, until: Stage) -> Entry {
+        reactor.tasks.alive.set(reactor.tasks.alive.get() + 1);
         Entry {
-            key: None,
-            made_at: tasks.ends.get(),
             reactor,
+            key: None,
+            until,
         }
     }
 
-    /// One counted poll; none at the end of the run.
+    /// One counted poll; none when the run has come too far for this task.
     fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -141,7 +158,7 @@ impl Entry {
     ) -> Poll<Option<T>> {
         let tasks = &self.reactor.tasks;
         tasks.count();
-        if tasks.ends.get() != self.made_at || tasks.ends.get() > 1 {
+        if tasks.stage() >= self.until {
             return Poll::Ready(None);
         }
         if self.key.is_none() {

@@ -7,17 +7,16 @@ use sockets::{Chunk, Stream};
 use wire::WireError;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, code, packet, put_err,
+    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
 };
 
-use super::{Client, client_broke, tenant_for, unproven, why_unproven, within_login};
+use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
 use crate::dial::login_request;
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
-use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
 use crate::tenant::Tenant;
@@ -42,16 +41,16 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Err(end), _) => return leave(client, &end, greet.next_sequence()),
     };
     let shape = shape_for(&tenant.spec(), &login, &named);
-    let lease =
-        match Lease::acquire(&tenant, &Shape::MySql(shape), tenant.spec().acquire_timeout).await {
-            Ok(lease) => lease,
-            Err(end) => return leave(client, &end, sequence),
-        };
+    let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
+        Ok(lease) => lease,
+        Err(end) => return leave(client, &end, sequence),
+    };
     let session = Session {
         shard,
         tenant: &tenant,
         capabilities: login.response.capabilities,
         own_id: login.connection_id,
+        nonce: login.nonce,
     };
     session.work(client, lease, sequence).await;
 }
@@ -106,13 +105,11 @@ async fn prove(
     }
 }
 
-/// What this client's backend must be like.
+/// What this client's backend must be like. A client that names no database begins in the tenant's.
 fn shape_for(spec: &TenantSpec, login: &ClientLogin, named: &Named) -> MySqlShape {
-    MySqlShape {
-        capabilities: login.response.capabilities.of_session(),
-        charset: login.response.charset,
-        database: named.database.clone().or_else(|| Some(spec.dbname.clone())),
-    }
+    let shape = MySqlShape::of_client(&login.response, named);
+    let database = shape.database.or_else(|| Some(spec.dbname.clone()));
+    MySqlShape { database, ..shape }
 }
 
 /// A session that has its backend.
@@ -123,6 +120,8 @@ struct Session<'a> {
     capabilities: Capabilities,
     /// The connection id that the client was told.
     own_id: u32,
+    /// The greeting's.
+    nonce: Nonce,
 }
 
 impl Session<'_> {
@@ -194,7 +193,8 @@ impl Session<'_> {
         } else {
             Expect::Nobody
         };
-        let nonce = Nonce::from_random(random::bytes());
+        // Some clients make every token for the greeting's nonce, whatever they are sent later.
+        let nonce = self.nonce;
         let mut greet = Greet::change_user(&request, nonce, expect);
         let deadline = std::time::Instant::now() + self.shard.settings.login_timeout;
         let proven = within_login(
@@ -266,23 +266,14 @@ impl<'a> MySqlWatch<'a> {
         }
     }
 
-    /// A KILL of one of our ids goes on with the backend's; one of an id that looks like ours and
-    /// is nobody's is answered as a server would answer it; all else is the server's business.
-    fn kill(&self, kill: &Kill, as_sent: Chunk, client: &Stream, backend: &Stream) {
-        let mut out = BytesMut::new();
+    /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
+    /// say to it is the server's business.
+    fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
         match self.own_ids.backend_of(kill.id) {
             Some(id) => {
+                let mut out = BytesMut::new();
                 kill.put_with(id, &mut out);
                 backend.send(out);
-            }
-            None if OwnIds::may_be_ours(kill.id) => {
-                put_err(
-                    &mut out,
-                    1,
-                    code::ER_NO_SUCH_THREAD,
-                    &format!("Unknown thread id: {}", kill.id),
-                );
-                client.send(out);
             }
             None => backend.send(as_sent),
         }
@@ -293,7 +284,7 @@ impl Watch for MySqlWatch<'_> {
     fn client_said(
         &mut self,
         chunk: Chunk,
-        client: &Stream,
+        _client: &Stream,
         backend: &Stream,
     ) -> Result<Said, SessionEnd> {
         let mut bytes = if self.held.is_empty() {
@@ -319,7 +310,7 @@ impl Watch for MySqlWatch<'_> {
                 Next::Command(command, length) => {
                     let as_sent = bytes.split_to(length);
                     match command {
-                        Intercepted::Kill(kill) => self.kill(&kill, as_sent, client, backend),
+                        Intercepted::Kill(kill) => self.kill(&kill, as_sent, backend),
                         Intercepted::Quit => {
                             self.quit = true;
                             backend.send(as_sent);

@@ -11,7 +11,7 @@ use wire::pg::{
     self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
 };
 
-use super::{Client, client_broke, tenant_for, unproven, why_unproven, within_login};
+use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Registered, SecretLength};
 use crate::conn::Broken;
@@ -34,7 +34,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
     )
     .await;
     let leased = match (proven, tenant) {
-        (Ok(()), Some(tenant)) => lease(&client, &tenant, named).await,
+        (Ok(()), Some(tenant)) => lease(&mut client, &tenant, named).await,
         (Ok(()), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
@@ -49,13 +49,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
 /// The last words, and the line in the log.
 fn leave(client: Client, end: &SessionEnd) {
     end.log(Dialect::Postgres, client.peer, Some(&client.id));
-    // What a dialogue itself refused has been told by it.
-    let told = matches!(end, SessionEnd::ClientUnproven(_));
-    client.conn.close_with(if told {
-        BytesMut::new()
-    } else {
-        end.to_postgres()
-    });
+    client.conn.close_with(end.to_postgres());
 }
 
 /// Lets the client prove who it is.
@@ -142,7 +136,7 @@ fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
 
 /// Checks what the client asks for, and gets it a backend of just that.
 async fn lease(
-    client: &Client,
+    client: &mut Client,
     tenant: &Rc<Tenant>,
     named: NamedStartup,
 ) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
@@ -161,7 +155,7 @@ async fn lease(
         });
     }
     let shape = Shape::Postgres(named.parameters);
-    let lease = Lease::acquire(tenant, &shape, spec.acquire_timeout).await?;
+    let lease = lease_for(client, tenant, &shape).await?;
     Ok((Rc::clone(tenant), lease, named.minor))
 }
 
@@ -186,6 +180,9 @@ async fn work(
         shard.cancels.register(key, backend.address, length)
     });
     let mut words = BytesMut::new();
+    for notice in &welcome.notices {
+        words.extend_from_slice(notice);
+    }
     pg::backend::welcome(
         &welcome.parameters,
         registered.as_ref().map(Registered::key),

@@ -27,7 +27,7 @@ pub use middleman::Middleman;
 pub use plan::{Plan, World};
 pub use server::{Kind, Server};
 pub use tenant::Tenant;
-pub use tool::{Said, python, tool};
+pub use tool::{Said, Tool, python, tool};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -7,13 +7,14 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::bouncer::PROGRAM;
-use crate::{Kind, Server, direct};
+use crate::{Kind, Server, direct, python};
 
 /// Scenarios to run.
 #[derive(Default)]
 pub struct Plan {
     trials: Vec<Trial>,
     missing: Vec<Kind>,
+    without_python: usize,
 }
 
 /// What a scenario needs to make sense.
@@ -21,6 +22,8 @@ pub struct Plan {
 pub enum World {
     /// A database; through the bouncer or straight, the outcome is the same.
     Any,
+    /// As `Any`, with a driver written in Python.
+    Python,
     /// The bouncer: the scenario is about what it does itself.
     Bouncer,
 }
@@ -37,9 +40,13 @@ impl Plan {
                 run(scenario(Server::shared(kind)));
                 Ok(())
             });
-            let here = self.has(kind);
-            self.trials
-                .push(trial.with_ignored_flag(!here || (world == World::Bouncer && direct())));
+            let possible = self.has(kind)
+                & match world {
+                    World::Any => true,
+                    World::Python => self.has_python(),
+                    World::Bouncer => !direct(),
+                };
+            self.trials.push(trial.with_ignored_flag(!possible));
         }
     }
 
@@ -62,6 +69,13 @@ impl Plan {
                     kind.name().to_uppercase()
                 );
             }
+            if self.without_python > 0 {
+                eprintln!(
+                    "\n*** NO PYTHON DRIVERS ON THIS MACHINE: {} tests are skipped. ***\n\
+                     *** To have them: scripts/install-test-deps             ***\n",
+                    self.without_python
+                );
+            }
             if direct() {
                 eprintln!(
                     "\n*** DIRECT=1: the scenarios speak to the databases, not to DBBouncer. ***\n"
@@ -69,6 +83,12 @@ impl Plan {
             }
         }
         libtest_mimic::run(&arguments, self.trials).exit_code()
+    }
+
+    fn has_python(&mut self) -> bool {
+        let here = python("").is_some();
+        self.without_python += usize::from(!here);
+        here
     }
 
     fn has(&mut self, kind: Kind) -> bool {
@@ -81,9 +101,11 @@ impl Plan {
     }
 }
 
-/// Drives a scenario to its end on this thread, within [`LIMIT`].
+/// Drives a scenario to its end on this thread, within [`LIMIT`]. The drivers' connections go on beside it, so a scenario
+/// may block where it waits for something outside.
 fn run(scenario: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .expect("a runtime can be made")

@@ -4,12 +4,14 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use sockets::{Listener, RingLimits, SocketOptions, Stream};
 
-/// Limits under which a lost wake hangs, instead of coming late: an idle executor sleeps for an hour.
+/// Limits under which a lost wake hangs, instead of coming late: an idle executor sleeps for an
+/// hour.
 pub fn patient() -> RingLimits {
     RingLimits {
         park_at_most: Duration::from_secs(3600),
@@ -69,6 +71,19 @@ pub async fn half_pair() -> (Stream, TcpStream) {
     plain.set_nodelay(true).unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     (stream, plain)
+}
+
+/// Goes to the tail of the queue once.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Receives exactly so many bytes.

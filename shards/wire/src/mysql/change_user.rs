@@ -4,6 +4,9 @@
 //! backend wants the tenant's, for a nonce of its own. So the client is authenticated by
 //! [`super::greet::Greet::change_user`], and the backend by
 //! [`super::login::BackendChangeUser`] with the tenant's credentials.
+//!
+//! Both are dialogues, so everything before must have been answered. The protocol makes the client
+//! wait for that; one that does not confuses its own session and no other.
 
 use super::capability::Capabilities;
 use super::command;
@@ -36,28 +39,23 @@ impl ChangeUser {
         if cursor.u8(WHAT)? != command::COM_CHANGE_USER {
             return Err(WireError::Malformed { what: WHAT });
         }
-        let user = text(
-            cursor.nul_bytes("user name")?,
-            "user name (it is not UTF-8)",
-        )?;
+        let user = text(cursor.nul_bytes("user name")?, "user name")?;
         let length = cursor.u8("auth response")?;
         let token = cursor.bytes(usize::from(length), "auth response")?.to_vec();
-        let database = text(cursor.nul_or_end(), "database name (it is not UTF-8)")?;
+        let database = text(cursor.nul_or_end(), "database name")?;
         // What follows came with later versions, and any of it may be left out.
         let charset = if cursor.is_empty() {
             None
         } else {
             Some(cursor.u16("collation")?)
         };
-        let plugin = if capabilities.has(Capabilities::PLUGIN_AUTH) {
-            String::from_utf8_lossy(cursor.nul_or_end()).into_owned()
-        } else {
-            String::new()
+        let plugin = match capabilities.has(Capabilities::PLUGIN_AUTH) {
+            true => text(cursor.nul_or_end(), "authentication method")?,
+            false => String::new(),
         };
-        let attributes = if capabilities.has(Capabilities::CONNECT_ATTRS) {
-            parse_attributes(&mut cursor)?
-        } else {
-            Vec::new()
+        let attributes = match capabilities.has(Capabilities::CONNECT_ATTRS) {
+            true => parse_attributes(&mut cursor)?,
+            false => Vec::new(),
         };
         Ok(ChangeUser {
             user,

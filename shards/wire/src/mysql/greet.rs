@@ -20,31 +20,16 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::capability::Capabilities;
 use super::change_user::ChangeUser;
 use super::cursor::put_nul_bytes;
+use super::expect::{Expect, Verdict, is_empty};
 use super::greeting::Nonce;
 use super::message::EOF;
 use super::packet;
 use super::preface::ClientLogin;
-use super::verifier::{NATIVE_TOKEN, Plugin, SHA2_TOKEN, Verifier};
+use super::verifier::Plugin;
 use crate::error::WireError;
 use crate::exchange::{Exchange, Progress};
-
-/// What a client must prove.
-#[derive(Debug, Clone)]
-pub enum Expect {
-    /// Nothing: the config says `client_auth: trust`.
-    Trust,
-    /// That it knows the password of this verifier.
-    ///
-    /// One that serves both methods looks like [`Expect::Nobody`] to who has the wrong password.
-    /// One that was stored for a single method is told apart by its AuthSwitchRequest to who
-    /// answers with the other.
-    Password(Verifier),
-    /// Whatever it proves will not do: the tenant or the user is unknown.
-    Nobody,
-}
 
 /// The client has proved what was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,21 +47,16 @@ pub struct Greet {
     expect: Expect,
     nonce: Nonce,
     sequence: u8,
-    can_switch: bool,
     step: Step,
     used_password: bool,
 }
 
+#[derive(Debug)]
 enum Step {
-    /// The first token is here, and perhaps the name of its method.
-    First {
-        plugin: Option<String>,
-        token: Vec<u8>,
-    },
-    /// An AuthSwitchRequest is due.
-    Switch(Plugin),
-    /// The answer to the AuthSwitchRequest is to come.
-    Switched(Plugin),
+    /// So was the client's first token judged; it is to be told.
+    Judged(Verdict),
+    /// The answer to our AuthSwitchRequest is to come.
+    Switched,
     /// Said and done.
     Over,
 }
@@ -84,23 +64,20 @@ enum Step {
 impl Greet {
     /// Goes on where the preface ended.
     pub fn new(login: &ClientLogin, expect: Expect) -> Self {
-        let response = &login.response;
+        let (response, nonce) = (&login.response, login.nonce);
+        let verdict = expect.first(response.plugin.as_deref(), &response.token, &nonce);
         Greet {
             expect,
-            nonce: login.nonce,
+            nonce,
             sequence: login.sequence,
-            can_switch: response.capabilities.has(Capabilities::PLUGIN_AUTH),
-            step: Step::First {
-                plugin: response.plugin.clone(),
-                token: response.token.clone(),
-            },
+            step: Step::Judged(verdict),
             used_password: !is_empty(&response.token),
         }
     }
 
-    /// For a COM_CHANGE_USER in the middle of a session. As MariaDB does it, the token that came
-    /// with the command is not looked at, and one for the fresh `nonce` is asked for: clients differ
-    /// in which nonce they take for the former, and all know the latter.
+    /// For a COM_CHANGE_USER in the middle of a session, with the nonce of the greeting. As MariaDB
+    /// does it, the token that came with the command is not looked at (libmysqlclient sends none)
+    /// and asked for again, for the *same* nonce: libmariadb uses that one whatever it is asked.
     pub fn change_user(request: &ChangeUser, nonce: Nonce, expect: Expect) -> Self {
         let plugin = match request.plugin.as_deref() {
             Some(name) if name == Plugin::CachingSha2.name() => Plugin::CachingSha2,
@@ -111,8 +88,7 @@ impl Greet {
             expect,
             nonce,
             sequence: 1,
-            can_switch: true,
-            step: Step::Switch(plugin),
+            step: Step::Judged(Verdict::Switch(plugin)),
             used_password: !is_empty(&request.token),
         }
     }
@@ -127,65 +103,17 @@ impl Greet {
         self.used_password
     }
 
-    fn first(&mut self, plugin: Option<&str>, token: Vec<u8>) -> Verdict {
-        let named = plugin.map(|name| Plugin::named(name.as_bytes()));
-        let usable = match named {
-            None => true,
-            Some(Some(Plugin::CachingSha2)) => true,
-            // A client told to use another method than the greeting's has no nonce for it, sends
-            // nothing, and waits to be asked.
-            Some(Some(Plugin::Native)) => !is_empty(&token),
-            Some(_) => false,
-        };
-        let method = method_of(&token)
-            .or(named.flatten())
-            .unwrap_or(Plugin::Native);
-        let checkable = self.expect.checkable(method);
-        if self.can_switch && (!usable || (checkable != method && !is_empty(&token))) {
-            return Verdict::Switch(checkable);
+    /// Takes the token that was asked for.
+    fn answered(&mut self, inbound: &mut BytesMut) -> Result<Option<Verdict>, WireError> {
+        let taken = packet::take(inbound, MAX_TOKEN_PACKET, self.sequence);
+        if let Ok(None) = taken {
+            return Ok(None);
         }
-        self.judge(&token)
-    }
-
-    fn judge(&mut self, token: &[u8]) -> Verdict {
-        self.used_password |= !is_empty(token);
-        let token = if is_empty(token) { &[] } else { token };
-        let proved = match &self.expect {
-            Expect::Trust => true,
-            Expect::Password(verifier) => verifier.accepts(token, &self.nonce),
-            Expect::Nobody => {
-                // The same work for the same time, and its result thrown away.
-                let _ = std::hint::black_box(Verifier::of_nobody().accepts(token, &self.nonce));
-                false
-            }
-        };
-        match (proved, method_of(token)) {
-            (false, _) => Verdict::Deny,
-            (true, Some(Plugin::CachingSha2)) => Verdict::AcceptFast,
-            (true, _) => Verdict::Accept,
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        verdict: Verdict,
-        outbound: &mut BytesMut,
-    ) -> Result<Progress<Greeted>, WireError> {
-        self.step = Step::Over;
-        match verdict {
-            Verdict::Deny => return Err(WireError::BadCredentials),
-            Verdict::Switch(plugin) => {
-                self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
-                self.step = Step::Switched(plugin);
-                return Ok(Progress::NeedMore);
-            }
-            Verdict::AcceptFast => {
-                self.sequence = packet::put(outbound, self.sequence, &FAST_AUTH_SUCCESS);
-            }
-            Verdict::Accept => {}
-        }
-        Ok(Progress::Done(Greeted {
-            sequence: self.sequence,
+        // Also where the packet was refused: our ERR stands behind it.
+        self.sequence = self.sequence.wrapping_add(1);
+        Ok(taken?.map(|packet| {
+            self.used_password |= !is_empty(&packet.payload);
+            self.expect.judge(&packet.payload, &self.nonce)
         }))
     }
 }
@@ -198,80 +126,38 @@ impl Exchange for Greet {
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
     ) -> Result<Progress<Greeted>, WireError> {
-        let verdict = match std::mem::replace(&mut self.step, Step::Over) {
-            Step::First { plugin, token } => self.first(plugin.as_deref(), token),
-            Step::Switch(plugin) => Verdict::Switch(plugin),
-            Step::Switched(plugin) => {
-                self.step = Step::Switched(plugin);
-                let taken = packet::take(inbound, MAX_TOKEN_PACKET, self.sequence);
-                if let Ok(None) = taken {
-                    return Ok(Progress::NeedMore);
+        loop {
+            let verdict = match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Judged(verdict) => verdict,
+                Step::Switched => match self.answered(inbound)? {
+                    Some(verdict) => verdict,
+                    None => {
+                        self.step = Step::Switched;
+                        return Ok(Progress::NeedMore);
+                    }
+                },
+                Step::Over => {
+                    return Err(WireError::Unexpected {
+                        expected: "nothing, the authentication is over",
+                        got: "more bytes".to_owned(),
+                    });
                 }
-                // Also where the packet was refused: our ERR stands behind it.
-                self.sequence = self.sequence.wrapping_add(1);
-                match taken? {
-                    Some(packet) => self.judge(&packet.payload),
-                    None => return Ok(Progress::NeedMore),
+            };
+            match verdict {
+                Verdict::Deny => return Err(WireError::BadCredentials),
+                Verdict::Switch(plugin) => {
+                    self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
+                    self.step = Step::Switched;
+                    continue;
                 }
+                Verdict::AcceptFast => {
+                    self.sequence = packet::put(outbound, self.sequence, &FAST_AUTH_SUCCESS);
+                }
+                Verdict::Accept => {}
             }
-            Step::Over => {
-                return Err(WireError::Unexpected {
-                    expected: "nothing, the authentication is over",
-                    got: "another packet".to_owned(),
-                });
-            }
-        };
-        self.carry_out(verdict, outbound)
-    }
-}
-
-impl Expect {
-    /// `method`, or the other one if only its tokens can be checked.
-    fn checkable(&self, method: Plugin) -> Plugin {
-        let method = if method == Plugin::CachingSha2 {
-            method
-        } else {
-            Plugin::Native
-        };
-        match (self, method) {
-            (Expect::Password(verifier), _) if verifier.serves(method) => method,
-            (Expect::Password(_), Plugin::CachingSha2) => Plugin::Native,
-            (Expect::Password(_), _) => Plugin::CachingSha2,
-            (Expect::Trust | Expect::Nobody, _) => method,
+            let sequence = self.sequence;
+            return Ok(Progress::Done(Greeted { sequence }));
         }
-    }
-}
-
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Step::First { .. } => "First",
-            Step::Switch(_) => "Switch",
-            Step::Switched(_) => "Switched",
-            Step::Over => "Over",
-        })
-    }
-}
-
-enum Verdict {
-    Accept,
-    /// Accepted on the fast path of `caching_sha2_password`, which says so.
-    AcceptFast,
-    Switch(Plugin),
-    Deny,
-}
-
-/// No password: nothing at all or, from libmysqlclient, a single NUL.
-fn is_empty(token: &[u8]) -> bool {
-    matches!(token, [] | [0])
-}
-
-/// The method that makes tokens of this length.
-fn method_of(token: &[u8]) -> Option<Plugin> {
-    match token.len() {
-        SHA2_TOKEN => Some(Plugin::CachingSha2),
-        NATIVE_TOKEN => Some(Plugin::Native),
-        _ => None,
     }
 }
 
@@ -294,8 +180,9 @@ const MAX_TOKEN_PACKET: usize = 1024;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::capability::Capabilities;
     use super::super::response::HandshakeResponse;
-    use super::super::verifier::{caching_sha2_token, native_token};
+    use super::super::verifier::{Verifier, caching_sha2_token, native_token};
     use super::*;
     use crate::secret::Secret;
 
@@ -457,8 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_user_is_asked_for_a_token_of_the_fresh_nonce() {
-        let fresh = Nonce::from_random([200; 20]);
+    fn a_change_of_user_is_always_asked_for_its_token() {
         let request = ChangeUser {
             user: "acme__app".to_owned(),
             token: caching_sha2_token(b"secret", &nonce()),
@@ -467,7 +353,7 @@ mod tests {
             plugin: SHA2.map(str::to_owned),
             attributes: Vec::new(),
         };
-        let mut greet = Greet::change_user(&request, fresh, secret());
+        let mut greet = Greet::change_user(&request, nonce(), secret());
         let mut out = BytesMut::new();
         assert!(matches!(
             greet.advance(&mut BytesMut::new(), &mut out),
@@ -475,7 +361,7 @@ mod tests {
         ));
         assert_eq!(&out[3..27], b"\x01\xFEcaching_sha2_password\0");
         let mut inbound = BytesMut::new();
-        packet::put(&mut inbound, 2, &caching_sha2_token(b"secret", &fresh));
+        packet::put(&mut inbound, 2, &caching_sha2_token(b"secret", &nonce()));
         assert_eq!(done(greet.advance(&mut inbound, &mut out)), 4);
     }
 }

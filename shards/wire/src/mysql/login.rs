@@ -133,15 +133,15 @@ impl Login {
         };
     }
 
-    /// Reads the greeting and decides what to answer.
+    /// Reads the greeting and answers it; the result is set if the caller has to do something now.
     fn greeted(
         &mut self,
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
-    ) -> Result<Progress<LoginStep>, WireError> {
+    ) -> Result<Option<Progress<LoginStep>>, WireError> {
         recognise(inbound)?;
         let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, 0)? else {
-            return Ok(Progress::NeedMore);
+            return Ok(Some(Progress::NeedMore));
         };
         let greeting = Greeting::parse(&packet.payload)?;
         let offers_tls = greeting.capabilities.has(Capabilities::SSL);
@@ -162,11 +162,11 @@ impl Login {
                 let charset = charset_at(greeting.flavour(), self.request.shape.charset);
                 put_ssl_request(outbound, 1, capabilities, charset);
                 self.step = Step::Securing(Box::new(greeting));
-                Ok(Progress::Done(LoginStep::StartTls))
+                Ok(Some(Progress::Done(LoginStep::StartTls)))
             }
             _ => {
                 self.answer(greeting, false, outbound)?;
-                Ok(Progress::NeedMore)
+                Ok(None)
             }
         }
     }
@@ -252,30 +252,31 @@ impl Exchange for Login {
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
     ) -> Result<Progress<LoginStep>, WireError> {
-        match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Greeting => {
-                self.step = Step::Greeting;
-                self.greeted(inbound, outbound)
-            }
-            Step::Secured(greeting) => {
-                self.answer(*greeting, true, outbound)?;
-                Ok(Progress::NeedMore)
-            }
-            Step::Proving(mut logged_in, mut proof) => match proof.advance(inbound, outbound)? {
-                Some(ok) => {
+        loop {
+            match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Greeting => {
+                    self.step = Step::Greeting;
+                    if let Some(progress) = self.greeted(inbound, outbound)? {
+                        return Ok(progress);
+                    }
+                }
+                Step::Secured(greeting) => self.answer(*greeting, true, outbound)?,
+                Step::Proving(mut logged_in, mut proof) => {
+                    let Some(ok) = proof.advance(inbound, outbound)? else {
+                        self.step = Step::Proving(logged_in, proof);
+                        return Ok(Progress::NeedMore);
+                    };
                     logged_in.status = OkPacket::parse(&ok)?.status;
                     logged_in.ok = ok;
-                    Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)))
+                    return Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)));
                 }
-                None => {
-                    self.step = Step::Proving(logged_in, proof);
-                    Ok(Progress::NeedMore)
+                Step::Securing(_) | Step::Over => {
+                    return Err(WireError::Unexpected {
+                        expected: "nothing, the login is over or waits for TLS",
+                        got: "more bytes".to_owned(),
+                    });
                 }
-            },
-            Step::Securing(_) | Step::Over => Err(WireError::Unexpected {
-                expected: "nothing, the login is over or waits for TLS",
-                got: "more bytes".to_owned(),
-            }),
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod change_user;
 pub mod code;
 pub mod command;
 pub mod cursor;
+pub mod expect;
 pub mod greet;
 pub mod greeting;
 pub mod kill;
@@ -39,7 +40,8 @@ pub use capability::{Capabilities, status};
 pub use change_user::ChangeUser;
 pub use code::Code;
 pub use command::Ask;
-pub use greet::{Expect, Greet, Greeted};
+pub use expect::Expect;
+pub use greet::{Greet, Greeted};
 pub use greeting::{Flavour, Greeting, Nonce};
 pub use kill::Kill;
 pub use login::{

@@ -37,6 +37,8 @@ pub(super) struct Proof {
     switched: bool,
     /// The next AuthMoreData is the RSA key.
     key_asked: bool,
+    /// Packets that came.
+    heard: u8,
     /// The sequence id of the next packet, theirs or ours.
     pub(super) sequence: u8,
 }
@@ -50,6 +52,7 @@ impl Proof {
             nonce,
             switched: false,
             key_asked: false,
+            heard: 0,
             sequence: 0,
         }
     }
@@ -82,6 +85,13 @@ impl Proof {
     ) -> Result<Option<Bytes>, WireError> {
         while let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, self.sequence)? {
             self.sequence = packet.sequence.wrapping_add(1);
+            self.heard += 1;
+            if self.heard > MAX_PACKETS {
+                return Err(WireError::Unexpected {
+                    expected: "OK or ERR",
+                    got: "an authentication without end".to_owned(),
+                });
+            }
             let answer = match packet.payload.first() {
                 Some(&OK) => return Ok(Some(packet.payload)),
                 Some(&ERR) => return Err(WireError::Refused(parse_err(&packet.payload)?)),
@@ -169,6 +179,10 @@ impl Proof {
         Ok(clear)
     }
 }
+
+/// Most packets of a database before its OK; the longest path takes four. Each may cost us an
+/// encryption.
+const MAX_PACKETS: u8 = 8;
 
 const AUTH_MORE_DATA: u8 = 1;
 const FAST_AUTH_SUCCESS: u8 = 3;

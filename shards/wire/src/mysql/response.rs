@@ -66,10 +66,7 @@ impl HandshakeResponse {
         capabilities: Capabilities,
         charset: u16,
     ) -> Result<Self, WireError> {
-        let user = text(
-            cursor.nul_bytes("user name")?,
-            "user name (it is not UTF-8)",
-        )?;
+        let user = text(cursor.nul_bytes("user name")?, "user name")?;
         let token = if capabilities.has(Capabilities::PLUGIN_AUTH_LENENC) {
             cursor.lenenc_bytes("auth response")?
         } else {
@@ -78,12 +75,13 @@ impl HandshakeResponse {
         };
         // Many drivers set CONNECT_WITH_DB and name none.
         let database = match capabilities.has(Capabilities::CONNECT_WITH_DB) {
-            true => text(cursor.nul_or_end(), "database name (it is not UTF-8)")?,
+            true => text(cursor.nul_or_end(), "database name")?,
             false => String::new(),
         };
-        let plugin = capabilities
-            .has(Capabilities::PLUGIN_AUTH)
-            .then(|| String::from_utf8_lossy(cursor.nul_or_end()).into_owned());
+        let plugin = match capabilities.has(Capabilities::PLUGIN_AUTH) {
+            true => text(cursor.nul_or_end(), "authentication method")?,
+            false => String::new(),
+        };
         let attributes = match capabilities.has(Capabilities::CONNECT_ATTRS) {
             true => parse_attributes(&mut cursor)?,
             false => Vec::new(),
@@ -94,7 +92,7 @@ impl HandshakeResponse {
             user,
             token: token.to_vec(),
             database: Some(database).filter(|name| !name.is_empty()),
-            plugin: plugin.filter(|name| !name.is_empty()),
+            plugin: Some(plugin).filter(|name| !name.is_empty()),
             attributes,
         })
     }
@@ -108,8 +106,9 @@ impl HandshakeResponse {
         if self.capabilities.has(Capabilities::PLUGIN_AUTH_LENENC) {
             put_lenenc_bytes(&mut payload, &self.token);
         } else {
-            payload.put_u8(self.token.len() as u8);
-            payload.put_slice(&self.token[..self.token.len().min(0xFF)]);
+            let token = &self.token[..self.token.len().min(0xFF)];
+            payload.put_u8(token.len() as u8);
+            payload.put_slice(token);
         }
         if self.capabilities.has(Capabilities::CONNECT_WITH_DB) {
             put_nul_bytes(
@@ -157,6 +156,11 @@ pub(super) fn parse_attributes(cursor: &mut Cursor<'_>) -> Result<Vec<Attribute>
     let mut block = Cursor::new(cursor.lenenc_bytes(ATTRIBUTES)?);
     let mut attributes = Vec::new();
     while !block.is_empty() {
+        if attributes.len() == MAX_ATTRIBUTES {
+            return Err(WireError::Malformed {
+                what: "connection attributes (too many)",
+            });
+        }
         let name = block.lenenc_bytes(ATTRIBUTES)?.to_vec();
         attributes.push((name, block.lenenc_bytes(ATTRIBUTES)?.to_vec()));
     }
@@ -176,9 +180,15 @@ pub(super) fn put_attributes(payload: &mut BytesMut, attributes: &[Attribute]) {
     }
 }
 
-/// Names must be UTF-8 here, since they are compared with the config's: from a client in another
-/// character set that means ASCII.
+/// A name of at most [`MAX_NAME`] bytes. It must be UTF-8, since it is compared with the config's:
+/// from a client in another character set that means ASCII.
 pub(super) fn text(bytes: &[u8], what: &'static str) -> Result<String, WireError> {
+    if bytes.len() > MAX_NAME {
+        return Err(WireError::TooLarge {
+            what,
+            limit: MAX_NAME,
+        });
+    }
     String::from_utf8(bytes.to_vec()).map_err(|_| WireError::Malformed { what })
 }
 
@@ -194,6 +204,13 @@ impl std::fmt::Debug for HandshakeResponse {
             .finish_non_exhaustive()
     }
 }
+
+/// Longest name of a user, a database or a method, in bytes. Servers stop at 128 characters; a
+/// tenant's id may stand before it.
+pub const MAX_NAME: usize = 1024;
+
+/// Most connection attributes of a client. Drivers send about ten.
+pub const MAX_ATTRIBUTES: usize = 128;
 
 /// What we say is the largest packet we take: the largest `max_allowed_packet` a server can have.
 const MAX_ALLOWED_PACKET: u32 = 1 << 30;
@@ -285,6 +302,24 @@ mod tests {
         let mut latin1 = payload(&response());
         latin1[32] = 0xE4;
         assert!(matches!(parse(&latin1), Err(WireError::Malformed { .. })));
+    }
+
+    #[test]
+    fn names_and_attributes_have_their_limits() {
+        let mut long = response();
+        long.user = "u".repeat(MAX_NAME + 1);
+        assert!(matches!(
+            parse(&payload(&long)),
+            Err(WireError::TooLarge { .. })
+        ));
+        let mut many = response();
+        many.attributes = vec![(Vec::new(), Vec::new()); MAX_ATTRIBUTES];
+        assert_eq!(parse(&payload(&many)).unwrap(), many);
+        many.attributes.push((Vec::new(), Vec::new()));
+        assert!(matches!(
+            parse(&payload(&many)),
+            Err(WireError::Malformed { .. })
+        ));
     }
 
     #[test]

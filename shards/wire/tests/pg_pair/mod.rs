@@ -61,7 +61,12 @@ pub fn meet(request: LoginRequest, challenge: impl FnOnce(&NamedStartup) -> Chal
                     meeting.greeting = end.map(|_| ());
                     greeted = true;
                     if meeting.greeting.is_ok() {
-                        welcome(&settings(), &key(), TransactionStatus::Idle, &mut to_client);
+                        welcome(
+                            &settings(),
+                            Some(&key()),
+                            TransactionStatus::Idle,
+                            &mut to_client,
+                        );
                     }
                 }
             }

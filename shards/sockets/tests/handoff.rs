@@ -1,0 +1,88 @@
+//! Giving a socket away under traffic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use bytes::Bytes;
+use sockets::{Bell, Doorbell, Stream, doorbell};
+use support::*;
+
+/// A socket under way: the descriptor, what was received and not taken, and the position in the
+/// test stream.
+type Parcel = (OwnedFd, Vec<Bytes>, usize);
+
+#[test]
+fn release_under_traffic_loses_nothing_in_either_direction() {
+    const TOTAL: usize = 6_000_000;
+    let (to_left, left) = doorbell::<Parcel>(1).unwrap();
+    let (to_right, right) = doorbell::<Parcel>(1).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plain = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    let mut reading = plain.try_clone().unwrap();
+    let writer = thread::spawn(move || {
+        for at in (0..TOTAL).step_by(10_000) {
+            plain.write_all(&stream_of(at..at + 10_000)).unwrap();
+        }
+    });
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        reading.read_to_end(&mut all).unwrap();
+        all
+    });
+    to_left.ring((accepted.into(), Vec::new(), 0)).unwrap();
+    let sides = [(left, to_right), (right, to_left)].map(|(mine, other)| {
+        thread::spawn(move || executor(patient(), move || echo_some(mine, other, TOTAL)))
+    });
+    let handoffs: usize = sides.into_iter().map(|side| side.join().unwrap()).sum();
+    assert!(handoffs > 10, "only {handoffs} handoffs");
+    writer.join().unwrap();
+    assert!(
+        reader.join().unwrap() == stream_of(0..TOTAL),
+        "the echo differs"
+    );
+}
+
+/// Takes the socket over, echoes a while, and gives it to the other side; until all is echoed.
+async fn echo_some(mut mine: Doorbell<Parcel>, other: Bell<Parcel>, total: usize) -> usize {
+    let mut random = Random::new();
+    let mut handoffs = 0;
+    while let Some((fd, unread, mut at)) = mine.next().await {
+        let stream = Stream::adopt(fd).unwrap();
+        let mut check = |bytes: &[u8]| {
+            assert!(
+                *bytes == stream_of(at..at + bytes.len()),
+                "wrong bytes at {at}"
+            );
+            at += bytes.len();
+            at
+        };
+        let mut position = 0;
+        for bytes in unread {
+            position = check(&bytes);
+            stream.send(bytes);
+        }
+        for _ in 0..random.below(20) {
+            if position >= total {
+                break;
+            }
+            let chunk = stream.recv().await.unwrap();
+            position = check(&chunk);
+            stream.send(chunk);
+        }
+        if at >= total {
+            stream.flush().await.unwrap();
+            break;
+        }
+        handoffs += 1;
+        let (fd, unread) = stream.release().await.unwrap();
+        if other.ring((fd, unread, at)).is_err() {
+            panic!("the other side is gone");
+        }
+    }
+    handoffs
+}
