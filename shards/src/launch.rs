@@ -20,7 +20,7 @@ use crate::handoff::Arrival;
 use crate::{random, shard};
 
 /// How the data plane is laid out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneSettings {
     /// Where PostgreSQL clients connect; `None` for no such port.
     pub postgres: Option<SocketAddr>,
@@ -230,6 +230,11 @@ impl Plane {
     /// Threads that ended, as it happens.
     pub fn deaths(&self) -> &Receiver<Death> {
         &self.deaths
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// The shard that owns a tenant.

@@ -11,12 +11,16 @@ use super::section::Section;
 use super::units;
 
 /// What may stand in `defaults` and in each tenant.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Habits {
-    limits: Limits,
-    acquire_timeout: Duration,
-    connect_timeout: Duration,
-    client_auth: ClientAuth,
+    /// How many backends, and for how long.
+    pub limits: Limits,
+    /// How long a client may wait for a backend; zero is for ever.
+    pub acquire_timeout: Duration,
+    /// How long a dial may take.
+    pub connect_timeout: Duration,
+    /// What is asked of a client.
+    pub client_auth: ClientAuth,
 }
 
 /// Settles a tenant; `None` if there are complaints about what it cannot be without.
