@@ -23,8 +23,16 @@
 mod backend_memory;
 mod cleanup;
 mod commons;
+mod names;
 mod outbound;
 mod pins;
+mod prepared;
+mod replies;
+mod request;
+mod restore;
+mod settings;
+mod sql;
+mod statement;
 mod tracker;
 
 pub use backend_memory::BackendMemory;
@@ -32,4 +40,4 @@ pub use cleanup::{Cleanup, Release};
 pub use commons::{Commons, PreparedStatements, Reset, Rules};
 pub use outbound::{Outbound, Passage};
 pub use pins::{Pin, Pins};
-pub use tracker::{BackendFault, Tracker};
+pub use tracker::{BackendFault, Fault, Tracker};
