@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
-pub use pool::Limits;
+pub use pool::{Gauges, Limits};
 pub use wire::{Secret, is_tenant_id};
 
 /// The name of a tenant, as clients and operators write it.
@@ -165,13 +165,40 @@ pub enum Credential {
 #[derive(Debug)]
 pub enum Command {
     /// The tenant shall be as given: new, changed limits in place, or a fresh pool if its database changed.
-    Upsert(Box<TenantSpec>),
+    Upsert {
+        /// What it shall be.
+        spec: Box<TenantSpec>,
+        /// How long clients of the database before it may take to finish.
+        grace: Duration,
+    },
     /// The tenant shall be gone: its clients are told at their next boundary.
-    Remove(TenantId),
+    Remove {
+        /// Which.
+        id: TenantId,
+        /// How long its clients may take to reach that boundary, before they are cut off.
+        grace: Duration,
+    },
+    /// Change how a tenant's pool serves, and nothing of the tenant itself.
+    Steer(TenantId, Steering),
     /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
     Drain,
     /// How many clients are here?
     Census,
+    /// How does everything stand?
+    Snapshot,
+}
+
+/// What an operator can do with the pool of one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// Open nothing and close what comes back, while clients wait: the database is restarted.
+    Pause,
+    /// Give out nothing any more, and let clients go at their next boundary.
+    Drain,
+    /// Serve again, after a pause or a drain.
+    Resume,
+    /// Replace every backend: the idle ones now, the others when they come back.
+    Reconnect,
 }
 
 /// A shard's answer.
@@ -186,6 +213,42 @@ pub enum Reply {
         /// Sessions that have not ended.
         clients: usize,
     },
+    /// How everything stands.
+    Snapshot(ShardSnapshot),
+}
+
+/// A shard at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardSnapshot {
+    /// Sessions that have not ended, those that are still logging in among them.
+    pub clients: usize,
+    /// Its tenants, in no order.
+    pub tenants: Vec<TenantSnapshot>,
+}
+
+/// A tenant at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantSnapshot {
+    /// Which.
+    pub id: TenantId,
+    /// Whether its pool serves.
+    pub standing: Standing,
+    /// Clients that have proved who they are.
+    pub clients: usize,
+    /// Its backends, and who waits for one.
+    pub backends: Gauges,
+}
+
+/// Whether a tenant's pool serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves.
+    #[default]
+    Active,
+    /// Its clients wait until it is resumed.
+    Paused,
+    /// It gives out nothing until it is resumed.
+    Draining,
 }
 
 /// A command with the way back for its answer, so that nobody keeps a table of open questions.

@@ -13,6 +13,8 @@ pub enum Leave {
     Stopping,
     /// The tenant is being removed, or points elsewhere now.
     TenantClosed,
+    /// Not at the next boundary but now: the time for reaching it is over.
+    CutOff,
 }
 
 /// The sessions of one tenant.
@@ -44,6 +46,11 @@ impl Sessions {
             key,
             control,
         }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
     }
 
     /// Tells all to go.

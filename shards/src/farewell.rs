@@ -61,6 +61,9 @@ pub enum SessionEnd {
     },
     /// We are stopping.
     Stopping,
+    /// It was told to go and had not come to a boundary in time. It may stand in the middle of a
+    /// message, so nothing is said to it.
+    CutOff,
 }
 
 impl From<Leave> for SessionEnd {
@@ -68,6 +71,7 @@ impl From<Leave> for SessionEnd {
         match why {
             Leave::Stopping => SessionEnd::Stopping,
             Leave::TenantClosed => SessionEnd::TenantClosed,
+            Leave::CutOff => SessionEnd::CutOff,
         }
     }
 }
@@ -175,7 +179,7 @@ impl SessionEnd {
     fn words(&self) -> Option<Words> {
         let (level, sqlstate, mysql, hint) = match self {
             SessionEnd::ClientLeft | SessionEnd::ClientBroke(_) => return None,
-            SessionEnd::DatabaseLeft { may_speak: false } => return None,
+            SessionEnd::DatabaseLeft { may_speak: false } | SessionEnd::CutOff => return None,
             SessionEnd::ClientMisbehaved(_) => (
                 Level::Warn,
                 sqlstate::PROTOCOL_VIOLATION,
@@ -330,6 +334,7 @@ impl fmt::Display for SessionEnd {
             SessionEnd::Stopping => {
                 write!(f, "terminating connection: the pooler is shutting down")
             }
+            SessionEnd::CutOff => write!(f, "cut off: the time to finish was over"),
         }
     }
 }
@@ -422,6 +427,7 @@ mod tests {
         for end in [
             SessionEnd::ClientLeft,
             SessionEnd::DatabaseLeft { may_speak: false },
+            SessionEnd::CutOff,
         ] {
             assert!(end.to_postgres().is_empty() && end.to_mysql(0).is_empty());
         }

@@ -232,6 +232,11 @@ impl Plane {
         &self.deaths
     }
 
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// The shard that owns a tenant.
     pub fn owner(&self, tenant: &TenantId) -> ShardId {
         shard_of(tenant, self.shards.len())

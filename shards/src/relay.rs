@@ -20,7 +20,7 @@ use std::time::Duration;
 use sockets::{Chunk, Sleep, Stream};
 
 use crate::conn::Conn;
-use crate::control::Control;
+use crate::control::{Control, Leave};
 use crate::farewell::SessionEnd;
 
 /// What a dialect makes of the bytes that pass.
@@ -121,7 +121,7 @@ impl<W: Watch> Relay<'_, W> {
                 return over(SessionEnd::ClientLeft);
             }
             match self.control.asked_to_leave(cx) {
-                Some(why) if self.watch.at_rest() => over(why.into()),
+                Some(why) if why == Leave::CutOff || self.watch.at_rest() => over(why.into()),
                 _ => Poll::Pending,
             }
         })

@@ -9,7 +9,7 @@ use sockets::Doorbell;
 use wire::pg::MockKey;
 
 use crate::cancel::Cancels;
-use crate::contract::{Command, Envelope, Reply, ShardId, TenantId, TenantSpec};
+use crate::contract::{Command, Envelope, Reply, ShardId, ShardSnapshot, TenantId, TenantSpec};
 use crate::control::Leave;
 use crate::handoff::{Arrival, CancelHandoff, Handoff};
 use crate::session;
@@ -59,7 +59,7 @@ pub async fn run(
         sessions: Cell::new(0),
     });
     for spec in tenants {
-        shard.upsert(spec);
+        shard.upsert(spec, Duration::ZERO);
     }
     sockets::spawn(Rc::clone(&shard).keep_up()).detach();
     let welcoming = Rc::clone(&shard);
@@ -83,14 +83,21 @@ impl Shard {
 
     fn obey(&self, command: Command) -> Reply {
         match command {
-            Command::Upsert(spec) => {
-                self.upsert(*spec);
+            Command::Upsert { spec, grace } => {
+                self.upsert(*spec, grace);
                 Reply::Done
             }
-            Command::Remove(id) => match self.tenants.borrow_mut().remove(&id) {
+            Command::Remove { id, grace } => match self.take(&id) {
                 Some(tenant) => {
                     self.verifiers.forget(&id);
-                    tenant.close(Leave::TenantClosed);
+                    tenant.retire(grace);
+                    Reply::Done
+                }
+                None => Reply::Unknown,
+            },
+            Command::Steer(id, steering) => match self.tenant(&id) {
+                Some(tenant) => {
+                    tenant.steer(steering);
                     Reply::Done
                 }
                 None => Reply::Unknown,
@@ -104,10 +111,23 @@ impl Shard {
             Command::Census => Reply::Census {
                 clients: self.sessions.get(),
             },
+            Command::Snapshot => Reply::Snapshot(ShardSnapshot {
+                clients: self.sessions.get(),
+                tenants: self
+                    .tenants
+                    .borrow()
+                    .values()
+                    .map(|tenant| tenant.snapshot())
+                    .collect(),
+            }),
         }
     }
 
-    fn upsert(&self, spec: TenantSpec) {
+    fn take(&self, id: &TenantId) -> Option<Rc<Tenant>> {
+        self.tenants.borrow_mut().remove(id)
+    }
+
+    fn upsert(&self, spec: TenantSpec, grace: Duration) {
         self.verifiers.forget(&spec.id);
         let standing = self
             .tenant(&spec.id)
@@ -118,8 +138,9 @@ impl Shard {
                 let id = spec.id.clone();
                 let tenant = Tenant::new(spec);
                 tenant.dial_what_is_due();
-                if let Some(old) = self.tenants.borrow_mut().insert(id, tenant) {
-                    old.close(Leave::TenantClosed);
+                let old = self.tenants.borrow_mut().insert(id, tenant);
+                if let Some(old) = old {
+                    old.retire(grace);
                 }
             }
         }

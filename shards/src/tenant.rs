@@ -4,14 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
-use crate::contract::TenantSpec;
+use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::lease::{Gift, NotServed};
@@ -33,6 +33,7 @@ pub struct Tenant {
     pub sessions: Sessions,
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
+    standing: Cell<Standing>,
 }
 
 impl Tenant {
@@ -46,6 +47,7 @@ impl Tenant {
             retrying: Cell::new(false),
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
+            standing: Cell::default(),
         })
     }
 
@@ -64,11 +66,52 @@ impl Tenant {
     /// Gives out no backend any more: the idle ones are closed now, the others when they come back,
     /// and sessions leave at their next boundary.
     pub fn close(self: &Rc<Self>, why: Leave) {
+        self.standing.set(Standing::Draining);
         for seat in self.with_pool(Pool::drain) {
             seat.give(Err(NotServed::Closed(why)));
         }
         self.sessions.tell_to_leave(why);
         self.upkeep();
+    }
+
+    /// Closes for good: whoever has not left after `grace` is cut off.
+    pub fn retire(self: &Rc<Self>, grace: Duration) {
+        self.close(Leave::TenantClosed);
+        let tenant = Rc::downgrade(self);
+        sockets::spawn(async move {
+            sockets::sleep(grace).await;
+            if let Some(tenant) = tenant.upgrade() {
+                tenant.sessions.tell_to_leave(Leave::CutOff);
+            }
+        })
+        .detach();
+    }
+
+    /// Changes how the pool serves.
+    pub fn steer(self: &Rc<Self>, steering: Steering) {
+        match steering {
+            Steering::Pause => {
+                self.with_pool(Pool::pause);
+                self.standing.set(Standing::Paused);
+            }
+            Steering::Drain => self.close(Leave::TenantClosed),
+            Steering::Resume => {
+                self.with_pool(Pool::resume);
+                self.standing.set(Standing::Active);
+            }
+            Steering::Reconnect => self.with_pool(Pool::reconnect),
+        }
+        self.upkeep();
+    }
+
+    /// How it stands.
+    pub fn snapshot(&self) -> TenantSnapshot {
+        TenantSnapshot {
+            id: self.spec.borrow().id.clone(),
+            standing: self.standing.get(),
+            clients: self.sessions.count(),
+            backends: self.pool.borrow().gauges(),
+        }
     }
 
     /// One question to the pool. It answers at once; whatever must be awaited or woken comes after.

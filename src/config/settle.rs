@@ -1,5 +1,6 @@
 //! From a config as written to one as meant: every value in its range, or a list of complaints.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,12 +22,25 @@ pub struct Settings {
     pub plane: PlaneSettings,
     /// The tenants, in the order of the file.
     pub tenants: Vec<TenantSpec>,
+    /// What holds for tenants that do not say otherwise, those made by the API among them.
+    pub defaults: Habits,
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
     /// How the API behaves.
     pub api: Api,
     /// How long clients may take to finish after a SIGTERM.
     pub shutdown_grace: Duration,
     /// What is allowed and should be known, for the log.
     pub warnings: Vec<Complaint>,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line.
+    Json,
 }
 
 /// The settings of the API.
@@ -57,10 +71,13 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     let shutdown_grace = root
         .value("shutdown_grace", units::duration)
         .unwrap_or(SHUTDOWN_GRACE);
-    root.value(
-        "log_format",
-        units::choice(&[("text", Some(())), ("json", None)]),
-    );
+    let formats = [
+        ("text", Some(LogFormat::Text)),
+        ("json", Some(LogFormat::Json)),
+    ];
+    let log_format = root
+        .value("log_format", units::choice(&formats))
+        .unwrap_or(LogFormat::Text);
     let defaults = root.section("defaults");
     let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
     defaults.finish();
@@ -80,10 +97,38 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     Ok(Settings {
         plane,
         tenants,
+        defaults: habits,
+        log_format,
         api,
         shutdown_grace,
         warnings,
     })
+}
+
+/// Settles a tenant that somebody sent to us, or says everything that is wrong with it; keys are
+/// relative to the tenant. The warnings come with it.
+///
+/// Its texts mean what they say: whoever may make tenants must not read our environment or our
+/// files by it.
+pub fn settle_tenant(
+    id: &TenantId,
+    written: &Node,
+    defaults: &Habits,
+) -> Result<(TenantSpec, Vec<Complaint>), Vec<Complaint>> {
+    let no_files = || io::Error::other("only the config file may refer to files");
+    let surroundings = Surroundings {
+        env: &|_| None,
+        read: &|_| Err(no_files()),
+        cpus: Cpus::ours(),
+    };
+    let reader = Reader::new(&surroundings);
+    let written = written.taken_literally();
+    let spec = tenant::settle(id.clone(), reader.root(&written), defaults);
+    let (complaints, warnings) = reader.findings();
+    match spec {
+        Some(spec) if complaints.is_empty() => Ok((spec, warnings)),
+        _ => Err(complaints),
+    }
 }
 
 fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {

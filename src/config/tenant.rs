@@ -11,7 +11,7 @@ use super::section::Section;
 use super::units;
 
 /// What may stand in `defaults` and in each tenant.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Habits {
     limits: Limits,
     acquire_timeout: Duration,

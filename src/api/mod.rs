@@ -1,0 +1,7 @@
+//! The REST API.
+
+mod door;
+mod http;
+mod intake;
+mod lanes;
+mod problem;
