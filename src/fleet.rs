@@ -46,8 +46,14 @@ impl Fleet {
     pub fn tell(&self, change: &Change) -> Answer {
         let grace = self.grace;
         let command = match change {
-            Change::Upsert(spec) => Command::Upsert { spec: Box::new(TenantSpec::clone(spec)), grace },
-            Change::Remove(id) => Command::Remove { id: id.clone(), grace },
+            Change::Upsert(spec) => Command::Upsert {
+                spec: Box::new(TenantSpec::clone(spec)),
+                grace,
+            },
+            Change::Remove(id) => Command::Remove {
+                id: id.clone(),
+                grace,
+            },
         };
         self.to_shard(self.plane.owner(change.tenant()), command)
     }
@@ -60,11 +66,18 @@ impl Fleet {
     /// Asks every shard the same.
     pub fn ask_all(&self, question: impl Fn() -> Command) -> Asked {
         let shards = 0..self.plane.shards();
-        Asked(shards.map(|shard| self.to_shard(ShardId(shard), question())).collect())
+        Asked(
+            shards
+                .map(|shard| self.to_shard(ShardId(shard), question()))
+                .collect(),
+        )
     }
 
     fn to_shard(&self, shard: ShardId, command: Command) -> Answer {
-        Answer { shard: shard.0, reply: self.plane.tell(shard, command) }
+        Answer {
+            shard: shard.0,
+            reply: self.plane.tell(shard, command),
+        }
     }
 }
 
@@ -72,7 +85,10 @@ impl Asked {
     /// What came until `within` has passed; whoever said nothing by then is silent.
     pub fn within(self, within: Duration) -> Vec<Result<Reply, Silent>> {
         let deadline = Instant::now() + within;
-        self.0.into_iter().map(|answer| answer.until(deadline)).collect()
+        self.0
+            .into_iter()
+            .map(|answer| answer.until(deadline))
+            .collect()
     }
 }
 
@@ -88,6 +104,8 @@ impl Answer {
     }
 
     fn until(self, deadline: Instant) -> Result<Reply, Silent> {
-        self.reply?.recv_deadline(deadline).map_err(|_| Silent(self.shard))
+        self.reply?
+            .recv_deadline(deadline)
+            .map_err(|_| Silent(self.shard))
     }
 }

@@ -1,11 +1,22 @@
 //! The control plane: settings in, a running bouncer out.
+//!
+//! It reads the command line ([`cli`]) and the config ([`config`]), looks whether the machine allows
+//! what is needed ([`preflight`]), and starts, watches and stops the data plane ([`bouncer`]), which
+//! is the crate `shards`. It never touches a client's bytes.
 
 #![forbid(unsafe_code)]
 
-pub mod api;
+mod api;
 pub mod bouncer;
+pub mod cli;
 pub mod config;
+mod control;
 mod fleet;
+pub mod logging;
+mod metrics;
+pub mod preflight;
 mod roster;
+mod seldom;
 mod state_file;
 mod vitals;
+mod watch;

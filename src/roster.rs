@@ -59,7 +59,10 @@ impl Change {
 impl Roster {
     /// The tenants of the file alone.
     pub fn of_file(tenants: Vec<TenantSpec>) -> Roster {
-        let mut roster = Roster { entries: BTreeMap::new(), revisions: 0 };
+        let mut roster = Roster {
+            entries: BTreeMap::new(),
+            revisions: 0,
+        };
         for spec in tenants {
             roster.set(spec, Origin::File);
         }
@@ -78,10 +81,12 @@ impl Roster {
 
     /// Those that the API made, with its words.
     pub fn of_api(&self) -> impl Iterator<Item = (&TenantId, &Node)> {
-        self.entries.iter().filter_map(|(id, entry)| match &entry.origin {
-            Origin::Api(written) => Some((id, &**written)),
-            Origin::File => None,
-        })
+        self.entries
+            .iter()
+            .filter_map(|(id, entry)| match &entry.origin {
+                Origin::Api(written) => Some((id, &**written)),
+                Origin::File => None,
+            })
     }
 
     /// Wants a tenant by the word of the API. A tenant of the file stays one of the file.
@@ -99,13 +104,23 @@ impl Roster {
         self.entries.remove(id)
     }
 
+    /// Puts a tenant back to what it was before a change.
+    pub fn restore(&mut self, id: &TenantId, before: Option<Entry>) {
+        match before {
+            Some(before) => self.entries.insert(id.clone(), before),
+            None => self.entries.remove(id),
+        };
+    }
+
     /// The file says `file`, and what the API wants is now understood as `api`. A tenant that both
     /// name is the file's. Answers what must change, tenant by tenant.
     pub fn reload(&mut self, file: Vec<TenantSpec>, api: Vec<(TenantSpec, Node)>) -> Vec<Change> {
         let mut before = std::mem::take(&mut self.entries);
         let mut changes = Vec::new();
         let file = file.into_iter().map(|spec| (spec, Origin::File));
-        let api = api.into_iter().map(|(spec, written)| (spec, Origin::Api(Arc::new(written))));
+        let api = api
+            .into_iter()
+            .map(|(spec, written)| (spec, Origin::Api(Arc::new(written))));
         for (spec, origin) in file.chain(api) {
             if self.entries.contains_key(&spec.id) {
                 continue;
@@ -137,7 +152,11 @@ impl Roster {
 
     fn fresh(&mut self, spec: TenantSpec, origin: Origin) -> Entry {
         self.revisions += 1;
-        Entry { spec: Arc::new(spec), origin, revision: self.revisions }
+        Entry {
+            spec: Arc::new(spec),
+            origin,
+            revision: self.revisions,
+        }
     }
 }
 
@@ -148,13 +167,16 @@ mod tests {
     use crate::config::{Habits, settle_tenant};
 
     fn node(host: &str) -> Node {
-        let text = format!("{{db_type: postgres, host: {host}, dbname: d, username: u, password: p}}");
+        let text =
+            format!("{{db_type: postgres, host: {host}, dbname: d, username: u, password: p}}");
         Node::from_yaml(&text).expect("YAML")
     }
 
     fn spec(id: &str, host: &str) -> TenantSpec {
         let id = TenantId::parse(id).expect("a name");
-        settle_tenant(&id, &node(host), &Habits::BUILT_IN).expect("a good tenant").0
+        settle_tenant(&id, &node(host), &Habits::BUILT_IN)
+            .expect("a good tenant")
+            .0
     }
 
     fn by_api(id: &str, host: &str) -> (TenantSpec, Node) {
@@ -173,9 +195,15 @@ mod tests {
     fn a_reload_changes_only_what_differs() {
         let mut roster = Roster::of_file(vec![spec("a", "h1"), spec("b", "h1"), spec("c", "h1")]);
         let before = roster.get(&spec("a", "h1").id).map(|entry| entry.revision);
-        let changes = roster.reload(vec![spec("a", "h1"), spec("b", "h2"), spec("d", "h1")], vec![]);
+        let changes = roster.reload(
+            vec![spec("a", "h1"), spec("b", "h2"), spec("d", "h1")],
+            vec![],
+        );
         assert_eq!(names(&changes), ["+b@h2", "+d@h1", "-c"]);
-        assert_eq!(roster.get(&spec("a", "h1").id).map(|entry| entry.revision), before);
+        assert_eq!(
+            roster.get(&spec("a", "h1").id).map(|entry| entry.revision),
+            before
+        );
     }
 
     #[test]
@@ -184,7 +212,10 @@ mod tests {
         for (spec, written) in [by_api("a", "h1"), by_api("b", "h1")] {
             roster.put(spec, written);
         }
-        let changes = roster.reload(vec![spec("b", "h9")], vec![by_api("a", "h1"), by_api("b", "h1")]);
+        let changes = roster.reload(
+            vec![spec("b", "h9")],
+            vec![by_api("a", "h1"), by_api("b", "h1")],
+        );
         assert_eq!(names(&changes), ["+b@h9"]);
         let api: Vec<_> = roster.of_api().map(|(id, _)| id.to_string()).collect();
         assert_eq!(api, ["a"]);
@@ -195,7 +226,10 @@ mod tests {
         let mut roster = Roster::of_file(vec![spec("a", "h1")]);
         let (changed, written) = by_api("a", "h2");
         assert!(matches!(roster.put(changed, written).origin, Origin::File));
-        assert_eq!(names(&roster.reload(vec![spec("a", "h1")], vec![])), ["+a@h1"]);
+        assert_eq!(
+            names(&roster.reload(vec![spec("a", "h1")], vec![])),
+            ["+a@h1"]
+        );
     }
 
     #[test]

@@ -37,17 +37,24 @@ impl StateFile {
                 return Ok((StateFile(path.to_owned()), Vec::new()));
             }
             Err(error) => return Err(failed(error)),
-            Ok(file) => file.take(MAX_STATE).read_to_string(&mut text).map_err(failed)?,
+            Ok(file) => file
+                .take(MAX_STATE)
+                .read_to_string(&mut text)
+                .map_err(failed)?,
         };
         let tenants = understand(&text).map_err(|why| StateError::Foreign(path.to_owned(), why))?;
         Ok((StateFile(path.to_owned()), tenants))
     }
 
     /// Keeps these tenants and no others.
-    pub fn save<'a>(&self, tenants: impl Iterator<Item = (&'a TenantId, &'a Node)>) -> Result<(), StateError> {
+    pub fn save<'a>(
+        &self,
+        tenants: impl Iterator<Item = (&'a TenantId, &'a Node)>,
+    ) -> Result<(), StateError> {
         let tenants = tenants.map(|(id, written)| (id.to_string(), to_json(written)));
         let text = compose(tenants.collect());
-        self.replace(text.as_bytes()).map_err(|error| StateError::Io("write", self.0.clone(), error))
+        self.replace(text.as_bytes())
+            .map_err(|error| StateError::Io("write", self.0.clone(), error))
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
@@ -60,12 +67,19 @@ impl StateFile {
             _ => {}
         }
         let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(OWNER_ONLY).open(&fresh)?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(OWNER_ONLY)
+            .open(&fresh)?;
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&fresh, &self.0)?;
         // The new name is on the disk only when the folder is.
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = self
+            .0
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
@@ -93,7 +107,8 @@ fn compose(tenants: Map<String, Value>) -> String {
 }
 
 fn understand(text: &str) -> Result<Vec<(TenantId, Node)>, &'static str> {
-    let document: Value = serde_json::from_str(text).map_err(|_| "is not whole, or no state file of ours")?;
+    let document: Value =
+        serde_json::from_str(text).map_err(|_| "is not whole, or no state file of ours")?;
     match document.get(FORMAT).map(Value::as_u64) {
         None => return Err("is no state file of ours"),
         Some(Some(1)) => {}
@@ -103,30 +118,46 @@ fn understand(text: &str) -> Result<Vec<(TenantId, Node)>, &'static str> {
     if document.get("sha256").and_then(Value::as_str) != Some(&checksum(tenants)) {
         return Err("has been damaged or edited: its checksum does not fit");
     }
-    let tenants = tenants.as_object().ok_or("is no state file of ours")?.iter();
+    let tenants = tenants
+        .as_object()
+        .ok_or("is no state file of ours")?
+        .iter();
     let tenant = |(id, written): (&String, &Value)| {
         let id = TenantId::parse(id)?;
         Some((id, serde_json::from_value(written.clone()).ok()?))
     };
-    tenants.map(|entry| tenant(entry).ok_or("holds what cannot be a tenant")).collect()
+    tenants
+        .map(|entry| tenant(entry).ok_or("holds what cannot be a tenant"))
+        .collect()
 }
 
 /// Over the tenants in one certain spelling: keys in order, no spaces.
 fn checksum(tenants: &Value) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenants.to_string().as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenants.to_string().as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn to_json(node: &Node) -> Value {
     match node {
         Node::Nothing => Value::Null,
         Node::Flag(flag) => Value::Bool(*flag),
-        Node::Number(number) => serde_json::from_str(number).unwrap_or_else(|_| Value::String(number.clone())),
+        Node::Number(number) => {
+            serde_json::from_str(number).unwrap_or_else(|_| Value::String(number.clone()))
+        }
         Node::Text(text) => Value::String(text.clone()),
         Node::List(items) => items.iter().map(to_json).collect(),
         Node::Map(entries) => {
             let entries = entries.iter();
-            Value::Object(entries.map(|(key, node)| (key.clone(), to_json(node))).collect())
+            Value::Object(
+                entries
+                    .map(|(key, node)| (key.clone(), to_json(node)))
+                    .collect(),
+            )
         }
     }
 }
@@ -145,7 +176,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("dbbouncer-state-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("dbbouncer-state-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         folder
@@ -161,14 +193,22 @@ mod tests {
         let path = folder("saved").join("tenants.yaml");
         let (file, none) = StateFile::open(&path).unwrap();
         assert!(none.is_empty());
-        let node: Node = serde_json::from_str(r#"{"port": 5432, "password": "$x", "users": {"a": {}}, "n": null}"#).unwrap();
+        let node: Node = serde_json::from_str(
+            r#"{"port": 5432, "password": "$x", "users": {"a": {}}, "n": null}"#,
+        )
+        .unwrap();
         let id = TenantId::parse("acme").unwrap();
         file.save([(&id, &node)].into_iter()).unwrap();
         file.save([(&id, &node)].into_iter()).unwrap();
         let (_, tenants) = StateFile::open(&path).unwrap();
-        let [(name, written)] = tenants.as_slice() else { panic!("{}", tenants.len()) };
+        let [(name, written)] = tenants.as_slice() else {
+            panic!("{}", tenants.len())
+        };
         assert!(*name == id && to_json(written) == to_json(&node));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -176,17 +216,26 @@ mod tests {
         let path = folder("torn").join("tenants.yaml");
         let (file, _) = StateFile::open(&path).unwrap();
         let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
-        file.save([(&TenantId::parse("acme").unwrap(), &node)].into_iter()).unwrap();
+        file.save([(&TenantId::parse("acme").unwrap(), &node)].into_iter())
+            .unwrap();
         let whole = fs::read_to_string(&path).unwrap();
         // The last byte is the line's end, which may be missing.
         for cut in 0..whole.len() - 1 {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(kept(&path).is_err(), "cut at {cut}");
         }
-        for foreign in [whole.replace("db", "dc"), whole.replace(": 1", ": 2"), "{}".into(), "tenants: {}\n".into()] {
+        for foreign in [
+            whole.replace("db", "dc"),
+            whole.replace(": 1", ": 2"),
+            "{}".into(),
+            "tenants: {}\n".into(),
+        ] {
             fs::write(&path, &foreign).unwrap();
             let error = kept(&path).expect_err(&foreign);
-            assert!(error.contains("tenants.yaml") && error.contains("move it away"), "{error}");
+            assert!(
+                error.contains("tenants.yaml") && error.contains("move it away"),
+                "{error}"
+            );
         }
     }
 }

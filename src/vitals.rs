@@ -10,6 +10,8 @@ pub struct Vitals {
     stopping: AtomicBool,
     /// For each shard, when it was last heard, in milliseconds since the start.
     heard: Vec<AtomicU64>,
+    reloads: AtomicU64,
+    reload_failures: AtomicU64,
 }
 
 impl Vitals {
@@ -19,6 +21,8 @@ impl Vitals {
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             heard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            reloads: AtomicU64::new(0),
+            reload_failures: AtomicU64::new(0),
         }
     }
 
@@ -27,6 +31,24 @@ impl Vitals {
         // Relaxed here and below: each value stands for itself and guards no other memory.
         let now = u64::try_from(self.uptime().as_millis()).unwrap_or(u64::MAX);
         self.heard[shard].store(now, Ordering::Relaxed);
+    }
+
+    /// The config file was loaded again, or found wrong.
+    pub fn reloaded(&self, well: bool) {
+        let counter = if well {
+            &self.reloads
+        } else {
+            &self.reload_failures
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was loaded again, and how often found wrong.
+    pub fn reloads(&self) -> (u64, u64) {
+        (
+            self.reloads.load(Ordering::Relaxed),
+            self.reload_failures.load(Ordering::Relaxed),
+        )
     }
 
     /// From now on the process is not ready for clients.
@@ -52,7 +74,9 @@ impl Vitals {
             let heard = Duration::from_millis(heard.load(Ordering::Relaxed));
             uptime.saturating_sub(heard) > SILENT_AFTER
         };
-        (0..self.shards()).filter(|&shard| for_too_long(&self.heard[shard])).collect()
+        (0..self.shards())
+            .filter(|&shard| for_too_long(&self.heard[shard]))
+            .collect()
     }
 
     /// How long the process has been running.

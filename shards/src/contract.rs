@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{Gauges, Limits};
+use wire::pg::Stored;
 pub use wire::{Secret, is_tenant_id};
 
 /// The name of a tenant, as clients and operators write it.
@@ -159,6 +160,37 @@ pub enum Credential {
     Password(Secret),
     /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`, or `*...` (MySQL).
     Verifier(Secret),
+}
+
+impl Credential {
+    /// Why no client of this name could prove anything against this; `None` if one can.
+    pub fn objection(
+        &self,
+        user: &str,
+        dialect: Dialect,
+        method: ClientAuth,
+    ) -> Option<&'static str> {
+        let Credential::Verifier(stored) = self else {
+            return None;
+        };
+        if dialect == Dialect::MySql {
+            let is_known = wire::mysql::Verifier::parse(stored.expose()).is_some();
+            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them";
+            return (!is_known).then_some(must);
+        }
+        match (Stored::parse(stored.expose(), user), method) {
+            (Stored::Plain(_), _) => {
+                Some("must be SCRAM-SHA-256$... or md5... as pg_authid holds it")
+            }
+            (Stored::Md5 { .. }, ClientAuth::Scram) => {
+                Some("an md5 hash proves nothing to client_auth scram-sha-256")
+            }
+            (Stored::Scram(_), ClientAuth::Md5) => {
+                Some("a SCRAM verifier proves nothing to client_auth md5")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// All that the control plane can ask of a shard.

@@ -20,7 +20,7 @@ use crate::handoff::Arrival;
 use crate::{random, shard};
 
 /// How the data plane is laid out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneSettings {
     /// Where PostgreSQL clients connect; `None` for no such port.
     pub postgres: Option<SocketAddr>,

@@ -44,3 +44,4 @@ mod threads;
 mod verifiers;
 
 pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};
+pub use sockets::{RingError, probe};

@@ -102,7 +102,8 @@ impl Door {
             // The time that counts for being shown out begins with each request anew.
             let arrived = intake.next(|| self.room().waits(number, true));
             let (response, keep_alive, head_only) = match arrived {
-                Ok(arrived) => {
+                Ok(mut arrived) => {
+                    arrived.request.peer = Some(peer);
                     self.room().waits(number, false);
                     let response = self.lanes.exchange(&arrived.request);
                     self.room().waits(number, true);

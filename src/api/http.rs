@@ -1,6 +1,8 @@
 //! A request and a response as values. This is all that the router sees of HTTP: no socket, no
 //! thread, no server.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 /// What was asked. Complete, and within the limits of the door.
@@ -16,6 +18,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body; empty if there is none.
     pub body: Vec<u8>,
+    /// Who asked; `None` for requests of our own.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Request {

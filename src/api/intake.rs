@@ -167,6 +167,7 @@ impl Head {
                 query,
                 headers: Vec::new(),
                 body: Vec::new(),
+                peer: None,
             },
             length,
             body: 0,

@@ -155,6 +155,9 @@ fn on_the_wire(request: &Request) -> Vec<u8> {
             head += &format!("{name}: {value}\r\n");
         }
     }
+    if let Some(peer) = request.peer {
+        head += &format!("{PEER}: {peer}\r\n");
+    }
     head += "\r\n";
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
@@ -244,7 +247,10 @@ fn understand_request(asked: &mut tiny_http::Request) -> io::Result<Request> {
         query: query.to_owned(),
         headers: headers.collect(),
         body: Vec::new(),
+        peer: None,
     };
+    let peer = request.header(PEER).and_then(|peer| peer.parse().ok());
+    request.peer = peer;
     asked.as_reader().read_to_end(&mut request.body)?;
     Ok(request)
 }
@@ -282,6 +288,8 @@ const PROBE_LANES: usize = 2;
 const LANE_WITHIN: Duration = Duration::from_secs(5);
 /// How long an answer may take: longer than the router ever waits for the shards.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// The header that tells who asked. A client's own of that name is not passed on.
+const PEER: &str = "dbbouncer-peer";
 /// The headers of a request that the router looks at.
 const PASSED_ON: &[&str] = &[
     "accept",

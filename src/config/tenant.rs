@@ -13,10 +13,14 @@ use super::units;
 /// What may stand in `defaults` and in each tenant.
 #[derive(Debug, Clone)]
 pub struct Habits {
-    limits: Limits,
-    acquire_timeout: Duration,
-    connect_timeout: Duration,
-    client_auth: ClientAuth,
+    /// How many backends, and for how long.
+    pub limits: Limits,
+    /// How long a client may wait for a backend; zero is for ever.
+    pub acquire_timeout: Duration,
+    /// How long a dial may take.
+    pub connect_timeout: Duration,
+    /// What is asked of a client.
+    pub client_auth: ClientAuth,
 }
 
 /// Settles a tenant; `None` if there are complaints about what it cannot be without.
@@ -160,44 +164,17 @@ fn credential(
     match (user.has("password"), user.has("verifier")) {
         (true, false) => password.map(Credential::Password),
         (false, true) => {
-            let verifier = verifier?;
-            if let Some(why) = unusable(verifier.expose(), name, dialect, auth) {
+            let credential = Credential::Verifier(verifier?);
+            let objection = dialect.and_then(|dialect| credential.objection(name, dialect, auth));
+            if let Some(why) = objection {
                 user.complain("verifier", why);
             }
-            Some(Credential::Verifier(verifier))
+            Some(credential)
         }
         _ => {
             user.complain("", "needs either a password or a verifier");
             None
         }
-    }
-}
-
-/// Why nobody could prove anything against this verifier.
-fn unusable(
-    verifier: &str,
-    user: &str,
-    dialect: Option<Dialect>,
-    auth: ClientAuth,
-) -> Option<&'static str> {
-    use wire::pg::Stored;
-    match dialect {
-        None => None,
-        Some(Dialect::MySql) => wire::mysql::Verifier::parse(verifier)
-            .is_none()
-            .then_some("must be * and 40 hexadecimal digits, or SHA256$ and 64 of them"),
-        Some(Dialect::Postgres) => match (Stored::parse(verifier, user), auth) {
-            (Stored::Plain(_), _) => {
-                Some("must be SCRAM-SHA-256$... or md5... as pg_authid holds it")
-            }
-            (Stored::Md5 { .. }, ClientAuth::Scram) => {
-                Some("an md5 hash proves nothing to client_auth scram-sha-256")
-            }
-            (Stored::Scram(_), ClientAuth::Md5) => {
-                Some("a SCRAM verifier proves nothing to client_auth md5")
-            }
-            _ => None,
-        },
     }
 }
 

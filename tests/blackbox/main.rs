@@ -6,10 +6,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod crowd;
 mod drivers;
+mod faults;
+mod frames;
 mod mysql;
 mod postgres;
 mod raw;
+mod refusals;
 mod routing;
 mod servers;
 mod tools;
@@ -25,5 +29,9 @@ fn main() -> ExitCode {
     mysql::plan(&mut plan);
     tools::plan(&mut plan);
     routing::plan(&mut plan);
+    refusals::plan(&mut plan);
+    frames::plan(&mut plan);
+    faults::plan(&mut plan);
+    crowd::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

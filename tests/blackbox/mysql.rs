@@ -10,25 +10,80 @@ use crate::drivers::{mysql, mysql_options, whoami};
 
 pub fn plan(plan: &mut Plan) {
     let both = [Kind::MariaDb, Kind::MySql];
-    plan.add(World::Any, &both, "reaches_its_own_database", reaches_its_own_database);
+    plan.add(
+        World::Any,
+        &both,
+        "reaches_its_own_database",
+        reaches_its_own_database,
+    );
     plan.add(World::Any, &both, "values_go_and_come", values_go_and_come);
-    plan.add(World::Any, &both, "an_error_arrives_whole", an_error_arrives_whole);
+    plan.add(
+        World::Any,
+        &both,
+        "an_error_arrives_whole",
+        an_error_arrives_whole,
+    );
     plan.add(World::Any, &both, "several_results", several_results);
     plan.add(World::Any, &both, "stored_procedures", stored_procedures);
     plan.add(World::Any, &both, "transactions", transactions);
-    plan.add(World::Any, &both, "prepared_statements", prepared_statements);
-    plan.add(World::Any, &both, "a_statement_sent_in_pieces", a_statement_sent_in_pieces);
+    plan.add(
+        World::Any,
+        &both,
+        "prepared_statements",
+        prepared_statements,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "a_statement_sent_in_pieces",
+        a_statement_sent_in_pieces,
+    );
     plan.add(World::Any, &both, "large_result", large_result);
-    plan.add(World::Any, &both, "packets_over_16_mib", packets_over_16_mib);
-    plan.add(World::Any, &both, "packets_of_exactly_16_mib", packets_of_exactly_16_mib);
+    plan.add(
+        World::Any,
+        &both,
+        "packets_over_16_mib",
+        packets_over_16_mib,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "packets_of_exactly_16_mib",
+        packets_of_exactly_16_mib,
+    );
     plan.add(World::Any, &both, "local_infile", local_infile);
     plan.add(World::Any, &both, "kill_query", kill_query);
     plan.add(World::Any, &both, "kill_connection", kill_connection);
-    plan.add(World::Bouncer, &both, "kill_reaches_no_other_tenant", kill_reaches_no_other_tenant);
-    plan.add(World::Any, &both, "session_state_stays", session_state_stays);
-    plan.add(World::Any, &both, "reset_and_change_of_database", reset_and_change_of_database);
-    plan.add(World::Any, &both, "found_rows_as_asked", found_rows_as_asked);
-    plan.add(World::Any, &both, "the_backend_is_closed_with_its_client", the_backend_is_closed_with_its_client);
+    plan.add(
+        World::Bouncer,
+        &both,
+        "kill_reaches_no_other_tenant",
+        kill_reaches_no_other_tenant,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "session_state_stays",
+        session_state_stays,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "reset_and_change_of_database",
+        reset_and_change_of_database,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "found_rows_as_asked",
+        found_rows_as_asked,
+    );
+    plan.add(
+        World::Any,
+        &both,
+        "the_backend_is_closed_with_its_client",
+        the_backend_is_closed_with_its_client,
+    );
 }
 
 async fn one_tenant(server: &Server, name: &str) -> (Tenant, Front, Door) {
@@ -38,7 +93,10 @@ async fn one_tenant(server: &Server, name: &str) -> (Tenant, Front, Door) {
     (tenant, front, door)
 }
 
-async fn one<T: mysql_async::prelude::FromRow + Send + 'static>(client: &mut Conn, query: &str) -> T {
+async fn one<T: mysql_async::prelude::FromRow + Send + 'static>(
+    client: &mut Conn,
+    query: &str,
+) -> T {
     client.query_first(query).await.unwrap().expect("a row")
 }
 
@@ -64,7 +122,10 @@ async fn values_go_and_come(server: &'static Server) {
     let text = "naïve — 日本語 \u{1F99C}\n\t\\' \"";
     let bytes: Vec<u8> = (0..=255).collect();
     let row: Row = client
-        .exec_first("SELECT ?, ?, ?, ?, ?", (i64::MIN, text, bytes.clone(), 1.5f64, None::<String>))
+        .exec_first(
+            "SELECT ?, ?, ?, ?, ?",
+            (i64::MIN, text, bytes.clone(), 1.5f64, None::<String>),
+        )
         .await
         .unwrap()
         .unwrap();
@@ -73,9 +134,18 @@ async fn values_go_and_come(server: &'static Server) {
     assert_eq!(row.get::<Vec<u8>, _>(2), Some(bytes));
     assert_eq!(row.get::<f64, _>(3), Some(1.5));
     assert_eq!(row.as_ref(4), Some(&Value::NULL));
-    client.query_drop("CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, s text)").await.unwrap();
-    client.exec_drop("INSERT INTO t (s) VALUES (?), (?)", (text, "b")).await.unwrap();
-    assert_eq!((client.affected_rows(), client.last_insert_id()), (2, Some(1)));
+    client
+        .query_drop("CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, s text)")
+        .await
+        .unwrap();
+    client
+        .exec_drop("INSERT INTO t (s) VALUES (?), (?)", (text, "b"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (client.affected_rows(), client.last_insert_id()),
+        (2, Some(1))
+    );
     client.ping().await.unwrap();
     client.disconnect().await.unwrap();
     front.close();
@@ -84,18 +154,47 @@ async fn values_go_and_come(server: &'static Server) {
 async fn an_error_arrives_whole(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "error").await;
     let mut client = mysql(&door).await;
-    client.query_drop("CREATE TABLE once (id int PRIMARY KEY)").await.unwrap();
-    client.query_drop("INSERT INTO once VALUES (1)").await.unwrap();
-    match client.query_drop("INSERT INTO once VALUES (1)").await.unwrap_err() {
+    client
+        .query_drop("CREATE TABLE once (id int PRIMARY KEY)")
+        .await
+        .unwrap();
+    client
+        .query_drop("INSERT INTO once VALUES (1)")
+        .await
+        .unwrap();
+    match client
+        .query_drop("INSERT INTO once VALUES (1)")
+        .await
+        .unwrap_err()
+    {
         Error::Server(error) => {
             assert_eq!((error.code, error.state.as_str()), (1062, "23000"));
-            assert!(error.message.starts_with("Duplicate entry '1'"), "{}", error.message);
+            assert!(
+                error.message.starts_with("Duplicate entry '1'"),
+                "{}",
+                error.message
+            );
         }
         other => panic!("{other}"),
     }
-    assert_eq!(code(&client.query_drop("SELECT * FROM nowhere").await.unwrap_err()), 1146);
-    assert_eq!(code(&client.prep("SELECT FROM FROM").await.unwrap_err()), 1064);
-    assert_eq!(one::<i32>(&mut client, "SELECT 1").await, 1, "the session goes on");
+    assert_eq!(
+        code(
+            &client
+                .query_drop("SELECT * FROM nowhere")
+                .await
+                .unwrap_err()
+        ),
+        1146
+    );
+    assert_eq!(
+        code(&client.prep("SELECT FROM FROM").await.unwrap_err()),
+        1064
+    );
+    assert_eq!(
+        one::<i32>(&mut client, "SELECT 1").await,
+        1,
+        "the session goes on"
+    );
     client.query_drop("SELECT 1/0").await.unwrap();
     let warnings: Vec<(String, u16, String)> = client.query("SHOW WARNINGS").await.unwrap();
     assert_eq!(warnings[0].1, 1365);
@@ -106,7 +205,10 @@ async fn an_error_arrives_whole(server: &'static Server) {
 async fn several_results(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "multi").await;
     let mut client = mysql(&door).await;
-    let mut results = client.query_iter("SELECT 1; SELECT 2 UNION SELECT 3; CREATE TABLE t (i int); SELECT 4").await.unwrap();
+    let mut results = client
+        .query_iter("SELECT 1; SELECT 2 UNION SELECT 3; CREATE TABLE t (i int); SELECT 4")
+        .await
+        .unwrap();
     let mut seen = Vec::new();
     while !results.is_empty() {
         seen.push(results.collect::<i32>().await.unwrap());
@@ -136,7 +238,10 @@ async fn stored_procedures(server: &'static Server) {
         .unwrap();
     let mut results = client.query_iter("CALL twice(21, @b)").await.unwrap();
     assert_eq!(results.collect::<i32>().await.unwrap(), [21]);
-    assert_eq!(results.collect::<(i32, String)>().await.unwrap(), [(22, "x".to_owned())]);
+    assert_eq!(
+        results.collect::<(i32, String)>().await.unwrap(),
+        [(22, "x".to_owned())]
+    );
     results.drop_result().await.unwrap();
     assert_eq!(one::<i32>(&mut client, "SELECT @b").await, 42);
     // Through the binary protocol the OUT parameter is a result of its own, marked PS_OUT_PARAMS.
@@ -153,15 +258,28 @@ async fn transactions(server: &'static Server) {
     const COUNT: &str = "SELECT count(*) FROM t";
 
     let mut transaction = client.start_transaction(TxOpts::default()).await.unwrap();
-    transaction.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
-    assert_eq!(one::<i32>(&mut other, COUNT).await, 0, "nobody sees what is not committed");
+    transaction
+        .query_drop("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    assert_eq!(
+        one::<i32>(&mut other, COUNT).await,
+        0,
+        "nobody sees what is not committed"
+    );
     transaction.commit().await.unwrap();
     assert_eq!(one::<i32>(&mut other, COUNT).await, 1);
 
     let mut transaction = client.start_transaction(TxOpts::default()).await.unwrap();
-    transaction.query_drop("INSERT INTO t VALUES (2)").await.unwrap();
+    transaction
+        .query_drop("INSERT INTO t VALUES (2)")
+        .await
+        .unwrap();
     transaction.query_drop("SAVEPOINT half").await.unwrap();
-    transaction.query_drop("INSERT INTO t VALUES (3)").await.unwrap();
+    transaction
+        .query_drop("INSERT INTO t VALUES (3)")
+        .await
+        .unwrap();
     transaction.query_drop("ROLLBACK TO half").await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(one::<i32>(&mut other, COUNT).await, 2);
@@ -169,7 +287,11 @@ async fn transactions(server: &'static Server) {
     client.query_drop("SET autocommit = 0").await.unwrap();
     client.query_drop("INSERT INTO t VALUES (4)").await.unwrap();
     client.disconnect().await.unwrap();
-    assert_eq!(one::<i32>(&mut other, COUNT).await, 2, "who leaves without COMMIT leaves nothing");
+    assert_eq!(
+        one::<i32>(&mut other, COUNT).await,
+        2,
+        "who leaves without COMMIT leaves nothing"
+    );
     other.disconnect().await.unwrap();
     front.close();
 }
@@ -178,14 +300,28 @@ async fn prepared_statements(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "prepared").await;
     // Both sessions' first statement has the id 1: the same id for different texts.
     let (mut one, mut two) = (mysql(&door).await, mysql(&door).await);
-    let (add, double) = (one.prep("SELECT ? + 1").await.unwrap(), two.prep("SELECT ? * 2").await.unwrap());
+    let (add, double) = (
+        one.prep("SELECT ? + 1").await.unwrap(),
+        two.prep("SELECT ? * 2").await.unwrap(),
+    );
     for i in 0..50_i64 {
-        assert_eq!(one.exec_first::<i64, _, _>(&add, (i,)).await.unwrap(), Some(i + 1));
-        assert_eq!(two.exec_first::<i64, _, _>(&double, (i,)).await.unwrap(), Some(i * 2));
+        assert_eq!(
+            one.exec_first::<i64, _, _>(&add, (i,)).await.unwrap(),
+            Some(i + 1)
+        );
+        assert_eq!(
+            two.exec_first::<i64, _, _>(&double, (i,)).await.unwrap(),
+            Some(i * 2)
+        );
     }
     one.close(add).await.unwrap();
-    one.query_drop("PREPARE by_sql FROM 'SELECT 7'").await.unwrap();
-    assert_eq!(one.query_first::<i32, _>("EXECUTE by_sql").await.unwrap(), Some(7));
+    one.query_drop("PREPARE by_sql FROM 'SELECT 7'")
+        .await
+        .unwrap();
+    assert_eq!(
+        one.query_first::<i32, _>("EXECUTE by_sql").await.unwrap(),
+        Some(7)
+    );
     one.disconnect().await.unwrap();
     two.disconnect().await.unwrap();
     front.close();
@@ -198,7 +334,10 @@ async fn a_statement_sent_in_pieces(server: &'static Server) {
     let mut client = Conn::new(options).await.unwrap();
     let text = "0123456789abcdef".repeat(3 << 19);
     let row: Option<(u64, bool)> = client
-        .exec_first("SELECT length(?), sha2(?, 256) = sha2(repeat('0123456789abcdef', 3 << 19), 256)", (text.clone(), text))
+        .exec_first(
+            "SELECT length(?), sha2(?, 256) = sha2(repeat('0123456789abcdef', 3 << 19), 256)",
+            (text.clone(), text),
+        )
         .await
         .unwrap();
     assert_eq!(row, Some((24 << 20, true)));
@@ -211,8 +350,16 @@ async fn large_result(server: &'static Server) {
     const ROWS: u32 = 100_000;
     let (_tenant, front, door) = one_tenant(server, "large").await;
     let mut client = mysql(&door).await;
-    client.query_drop("SET @@cte_max_recursion_depth = 200000").await.or_else(not_in_mariadb).unwrap();
-    client.query_drop("SET @@max_recursive_iterations = 200000").await.or_else(not_in_mysql).unwrap();
+    client
+        .query_drop("SET @@cte_max_recursion_depth = 200000")
+        .await
+        .or_else(not_in_mariadb)
+        .unwrap();
+    client
+        .query_drop("SET @@max_recursive_iterations = 200000")
+        .await
+        .or_else(not_in_mysql)
+        .unwrap();
     let query = format!(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
          SELECT repeat(lpad(i, 16, '0'), 64) FROM n"
@@ -235,7 +382,11 @@ async fn large_result(server: &'static Server) {
 }
 
 fn not_in_mariadb(error: Error) -> Result<(), Error> {
-    if code(&error) == 1193 { Ok(()) } else { Err(error) }
+    if code(&error) == 1193 {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 use not_in_mariadb as not_in_mysql;
@@ -245,7 +396,10 @@ async fn packets_over_16_mib(server: &'static Server) {
     let mut client = mysql(&door).await;
     let text = "0123456789abcdef".repeat(5 << 19); // 40 MiB: three packets each way
     let row: Option<(bool, String)> = client
-        .exec_first("SELECT sha2(?, 256) = sha2(repeat('0123456789abcdef', 5 << 19), 256), ?", (text.clone(), text.clone()))
+        .exec_first(
+            "SELECT sha2(?, 256) = sha2(repeat('0123456789abcdef', 5 << 19), 256), ?",
+            (text.clone(), text.clone()),
+        )
         .await
         .unwrap();
     let (whole, back) = row.unwrap();
@@ -268,8 +422,16 @@ async fn packets_of_exactly_16_mib(server: &'static Server) {
     }
     for payload in [FULL - 1, FULL, FULL + 1, 2 * FULL] {
         let header = 4; // 0xfd and three bytes, up to 2^24
-        let header = if payload - header < 1 << 24 { header } else { 9 };
-        let text: String = one(&mut client, &format!("SELECT repeat('y', {})", payload - header)).await;
+        let header = if payload - header < 1 << 24 {
+            header
+        } else {
+            9
+        };
+        let text: String = one(
+            &mut client,
+            &format!("SELECT repeat('y', {})", payload - header),
+        )
+        .await;
         assert_eq!(text.len(), payload - header, "a row of {payload} bytes");
     }
     assert_eq!(one::<i32>(&mut client, "SELECT 1").await, 1);
@@ -280,13 +442,23 @@ async fn packets_of_exactly_16_mib(server: &'static Server) {
 async fn local_infile(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "infile").await;
     let mut client = mysql(&door).await;
-    let parts = (0..100).map(|part| (0..1000).map(|i| format!("{}\n", part * 1000 + i)).collect::<String>());
+    let parts = (0..100).map(|part| {
+        (0..1000)
+            .map(|i| format!("{}\n", part * 1000 + i))
+            .collect::<String>()
+    });
     let file = futures_util::stream::iter(parts.map(|part| Ok(part.into())));
     client.set_infile_handler(async move { Ok(file.boxed()) });
     client.query_drop("CREATE TABLE t (i int)").await.unwrap();
-    client.query_drop("LOAD DATA LOCAL INFILE 'numbers' INTO TABLE t").await.unwrap();
+    client
+        .query_drop("LOAD DATA LOCAL INFILE 'numbers' INTO TABLE t")
+        .await
+        .unwrap();
     assert_eq!(client.affected_rows(), 100_000);
-    assert_eq!(one::<(u64, u64)>(&mut client, "SELECT count(*), sum(i) FROM t").await, (100_000, 4_999_950_000));
+    assert_eq!(
+        one::<(u64, u64)>(&mut client, "SELECT count(*), sum(i) FROM t").await,
+        (100_000, 4_999_950_000)
+    );
     client.disconnect().await.unwrap();
     front.close();
 }
@@ -296,12 +468,19 @@ async fn kill_query(server: &'static Server) {
     let (mut victim, mut killer) = (mysql(&door).await, mysql(&door).await);
     // The id of the greeting, which is what a command line's Ctrl-C uses.
     let id = victim.id();
-    let (ended, ()) = tokio::join!(victim.query_drop("SELECT count(*) FROM whoami WHERE sleep(100) OR id"), async {
-        until_asleep(server, &tenant);
-        killer.query_drop(format!("KILL QUERY {id}")).await.unwrap();
-    });
+    let (ended, ()) = tokio::join!(
+        victim.query_drop("SELECT count(*) FROM whoami WHERE sleep(100) OR id"),
+        async {
+            until_asleep(server, &tenant);
+            killer.query_drop(format!("KILL QUERY {id}")).await.unwrap();
+        }
+    );
     assert_eq!(code(&ended.unwrap_err()), 1317);
-    assert_eq!(one::<i32>(&mut victim, "SELECT 1").await, 1, "the session goes on");
+    assert_eq!(
+        one::<i32>(&mut victim, "SELECT 1").await,
+        1,
+        "the session goes on"
+    );
     victim.disconnect().await.unwrap();
     killer.disconnect().await.unwrap();
     front.close();
@@ -310,9 +489,16 @@ async fn kill_query(server: &'static Server) {
 async fn kill_connection(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "killc").await;
     let (mut victim, mut killer) = (mysql(&door).await, mysql(&door).await);
-    killer.query_drop(format!("KILL {}", victim.id())).await.unwrap();
+    killer
+        .query_drop(format!("KILL {}", victim.id()))
+        .await
+        .unwrap();
     victim.ping().await.unwrap_err();
-    assert_eq!(code(&killer.query_drop("KILL 999999999").await.unwrap_err()), 1094, "no such connection");
+    assert_eq!(
+        code(&killer.query_drop("KILL 999999999").await.unwrap_err()),
+        1094,
+        "no such connection"
+    );
     killer.disconnect().await.unwrap();
     front.close();
 }
@@ -339,22 +525,45 @@ fn until_asleep(server: &Server, tenant: &Tenant) {
         "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep' AND db = '{}'",
         tenant.dbname
     );
-    eventually("it sleeps", || (server.sql("", &asleep) == "1").then_some(()));
+    eventually("it sleeps", || {
+        (server.sql("", &asleep) == "1").then_some(())
+    });
 }
 
 async fn session_state_stays(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "state").await;
     let (mut client, mut other) = (mysql(&door).await, mysql(&door).await);
     let id: u32 = one(&mut client, "SELECT connection_id()").await;
-    client.query_drop("SET @mine = 5, time_zone = '+09:00', NAMES latin1").await.unwrap();
-    client.query_drop("CREATE TEMPORARY TABLE mine AS SELECT 6 AS six").await.unwrap();
-    assert_eq!(one::<i32>(&mut client, "SELECT get_lock('theirs', 0)").await, 1);
+    client
+        .query_drop("SET @mine = 5, time_zone = '+09:00', NAMES latin1")
+        .await
+        .unwrap();
+    client
+        .query_drop("CREATE TEMPORARY TABLE mine AS SELECT 6 AS six")
+        .await
+        .unwrap();
+    assert_eq!(
+        one::<i32>(&mut client, "SELECT get_lock('theirs', 0)").await,
+        1
+    );
     for _ in 0..10 {
-        assert_eq!(one::<u32>(&mut client, "SELECT connection_id()").await, id, "one backend for the whole session");
+        assert_eq!(
+            one::<u32>(&mut client, "SELECT connection_id()").await,
+            id,
+            "one backend for the whole session"
+        );
     }
-    let state: (i32, String, i32) = one(&mut client, "SELECT @mine, @@time_zone, (SELECT six FROM mine)").await;
+    let state: (i32, String, i32) = one(
+        &mut client,
+        "SELECT @mine, @@time_zone, (SELECT six FROM mine)",
+    )
+    .await;
     assert_eq!(state, (5, "+09:00".to_owned(), 6));
-    let state: (Option<i32>, String, i32) = one(&mut other, "SELECT @mine, @@time_zone, get_lock('theirs', 0)").await;
+    let state: (Option<i32>, String, i32) = one(
+        &mut other,
+        "SELECT @mine, @@time_zone, get_lock('theirs', 0)",
+    )
+    .await;
     assert_eq!(state, (None, "SYSTEM".to_owned(), 0));
     client.disconnect().await.unwrap();
     other.disconnect().await.unwrap();
@@ -365,12 +574,24 @@ async fn reset_and_change_of_database(server: &'static Server) {
     let (tenant, front, door) = one_tenant(server, "reset").await;
     let mut client = mysql(&door).await;
     client.query_drop("SET @mine = 5").await.unwrap();
-    assert!(client.reset().await.unwrap(), "COM_RESET_CONNECTION is known");
+    assert!(
+        client.reset().await.unwrap(),
+        "COM_RESET_CONNECTION is known"
+    );
     assert_eq!(one::<Option<i32>>(&mut client, "SELECT @mine").await, None);
     client.query_drop("USE information_schema").await.unwrap();
-    assert_eq!(one::<String>(&mut client, "SELECT database()").await, "information_schema");
-    client.query_drop(format!("USE {}", tenant.dbname)).await.unwrap();
-    assert_eq!(one::<String>(&mut client, "SELECT id FROM whoami").await, tenant.id);
+    assert_eq!(
+        one::<String>(&mut client, "SELECT database()").await,
+        "information_schema"
+    );
+    client
+        .query_drop(format!("USE {}", tenant.dbname))
+        .await
+        .unwrap();
+    assert_eq!(
+        one::<String>(&mut client, "SELECT id FROM whoami").await,
+        tenant.id
+    );
     client.disconnect().await.unwrap();
     front.close();
 }
@@ -379,8 +600,13 @@ async fn reset_and_change_of_database(server: &'static Server) {
 async fn found_rows_as_asked(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "found").await;
     for (found, expected) in [(true, 1), (false, 0), (true, 1)] {
-        let mut client = Conn::new(mysql_options(&door).client_found_rows(found)).await.unwrap();
-        client.query_drop("UPDATE whoami SET id = id").await.unwrap();
+        let mut client = Conn::new(mysql_options(&door).client_found_rows(found))
+            .await
+            .unwrap();
+        client
+            .query_drop("UPDATE whoami SET id = id")
+            .await
+            .unwrap();
         assert_eq!(client.affected_rows(), expected);
         client.disconnect().await.unwrap();
     }
@@ -397,10 +623,18 @@ async fn the_backend_is_closed_with_its_client(server: &'static Server) {
         if politely {
             client.disconnect().await.unwrap();
         } else {
-            std::mem::drop(tokio::time::timeout(std::time::Duration::from_millis(50), client.query_drop("DO sleep(100)")).await);
+            std::mem::drop(
+                tokio::time::timeout(
+                    std::time::Duration::from_millis(50),
+                    client.query_drop("DO sleep(100)"),
+                )
+                .await,
+            );
             drop(client); // in the midst of a query: the socket is closed
         }
-        eventually("the backend is gone", || (server.sql("", &here) == "0").then_some(()));
+        eventually("the backend is gone", || {
+            (server.sql("", &here) == "0").then_some(())
+        });
     }
     front.close();
 }

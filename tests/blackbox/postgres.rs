@@ -12,25 +12,70 @@ use crate::drivers::{postgres, postgres_config, postgres_listening, try_postgres
 pub fn plan(plan: &mut Plan) {
     let both = [Kind::Postgres, Kind::Postgres18];
     let one = [Kind::Postgres];
-    plan.add(World::Any, &both, "reaches_its_own_database", reaches_its_own_database);
+    plan.add(
+        World::Any,
+        &both,
+        "reaches_its_own_database",
+        reaches_its_own_database,
+    );
     plan.add(World::Any, &both, "values_go_and_come", values_go_and_come);
-    plan.add(World::Any, &both, "an_error_arrives_whole", an_error_arrives_whole);
-    plan.add(World::Any, &one, "several_statements_in_one_query", several_statements_in_one_query);
+    plan.add(
+        World::Any,
+        &both,
+        "an_error_arrives_whole",
+        an_error_arrives_whole,
+    );
+    plan.add(
+        World::Any,
+        &one,
+        "several_statements_in_one_query",
+        several_statements_in_one_query,
+    );
     plan.add(World::Any, &one, "transactions", transactions);
     plan.add(World::Any, &one, "prepared_statements", prepared_statements);
-    plan.add(World::Any, &one, "a_portal_in_portions", a_portal_in_portions);
+    plan.add(
+        World::Any,
+        &one,
+        "a_portal_in_portions",
+        a_portal_in_portions,
+    );
     plan.add(World::Any, &one, "a_pipeline", a_pipeline);
     plan.add(World::Any, &both, "large_result", large_result);
     plan.add(World::Any, &one, "large_parameter", large_parameter);
     plan.add(World::Any, &one, "copy_both_ways", copy_both_ways);
     plan.add(World::Any, &one, "copy_that_fails", copy_that_fails);
     plan.add(World::Any, &both, "cancel", cancel);
-    plan.add(World::Any, &one, "a_late_cancel_hits_nobody", a_late_cancel_hits_nobody);
-    plan.add(World::Any, &one, "startup_parameters_take_effect", startup_parameters_take_effect);
-    plan.add(World::Any, &one, "notices_and_notifications", notices_and_notifications);
+    plan.add(
+        World::Any,
+        &one,
+        "a_late_cancel_hits_nobody",
+        a_late_cancel_hits_nobody,
+    );
+    plan.add(
+        World::Any,
+        &one,
+        "startup_parameters_take_effect",
+        startup_parameters_take_effect,
+    );
+    plan.add(
+        World::Any,
+        &one,
+        "notices_and_notifications",
+        notices_and_notifications,
+    );
     plan.add(World::Any, &one, "session_state_stays", session_state_stays);
-    plan.add(World::Any, &one, "the_backend_is_closed_with_its_client", the_backend_is_closed_with_its_client);
-    plan.add(World::Any, &one, "a_killed_backend_ends_its_client", a_killed_backend_ends_its_client);
+    plan.add(
+        World::Any,
+        &one,
+        "the_backend_is_closed_with_its_client",
+        the_backend_is_closed_with_its_client,
+    );
+    plan.add(
+        World::Any,
+        &one,
+        "a_killed_backend_ends_its_client",
+        a_killed_backend_ends_its_client,
+    );
 }
 
 async fn one_tenant(server: &Server, name: &str) -> (Tenant, Front, Door) {
@@ -57,7 +102,15 @@ async fn values_go_and_come(server: &'static Server) {
     let row = client
         .query_one(
             "SELECT $1::int8, $2::text, $3::bytea, $4::float8, $5::bool, $6::text, $7::int4[]",
-            &[&i64::MIN, &text, &bytes, &1.5f64, &true, &None::<String>, &vec![1, 2, 3]],
+            &[
+                &i64::MIN,
+                &text,
+                &bytes,
+                &1.5f64,
+                &true,
+                &None::<String>,
+                &vec![1, 2, 3],
+            ],
         )
         .await
         .unwrap();
@@ -68,7 +121,11 @@ async fn values_go_and_come(server: &'static Server) {
     assert!(row.get::<_, bool>(4));
     assert_eq!(row.get::<_, Option<&str>>(5), None);
     assert_eq!(row.get::<_, Vec<i32>>(6), [1, 2, 3]);
-    assert_eq!(client.execute("", &[]).await.unwrap(), 0, "an empty query is answered");
+    assert_eq!(
+        client.execute("", &[]).await.unwrap(),
+        0,
+        "an empty query is answered"
+    );
     drop(client);
     front.close();
 }
@@ -76,21 +133,41 @@ async fn values_go_and_come(server: &'static Server) {
 async fn an_error_arrives_whole(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "error").await;
     let client = postgres(&door).await;
-    client.batch_execute("CREATE TABLE once (id int CONSTRAINT once_id PRIMARY KEY)").await.unwrap();
-    client.batch_execute("INSERT INTO once VALUES (1)").await.unwrap();
+    client
+        .batch_execute("CREATE TABLE once (id int CONSTRAINT once_id PRIMARY KEY)")
+        .await
+        .unwrap();
+    client
+        .batch_execute("INSERT INTO once VALUES (1)")
+        .await
+        .unwrap();
 
-    let error = client.execute("INSERT INTO once VALUES (1)", &[]).await.unwrap_err();
+    let error = client
+        .execute("INSERT INTO once VALUES (1)", &[])
+        .await
+        .unwrap_err();
     let error = error.as_db_error().expect("the database's own error");
     assert_eq!(error.code(), &SqlState::UNIQUE_VIOLATION);
     assert_eq!(error.constraint(), Some("once_id"));
     assert_eq!(error.detail(), Some("Key (id)=(1) already exists."));
 
-    let error = client.simple_query("SELECT 1 FROM nowhere").await.unwrap_err();
+    let error = client
+        .simple_query("SELECT 1 FROM nowhere")
+        .await
+        .unwrap_err();
     let error = error.as_db_error().expect("the database's own error");
     assert_eq!(error.code(), &SqlState::UNDEFINED_TABLE);
     assert!(error.position().is_some());
 
-    assert_eq!(client.query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0), 1, "the session goes on");
+    assert_eq!(
+        client
+            .query_one("SELECT 1", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        1,
+        "the session goes on"
+    );
     drop(client);
     front.close();
 }
@@ -98,7 +175,10 @@ async fn an_error_arrives_whole(server: &'static Server) {
 async fn several_statements_in_one_query(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "multi").await;
     let client = postgres(&door).await;
-    let answers = client.simple_query("SELECT 1 AS a; SELECT 2 AS a UNION ALL SELECT 3; CREATE TABLE t (i int)").await.unwrap();
+    let answers = client
+        .simple_query("SELECT 1 AS a; SELECT 2 AS a UNION ALL SELECT 3; CREATE TABLE t (i int)")
+        .await
+        .unwrap();
     let rows: Vec<_> = answers
         .iter()
         .filter_map(|answer| match answer {
@@ -107,9 +187,16 @@ async fn several_statements_in_one_query(server: &'static Server) {
         })
         .collect();
     assert_eq!(rows, ["1", "2", "3"]);
-    let error = client.simple_query("INSERT INTO t VALUES (1); SELECT 1/0; INSERT INTO t VALUES (2)").await.unwrap_err();
+    let error = client
+        .simple_query("INSERT INTO t VALUES (1); SELECT 1/0; INSERT INTO t VALUES (2)")
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
-    let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    let count: i64 = client
+        .query_one("SELECT count(*) FROM t", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(count, 0, "one query is one transaction");
     drop(client);
     front.close();
@@ -119,26 +206,50 @@ async fn transactions(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "txn").await;
     let mut client = postgres(&door).await;
     let other = postgres(&door).await;
-    client.batch_execute("CREATE TABLE t (i int)").await.unwrap();
-    let count = async || -> i64 { other.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0) };
+    client
+        .batch_execute("CREATE TABLE t (i int)")
+        .await
+        .unwrap();
+    let count = async || -> i64 {
+        other
+            .query_one("SELECT count(*) FROM t", &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
 
     let transaction = client.transaction().await.unwrap();
-    transaction.execute("INSERT INTO t VALUES (1)", &[]).await.unwrap();
+    transaction
+        .execute("INSERT INTO t VALUES (1)", &[])
+        .await
+        .unwrap();
     assert_eq!(count().await, 0, "nobody sees what is not committed");
     transaction.commit().await.unwrap();
     assert_eq!(count().await, 1);
 
     let mut transaction = client.transaction().await.unwrap();
-    transaction.execute("INSERT INTO t VALUES (2)", &[]).await.unwrap();
+    transaction
+        .execute("INSERT INTO t VALUES (2)", &[])
+        .await
+        .unwrap();
     let savepoint = transaction.savepoint("half").await.unwrap();
-    savepoint.execute("INSERT INTO t SELECT 1/0", &[]).await.unwrap_err();
+    savepoint
+        .execute("INSERT INTO t SELECT 1/0", &[])
+        .await
+        .unwrap_err();
     let error = savepoint.execute("SELECT 1", &[]).await.unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::IN_FAILED_SQL_TRANSACTION));
     savepoint.rollback().await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(count().await, 2);
 
-    client.transaction().await.unwrap().execute("INSERT INTO t VALUES (3)", &[]).await.unwrap();
+    client
+        .transaction()
+        .await
+        .unwrap()
+        .execute("INSERT INTO t VALUES (3)", &[])
+        .await
+        .unwrap();
     assert_eq!(count().await, 2, "a dropped transaction is rolled back");
     drop((client, other));
     front.close();
@@ -151,13 +262,30 @@ async fn prepared_statements(server: &'static Server) {
     let add = one.prepare("SELECT $1::int4 + 1").await.unwrap();
     let double = two.prepare("SELECT $1::int4 * 2").await.unwrap();
     for i in 0..50 {
-        assert_eq!(one.query_one(&add, &[&i]).await.unwrap().get::<_, i32>(0), i + 1);
-        assert_eq!(two.query_one(&double, &[&i]).await.unwrap().get::<_, i32>(0), i * 2);
+        assert_eq!(
+            one.query_one(&add, &[&i]).await.unwrap().get::<_, i32>(0),
+            i + 1
+        );
+        assert_eq!(
+            two.query_one(&double, &[&i])
+                .await
+                .unwrap()
+                .get::<_, i32>(0),
+            i * 2
+        );
     }
     let error = one.prepare("SELECT FROM FROM").await.unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::SYNTAX_ERROR));
-    one.batch_execute("PREPARE by_sql AS SELECT 7").await.unwrap();
-    assert_eq!(one.query_one("EXECUTE by_sql", &[]).await.unwrap().get::<_, i32>(0), 7);
+    one.batch_execute("PREPARE by_sql AS SELECT 7")
+        .await
+        .unwrap();
+    assert_eq!(
+        one.query_one("EXECUTE by_sql", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        7
+    );
     drop((one, two));
     front.close();
 }
@@ -166,7 +294,10 @@ async fn a_portal_in_portions(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "portal").await;
     let mut client = postgres(&door).await;
     let transaction = client.transaction().await.unwrap();
-    let portal = transaction.bind("SELECT generate_series(1, 10)", &[]).await.unwrap();
+    let portal = transaction
+        .bind("SELECT generate_series(1, 10)", &[])
+        .await
+        .unwrap();
     let mut sizes = Vec::new();
     loop {
         let rows = transaction.query_portal(&portal, 4).await.unwrap();
@@ -193,7 +324,11 @@ async fn a_pipeline(server: &'static Server) {
             if number % 50 == 49 {
                 client.query_one("SELECT 1/0", &[]).await.unwrap_err();
             }
-            client.query_one(statement, &[number]).await.unwrap().get::<_, i32>(0)
+            client
+                .query_one(statement, &[number])
+                .await
+                .unwrap()
+                .get::<_, i32>(0)
         }
     });
     assert_eq!(futures_util::future::join_all(asked).await, numbers);
@@ -207,7 +342,10 @@ async fn large_result(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "large").await;
     let client = postgres(&door).await;
     let rows = client
-        .query_raw("SELECT repeat(lpad(i::text, 16, '0'), 64) FROM generate_series(1, $1::int4) AS i", [ROWS])
+        .query_raw(
+            "SELECT repeat(lpad(i::text, 16, '0'), 64) FROM generate_series(1, $1::int4) AS i",
+            [ROWS],
+        )
         .await
         .unwrap();
     let mut rows = pin!(rows);
@@ -220,7 +358,14 @@ async fn large_result(server: &'static Server) {
         assert_eq!(text, format!("{seen:016}").repeat(64));
     }
     assert_eq!((seen, bytes), (ROWS, 102_400_000));
-    assert_eq!(client.query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0), 1);
+    assert_eq!(
+        client
+            .query_one("SELECT 1", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        1
+    );
     drop(client);
     front.close();
 }
@@ -230,7 +375,10 @@ async fn large_parameter(server: &'static Server) {
     let client = postgres(&door).await;
     let text = "0123456789abcdef".repeat(4 << 20);
     let row = client
-        .query_one("SELECT length($1::text), md5($1) = md5(repeat('0123456789abcdef', 4 << 20)), $1", &[&text])
+        .query_one(
+            "SELECT length($1::text), md5($1) = md5(repeat('0123456789abcdef', 4 << 20)), $1",
+            &[&text],
+        )
         .await
         .unwrap();
     assert_eq!(row.get::<_, i32>(0), 64 << 20);
@@ -244,8 +392,17 @@ async fn copy_both_ways(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "copy").await;
     let client = postgres(&door).await;
     client.batch_execute("CREATE TABLE source AS SELECT i, md5(i::text) AS m FROM generate_series(1, 200000) AS i").await.unwrap();
-    client.batch_execute("CREATE TABLE target (i int, m text)").await.unwrap();
-    let out: Vec<_> = client.copy_out("COPY source TO STDOUT").await.unwrap().try_collect().await.unwrap();
+    client
+        .batch_execute("CREATE TABLE target (i int, m text)")
+        .await
+        .unwrap();
+    let out: Vec<_> = client
+        .copy_out("COPY source TO STDOUT")
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(out.len(), 200_000, "one message a row");
     {
         let sink = client.copy_in("COPY target FROM STDIN").await.unwrap();
@@ -256,7 +413,10 @@ async fn copy_both_ways(server: &'static Server) {
         assert_eq!(sink.finish().await.unwrap(), 200_000);
     }
     let same = "SELECT count(*) FROM source FULL JOIN target USING (i, m) WHERE source IS NULL OR target IS NULL";
-    assert_eq!(client.query_one(same, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(
+        client.query_one(same, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
     drop(client);
     front.close();
 }
@@ -264,8 +424,15 @@ async fn copy_both_ways(server: &'static Server) {
 async fn copy_that_fails(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "copyfail").await;
     let client = postgres(&door).await;
-    client.batch_execute("CREATE TABLE target (i int)").await.unwrap();
-    let error = client.copy_out("COPY nowhere TO STDOUT").await.err().expect("no such table");
+    client
+        .batch_execute("CREATE TABLE target (i int)")
+        .await
+        .unwrap();
+    let error = client
+        .copy_out("COPY nowhere TO STDOUT")
+        .await
+        .err()
+        .expect("no such table");
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE));
     {
         // The server refuses the first line and must then swallow what is still under way.
@@ -292,7 +459,14 @@ async fn copy_that_fails(server: &'static Server) {
         let mut sink = pin!(sink);
         sink.send(&b"1\n"[..]).await.unwrap();
     }
-    assert_eq!(client.query_one("SELECT count(*) FROM target", &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(
+        client
+            .query_one("SELECT count(*) FROM target", &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0),
+        0
+    );
     drop(client);
     front.close();
 }
@@ -310,10 +484,21 @@ async fn cancel(server: &'static Server) {
                 client.cancel_token().cancel_query(NoTls).await.unwrap();
             }
         );
-        assert_eq!(cancelled.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+        assert_eq!(
+            cancelled.unwrap_err().code(),
+            Some(&SqlState::QUERY_CANCELED)
+        );
         spared.unwrap();
     }
-    assert_eq!(client.query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0), 1, "the session goes on");
+    assert_eq!(
+        client
+            .query_one("SELECT 1", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        1,
+        "the session goes on"
+    );
     drop((client, bystander));
     front.close();
 }
@@ -337,23 +522,42 @@ async fn startup_parameters_take_effect(server: &'static Server) {
     let mut config = postgres_config(&door);
     config.application_name("naïve app").options("-c statement_timeout=4321 -cTimeZone=Asia/Tokyo --work-mem=8MB -c search_path=\"a\\ b\",public");
     let client = try_postgres(&config).await.unwrap();
-    let show = async |name: &str| -> String { client.query_one(&format!("SHOW {name}"), &[]).await.unwrap().get(0) };
+    let show = async |name: &str| -> String {
+        client
+            .query_one(&format!("SHOW {name}"), &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
     assert_eq!(show("statement_timeout").await, "4321ms");
     assert_eq!(show("TimeZone").await, "Asia/Tokyo");
     assert_eq!(show("work_mem").await, "8MB");
     assert_eq!(show("search_path").await, "\"a b\",public");
-    client.batch_execute("SET statement_timeout = 1; RESET statement_timeout").await.unwrap();
-    assert_eq!(show("statement_timeout").await, "4321ms", "RESET goes back to what the client began with");
+    client
+        .batch_execute("SET statement_timeout = 1; RESET statement_timeout")
+        .await
+        .unwrap();
+    assert_eq!(
+        show("statement_timeout").await,
+        "4321ms",
+        "RESET goes back to what the client began with"
+    );
     // The database prints what is not ASCII in an application's name in its own way.
     assert!(show("application_name").await.ends_with("ve app"));
 
     let other = postgres(&door).await;
-    let row = other.query_one("SHOW statement_timeout", &[]).await.unwrap();
+    let row = other
+        .query_one("SHOW statement_timeout", &[])
+        .await
+        .unwrap();
     assert_eq!(row.get::<_, &str>(0), "0", "nobody else gets them");
 
     let mut config = postgres_config(&door);
     config.options("-c no_such_setting=1");
-    let error = try_postgres(&config).await.err().expect("PostgreSQL refuses such a login");
+    let error = try_postgres(&config)
+        .await
+        .err()
+        .expect("PostgreSQL refuses such a login");
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_OBJECT));
     drop((client, other));
     front.close();
@@ -363,18 +567,31 @@ async fn notices_and_notifications(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "notify").await;
     let (listener, mut heard, _task) = postgres_listening(&door).await;
     let speaker = postgres(&door).await;
-    let pid: i32 = speaker.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let pid: i32 = speaker
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
 
-    listener.batch_execute("DO $$ BEGIN RAISE NOTICE 'mind the gap'; END $$").await.unwrap();
+    listener
+        .batch_execute("DO $$ BEGIN RAISE NOTICE 'mind the gap'; END $$")
+        .await
+        .unwrap();
     match heard.recv().await {
         Some(AsyncMessage::Notice(notice)) => assert_eq!(notice.message(), "mind the gap"),
         other => panic!("{other:?}"),
     }
     listener.batch_execute("LISTEN news").await.unwrap();
-    speaker.batch_execute("NOTIFY news, 'war is over'").await.unwrap();
+    speaker
+        .batch_execute("NOTIFY news, 'war is over'")
+        .await
+        .unwrap();
     match heard.recv().await {
         Some(AsyncMessage::Notification(news)) => {
-            assert_eq!((news.channel(), news.payload(), news.process_id()), ("news", "war is over", pid));
+            assert_eq!(
+                (news.channel(), news.payload(), news.process_id()),
+                ("news", "war is over", pid)
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -385,17 +602,50 @@ async fn notices_and_notifications(server: &'static Server) {
 async fn session_state_stays(server: &'static Server) {
     let (_tenant, front, door) = one_tenant(server, "state").await;
     let client = postgres(&door).await;
-    let pid = async || -> i32 { client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0) };
+    let pid = async || -> i32 {
+        client
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0)
+    };
     let first = pid().await;
     client.batch_execute("SET lock_timeout = 77; CREATE TEMP TABLE mine AS SELECT 5 AS five; SELECT pg_advisory_lock(1)").await.unwrap();
     for _ in 0..10 {
         assert_eq!(pid().await, first, "one backend for the whole session");
     }
-    assert_eq!(client.query_one("SHOW lock_timeout", &[]).await.unwrap().get::<_, &str>(0), "77ms");
-    assert_eq!(client.query_one("SELECT five FROM mine", &[]).await.unwrap().get::<_, i32>(0), 5);
+    assert_eq!(
+        client
+            .query_one("SHOW lock_timeout", &[])
+            .await
+            .unwrap()
+            .get::<_, &str>(0),
+        "77ms"
+    );
+    assert_eq!(
+        client
+            .query_one("SELECT five FROM mine", &[])
+            .await
+            .unwrap()
+            .get::<_, i32>(0),
+        5
+    );
     let other = postgres(&door).await;
-    assert!(!other.query_one("SELECT pg_try_advisory_lock(1)", &[]).await.unwrap().get::<_, bool>(0));
-    assert_eq!(other.query_one("SHOW lock_timeout", &[]).await.unwrap().get::<_, &str>(0), "0");
+    assert!(
+        !other
+            .query_one("SELECT pg_try_advisory_lock(1)", &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+    );
+    assert_eq!(
+        other
+            .query_one("SHOW lock_timeout", &[])
+            .await
+            .unwrap()
+            .get::<_, &str>(0),
+        "0"
+    );
     drop((client, other));
     front.close();
 }
@@ -405,7 +655,11 @@ async fn the_backend_is_closed_with_its_client(server: &'static Server) {
     for politely in [true, false] {
         let (client, connection) = postgres_config(&door).connect(NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
-        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let pid: i32 = client
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0);
         let here = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
         assert_eq!(server.sql("", &here), "1");
         if !politely {
@@ -413,7 +667,9 @@ async fn the_backend_is_closed_with_its_client(server: &'static Server) {
         }
         drop(client);
         let _ = connection.await;
-        eventually("the backend is gone", || (server.sql("", &here) == "0").then_some(()));
+        eventually("the backend is gone", || {
+            (server.sql("", &here) == "0").then_some(())
+        });
     }
     front.close();
 }
@@ -421,13 +677,21 @@ async fn the_backend_is_closed_with_its_client(server: &'static Server) {
 async fn a_killed_backend_ends_its_client(server: &'static Server) {
     let (tenant, front, door) = one_tenant(server, "killed").await;
     let client = postgres(&door).await;
-    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let pid: i32 = client
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
     let (ended, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(100)"), async {
         until_asleep(server, &tenant, 1);
         server.sql("", &format!("SELECT pg_terminate_backend({pid})"));
     });
     let error = ended.unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::ADMIN_SHUTDOWN), "the database's own last words");
+    assert_eq!(
+        error.code(),
+        Some(&SqlState::ADMIN_SHUTDOWN),
+        "the database's own last words"
+    );
     eventually("the client is closed", || client.is_closed().then_some(()));
     assert_eq!(whoami(&door).await, tenant.id, "the next client is served");
     front.close();
@@ -439,5 +703,7 @@ fn until_asleep(server: &Server, tenant: &Tenant, sessions: u32) {
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = '{}'",
         tenant.dbname
     );
-    eventually("they sleep", || (server.sql("", &asleep) == sessions.to_string()).then_some(()));
+    eventually("they sleep", || {
+        (server.sql("", &asleep) == sessions.to_string()).then_some(())
+    });
 }

@@ -21,8 +21,12 @@ pub struct Complaint {
 impl Raw {
     pub fn to(address: SocketAddr) -> Raw {
         let stream = TcpStream::connect(address).expect("somebody listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
-        stream.set_nodelay(true).expect("a socket option can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time limit can be set");
+        stream
+            .set_nodelay(true)
+            .expect("a socket option can be set");
         Raw(stream)
     }
 
@@ -78,7 +82,12 @@ impl Raw {
     #[track_caller]
     pub fn last_words(&mut self) -> Complaint {
         let (kind, body) = self.message();
-        assert_eq!(kind, b'E', "an ErrorResponse; its body is {}", String::from_utf8_lossy(&body));
+        assert_eq!(
+            kind,
+            b'E',
+            "an ErrorResponse; its body is {}",
+            String::from_utf8_lossy(&body)
+        );
         assert!(self.rest().is_empty(), "nothing follows");
         Complaint::of_postgres(&body)
     }
@@ -96,10 +105,16 @@ impl Complaint {
     /// From the body of an ErrorResponse.
     pub fn of_postgres(body: &[u8]) -> Complaint {
         let field = |code: u8| {
-            let found = body.split(|&byte| byte == 0).find(|field| field.first() == Some(&code));
+            let found = body
+                .split(|&byte| byte == 0)
+                .find(|field| field.first() == Some(&code));
             String::from_utf8_lossy(&found.unwrap_or(b" ")[1..]).into_owned()
         };
-        Complaint { state: field(b'C'), number: 0, message: field(b'M') }
+        Complaint {
+            state: field(b'C'),
+            number: 0,
+            message: field(b'M'),
+        }
     }
 
     /// From the payload of an ERR packet.
@@ -112,7 +127,11 @@ impl Complaint {
             message => message.split_at(0),
         };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Complaint { state: text(state), number, message: text(message) }
+        Complaint {
+            state: text(state),
+            number,
+            message: text(message),
+        }
     }
 }
 
@@ -145,7 +164,8 @@ pub fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
 /// MySQL's HandshakeResponse with a proof that proves nothing.
 pub fn handshake_response(user: &str, database: Option<&str>) -> Vec<u8> {
     // LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH
-    let capabilities: u32 = 0x1 | if database.is_some() { 0x8 } else { 0 } | 0x200 | 0x2000 | 0x8000 | 0x8_0000;
+    let capabilities: u32 =
+        0x1 | if database.is_some() { 0x8 } else { 0 } | 0x200 | 0x2000 | 0x8000 | 0x8_0000;
     let mut payload = capabilities.to_le_bytes().to_vec();
     payload.extend(0x0100_0000_u32.to_le_bytes());
     payload.push(45);

@@ -1,11 +1,14 @@
 //! What a byte forwarder costs on this crate, on glommio's own `TcpStream`, and on plain epoll.
 //!
-//! The same load for each: 64-byte ping-pong through the forwarder to an echo, on 1, 16 and 64 connections at once.
-//! Each forwarder is one thread on the first CPU, the load (clients and echo) one thread on the second. Rounds are
-//! interleaved, so that a noisy machine hurts all alike; compare the ratios of one run, not numbers of two runs.
+//! The same load for each: 64-byte ping-pong through the forwarder to an echo, on 1, 16 and 64
+//! connections at once. Each forwarder is one thread on the first CPU, the load (clients and echo)
+//! one thread on the second. Rounds are interleaved, so that a noisy machine hurts all alike;
+//! compare the ratios of one run, not numbers of two runs.
 //!
 //! `cargo bench -p sockets --bench forwarders`; `ROUNDS=30` for more rounds.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+// glommio's own streams are what is compared with.
+#![allow(clippy::disallowed_methods)]
 
 use std::collections::HashMap;
 use std::future::poll_fn;

@@ -1,4 +1,5 @@
-//! Work that would hold up a shard (password hashing, name look-ups), on a few helper threads of the process.
+//! Work that would hold up a shard (password hashing, name look-ups), on a few helper threads of
+//! the process.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -14,16 +15,19 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use slab::Slab;
 
 use crate::doorbell::{Bell, doorbell};
-use crate::driver;
 use crate::reactor::remember;
+use crate::run::current;
 use crate::task::spawn;
 
 /// Runs `work` on a helper thread and gives its result; a panic in it resumes here.
 ///
-/// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free. Dropped before its
-/// end, the work goes on and its result is dropped.
+/// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free.
+/// Dropped before its end, the work goes on and its result is dropped.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let answers = driver::answers();
+    let reactor = current();
+    let Some(answers) = reactor.answers.get() else {
+        unreachable!("a run starts with its answers")
+    };
     let place = Place {
         key: answers.waiting.borrow_mut().insert(Waiting::default()),
         waiting: Rc::clone(&answers.waiting),
@@ -59,7 +63,6 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 /// The way back to one executor, for all its blocking work.
-#[derive(Clone)]
 pub(crate) struct Answers {
     bell: Bell<Answer>,
     waiting: Rc<RefCell<Slab<Waiting>>>,
@@ -92,7 +95,8 @@ struct Answer {
     outcome: Box<dyn Any + Send>,
 }
 
-/// Who waits for an answer. The place is kept until the answer is there, even if nobody waits any more.
+/// Who waits for an answer. The place is kept until the answer is there, even if nobody waits any
+/// more.
 #[derive(Default)]
 struct Waiting {
     waker: Option<Waker>,

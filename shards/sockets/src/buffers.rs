@@ -2,8 +2,8 @@
 //!
 //! Invariant: every buffer is in exactly one place: `offered + free + (uses > 0) == count`.
 //!
-//! The kernel takes offered buffers first in first out. To keep few of them warm, only a part is offered at a
-//! time, refilled from a stack: what came back last is offered next.
+//! The kernel takes offered buffers first in first out. To keep few of them warm, only a part is
+//! offered at a time, refilled from a stack: what came back last is offered next.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -67,7 +67,8 @@ impl Buffers {
         self.offered.get()
     }
 
-    /// Whether so few are left that received bytes must be copied, lest one socket's loans starve the others.
+    /// Whether so few are left that received bytes must be copied, lest one socket's loans starve
+    /// the others.
     pub(crate) fn scarce(&self) -> bool {
         self.free.borrow().len() + usize::from(self.offered.get())
             < usize::from(self.count / SCARCE_BELOW)
@@ -85,8 +86,9 @@ impl Buffers {
             self.offered.set(self.offered.get() + 1);
         }
         if tail != self.tail.replace(tail) {
-            // SAFETY: the ring's first entry lies at the area's start and holds the tail; the kernel reads it with
-            // acquire order, hence the atomic store after the entries were written.
+            // SAFETY: the ring's first entry lies at the area's start and holds the tail; the
+            // kernel reads it with acquire order, hence the atomic store after the entries were
+            // written.
             unsafe {
                 let tail_place = BufRingEntry::tail(self.entries.start.as_ptr().cast()) as *mut u16;
                 AtomicU16::from_ptr(tail_place).store(tail, Ordering::Release);
@@ -94,7 +96,8 @@ impl Buffers {
         }
     }
 
-    /// A completion says that the kernel filled `len` bytes of a buffer: it is ours again, as a loan.
+    /// A completion says that the kernel filled `len` bytes of a buffer: it is ours again, as a
+    /// loan.
     pub(crate) fn lend(self: &Rc<Self>, id: u16, len: u32) -> Loan {
         self.offered.set(self.offered.get() - 1);
         self.uses[usize::from(id)].set(1);
@@ -108,9 +111,9 @@ impl Buffers {
 
     fn write_entry(&self, position: u16, id: u16) {
         let index = usize::from(position & (self.count - 1));
-        // SAFETY: the index is below `count`, so entry and buffer lie inside their areas. The kernel does not read
-        // an entry before the tail has passed it. The fields are set one by one because the first entry's
-        // last field is the tail.
+        // SAFETY: the index is below `count`, so entry and buffer lie inside their areas. The
+        // kernel does not read an entry before the tail has passed it. The fields are set one by
+        // one because the first entry's last field is the tail.
         unsafe {
             let entry = &mut *self
                 .entries
@@ -136,7 +139,8 @@ impl Buffers {
     }
 }
 
-/// A part of a receive buffer, shared with the other parts split from it. The last one gives the buffer back.
+/// A part of a receive buffer, shared with the other parts split from it. The last one gives the
+/// buffer back.
 pub(crate) struct Loan {
     buffers: Rc<Buffers>,
     id: u16,
@@ -146,8 +150,9 @@ pub(crate) struct Loan {
 
 impl Loan {
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: `start + len <= size` is kept by all methods, so the range lies inside the buffer; while a loan
-        // lives its buffer is not offered, so nobody writes to it; the memory is initialised (mapped zeroed).
+        // SAFETY: `start + len <= size` is kept by all methods, so the range lies inside the
+        // buffer; while a loan lives its buffer is not offered, so nobody writes to it; the memory
+        // is initialised (mapped zeroed).
         unsafe {
             std::slice::from_raw_parts(
                 self.buffers.start_of(self.id).add(self.start as usize),

@@ -9,8 +9,8 @@ use crate::buffers::Loan;
 
 /// A run of bytes, cheap to split and to hand on without copying.
 ///
-/// A received chunk may stand on a receive buffer of the ring, which goes back when the last part of it is
-/// dropped. What is to be kept for long belongs on the heap: see [`Chunk::into_bytes`].
+/// A received chunk may stand on a receive buffer of the ring, which goes back when the last part
+/// of it is dropped. What is to be kept for long belongs on the heap: see [`Chunk::into_bytes`].
 #[derive(Default)]
 pub struct Chunk(Place);
 
@@ -47,7 +47,8 @@ impl Chunk {
         }
     }
 
-    /// The bytes on the heap, copied if they stand on a receive buffer, so that they may be kept or sent to another thread.
+    /// The bytes on the heap, copied if they stand on a receive buffer, so that they may be kept or
+    /// sent to another thread.
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Place::Loan(loan) => Bytes::copy_from_slice(loan.bytes()),

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use crate::driver::current;
 use crate::options::SocketOptions;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::run::current;
 
 /// A connected socket. Dropping the future cancels the attempt and closes the socket.
 pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
@@ -73,8 +73,8 @@ impl Dial {
         let fd = self.fd.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd);
         let entry =
             opcode::Connect::new(types::Fd(fd), self.addr.as_ptr().cast(), self.addr.len()).build();
-        // SAFETY: address and descriptor belong to this source, which stays in place behind its Rc; the descriptor is
-        // taken only after the completion.
+        // SAFETY: address and descriptor belong to this source, which stays in place behind its Rc;
+        // the descriptor is taken only after the completion.
         unsafe { self.reactor.submit(self.slot, Operation::Connect, entry) };
     }
 
@@ -103,7 +103,7 @@ impl Dial {
 }
 
 impl Source for Dial {
-    fn completed(self: Rc<Self>, _: Operation, outcome: Outcome) {
+    fn completed(&self, _: Operation, outcome: Outcome) {
         self.finish(outcome.result);
     }
 

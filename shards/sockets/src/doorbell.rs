@@ -14,11 +14,12 @@ use std::thread::ThreadId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use io_uring::{opcode, types};
 
-use crate::driver::current;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, remember};
+use crate::run::current;
 use crate::task::Stage;
 
-/// A bounded channel into an executor. Can be made anywhere; costs one descriptor, for want of which it fails.
+/// A bounded channel into an executor. Can be made anywhere; costs one descriptor, for want of
+/// which it fails.
 pub fn doorbell<T: Send + 'static>(capacity: usize) -> io::Result<(Bell<T>, Doorbell<T>)> {
     // SAFETY: the call takes no pointers.
     let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
@@ -56,7 +57,8 @@ pub struct Bell<T> {
 }
 
 impl<T> Bell<T> {
-    /// Sends `value` and wakes the executor. Never waits; gives the value back if it cannot be sent.
+    /// Sends `value` and wakes the executor. Never waits; gives the value back if it cannot be
+    /// sent.
     pub fn ring(&self, value: T) -> Result<(), RingFailed<T>> {
         let Some(sender) = &self.sender else {
             return Err(RingFailed::Closed(value));
@@ -94,7 +96,8 @@ impl<T> Clone for Bell<T> {
 
 impl<T> Drop for Bell<T> {
     fn drop(&mut self) {
-        // First the channel, then (with the last of them) the rope: who is woken by it finds the channel closed.
+        // First the channel, then (with the last of them) the rope: who is woken by it finds the
+        // channel closed.
         self.sender = None;
     }
 }
@@ -137,7 +140,7 @@ impl<T> fmt::Display for RingFailed<T> {
 
 impl<T> std::error::Error for RingFailed<T> {}
 
-/// The receiving end, for one executor: may move between threads until it is first awaited.
+/// The receiving end, for one executor: it may move to another thread until it is first awaited.
 pub struct Doorbell<T> {
     receiver: Receiver<T>,
     shared: Arc<Shared>,
@@ -146,28 +149,32 @@ pub struct Doorbell<T> {
 }
 
 impl<T> Doorbell<T> {
-    /// The next value; none when all bells are gone and everything was taken. Dropping the future loses nothing.
+    /// The next value; none when all bells are gone and everything was taken. Dropping the future
+    /// loses nothing.
     ///
     /// Panics in another executor than the first one.
     pub async fn next(&mut self) -> Option<T> {
         self.settle();
         poll_fn(|cx| {
-            match self.receiver.try_recv() {
-                Ok(value) => return Poll::Ready(Some(value)),
-                Err(TryRecvError::Disconnected) => return Poll::Ready(None),
-                Err(TryRecvError::Empty) => {}
+            let seen = self.look();
+            if seen.is_ready() {
+                return seen;
             }
             remember(&mut self.shared.waker(), cx);
             // From here on a ring is heard; what was sent just before is seen by looking once more.
             self.shared.rung.store(false, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            match self.receiver.try_recv() {
-                Ok(value) => Poll::Ready(Some(value)),
-                Err(TryRecvError::Disconnected) => Poll::Ready(None),
-                Err(TryRecvError::Empty) => Poll::Pending,
-            }
+            self.look()
         })
         .await
+    }
+
+    fn look(&self) -> Poll<Option<T>> {
+        match self.receiver.try_recv() {
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(TryRecvError::Disconnected) => Poll::Ready(None),
+            Err(TryRecvError::Empty) => Poll::Pending,
+        }
     }
 
     /// What is there already.
@@ -231,8 +238,8 @@ impl Shared {
 
     fn pull(&self) {
         let one: u64 = 1;
-        // SAFETY: eight bytes are read from a local. It fails only if the counter is full, and then the wire is
-        // readable anyway.
+        // SAFETY: eight bytes are read from a local. It fails only if the counter is full, and then
+        // the wire is readable anyway.
         unsafe {
             libc::write(
                 self.wire.as_raw_fd(),
@@ -273,17 +280,18 @@ impl Wire {
             size_of::<u64>() as u32,
         )
         .build();
-        // SAFETY: the counter and the descriptor belong to this source, which stays in place behind its Rc; nobody
-        // but the kernel touches the counter.
+        // SAFETY: the counter and the descriptor belong to this source, which stays in place behind
+        // its Rc; nobody but the kernel touches the counter.
         unsafe { self.reactor.submit(self.slot, Operation::Listen, entry) };
     }
 }
 
 impl Source for Wire {
-    fn completed(self: Rc<Self>, _: Operation, _: Outcome) {
+    fn completed(&self, _: Operation, _: Outcome) {
         if self.shared.gone.load(Ordering::SeqCst) {
             return self.reactor.retire(self.slot);
         }
+        // At the end of the run the read was cancelled, which this completion may have overtaken.
         if self.reactor.tasks.stage() != Stage::Over {
             self.listen();
         }

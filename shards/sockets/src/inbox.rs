@@ -117,7 +117,8 @@ impl Inbox {
         Ok(std::mem::take(&mut self.queue).into())
     }
 
-    /// Whether the next received bytes should be copied, because this socket holds enough buffers already.
+    /// Whether the next received bytes should be copied, because this socket holds enough buffers
+    /// already.
     pub(crate) fn holds_enough(&self) -> bool {
         self.queue.len() >= LOANS_PER_SOCKET
     }

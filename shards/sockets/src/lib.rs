@@ -1,8 +1,8 @@
 //! TCP over io_uring inside a glommio executor.
 //!
-//! This crate knows one ring per executor, the sockets, timers, doorbells and tasks that hang on it, and
-//! nothing of what the bytes mean. It knows no protocol, no tenant, no pool. All `unsafe` of reading and
-//! writing sockets lives here.
+//! This crate knows one ring per executor, the sockets, timers, doorbells and tasks that hang on
+//! it, and nothing of what the bytes mean. It knows no protocol, no tenant, no pool. All `unsafe`
+//! of reading and writing sockets lives here.
 //!
 //! # The one loop
 //!
@@ -11,7 +11,7 @@
 //!                                                 |     |     |      |
 //!   sends are queued, timers set, receives taken  +-----+-----+      |
 //!                                                                    v
-//!   nobody ran since the driver was last here?  -- no -->  go to the tail once more, no system call
+//!   nobody ran since the driver was last here?  -- no -->  to the tail once more, no system call
 //!                                |
 //!                               yes: nobody else is runnable
 //!                                v
@@ -20,24 +20,25 @@
 //!   reap, wake, to the tail
 //! ```
 //!
-//! The driver is a task in the same queue as every task made by [`spawn`], and each of their polls (and
-//! drops) bumps a counter, so "nobody ran between two visits" means that the queue is empty: a woken task
-//! never waits for the park's time-out. That holds for everything that wakes through the ring: sockets,
-//! [`sleep`], [`doorbell`], [`blocking`], and tasks waking tasks. It does not hold for glommio's own
-//! timers, channels and `spawn_blocking`, whose reactor is visited only when its preempt timer fires:
-//! do not use them beside this crate.
+//! The driver is a task in the same queue as every task made by [`spawn`], and each of their polls
+//! (and drops) bumps a counter, so "nobody ran between two visits" means that the queue is empty: a
+//! woken task never waits for the park's time-out. That holds for everything that wakes through the
+//! ring: sockets, [`sleep`], [`doorbell`], [`blocking`], and tasks waking tasks. It does not hold
+//! for glommio's own timers, channels and `spawn_blocking`, whose reactor is visited only when its
+//! preempt timer fires: do not use them beside this crate.
 //!
 //! # For the launcher
 //!
-//! glommio runs a queue until it is empty, which the driver prevents, or until the preempt timer fires,
-//! which costs a few system calls and gains nothing here: build executors with
-//! `.preempt_timer(`[`PREEMPT_TIMER`]`)`, and with a small `io_memory`. A panic in a task unwinds through
-//! the executor and shows as the error of its `join`.
+//! glommio runs a queue until it is empty, which the driver prevents, or until the preempt timer
+//! fires, which costs a few system calls and gains nothing here: build executors with
+//! `.preempt_timer(`[`PREEMPT_TIMER`]`)`, and with a small `io_memory`. A panic in a task unwinds
+//! through the executor and shows as the error of its `join`.
 //!
 //! # Limits
 //!
-//! Everything per executor is bounded by [`RingLimits`]; the rest by named constants next to what they bound.
-//! Outgoing bytes are bounded by the caller: [`Stream::send`] never refuses, [`Stream::queued`] tells.
+//! Everything per executor is bounded by [`RingLimits`]; the rest by named constants next to what
+//! they bound. Outgoing bytes are bounded by the caller: [`Stream::send`] never refuses,
+//! [`Stream::queued`] tells.
 
 mod blocking;
 mod buffers;
@@ -52,6 +53,7 @@ mod outbox;
 mod probe;
 mod reactor;
 mod ring;
+mod run;
 mod socket;
 mod stream;
 mod task;
@@ -60,10 +62,10 @@ mod timer;
 pub use blocking::{HELPERS, blocking};
 pub use chunk::Chunk;
 pub use doorbell::{Bell, Doorbell, RingFailed, doorbell};
-pub use driver::{PREEMPT_TIMER, run};
 pub use listener::{ACCEPT_PAUSE, Listener};
 pub use options::{RingLimits, SocketOptions};
 pub use probe::{RingError, probe};
+pub use run::{PREEMPT_TIMER, run};
 pub use stream::{LINGER, Stream};
 pub use task::{Task, spawn};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

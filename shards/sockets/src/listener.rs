@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, types};
 use socket2::SockRef;
 
-use crate::driver::current;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::run::current;
 use crate::stream::{Stream, internet};
 use crate::timer::sleep_until;
 
@@ -24,7 +24,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes over a listening socket; several executors may each have one of their own on the same port.
+    /// Takes over a listening socket; several executors may each have one of their own on the same
+    /// port.
     pub fn adopt(listener: std::net::TcpListener) -> io::Result<Listener> {
         // The ring does the waiting: on a non-blocking socket it would only try.
         listener.set_nonblocking(false)?;
@@ -44,8 +45,9 @@ impl Listener {
 
     /// The next connection. Cancel-safe; for one task at a time.
     ///
-    /// An error (no descriptors left, no memory) is told once; accepting goes on [`ACCEPT_PAUSE`] later, so calling
-    /// again at once never spins. Connections that were gone before they were accepted are passed over.
+    /// An error (no descriptors left, no memory) is told once; accepting goes on [`ACCEPT_PAUSE`]
+    /// later, so calling again at once never spins. Connections that were gone before they were
+    /// accepted are passed over.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         loop {
             let pause = self.listening.desk.borrow().pause_until;
@@ -146,8 +148,9 @@ impl Listening {
 }
 
 impl Source for Listening {
-    fn completed(self: Rc<Self>, _: Operation, outcome: Outcome) {
-        // SAFETY: a result that is not negative is a descriptor made by this accept, which nobody else owns.
+    fn completed(&self, _: Operation, outcome: Outcome) {
+        // SAFETY: a result that is not negative is a descriptor made by this accept, which nobody
+        // else owns.
         let accepted =
             (outcome.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(outcome.result) });
         let mut desk = self.desk.borrow_mut();

@@ -5,23 +5,27 @@ use std::time::Duration;
 /// The limits of one executor's ring.
 #[derive(Debug, Clone)]
 pub struct RingLimits {
-    /// Submission entries; a power of two. The completion queue is [`RingLimits::COMPLETIONS_PER_ENTRY`] times as long.
+    /// Submission entries; a power of two, which the kernel rounds up to. The completion queue is
+    /// [`RingLimits::COMPLETIONS_PER_ENTRY`] times as long.
     pub entries: u32,
     /// Receive buffers lent to the kernel and to the tasks; a power of two, at least 4.
     pub buffers: u16,
     /// Bytes of one receive buffer. Small and few keeps them in the cache.
     pub buffer_size: u32,
-    /// Bytes received on one socket and not taken, from which on its receiving pauses; what one batch of
-    /// completions brings (at most a quarter of all buffers) may come on top. Each chunk counts
-    /// [`RingLimits::CHUNK_COST`] bytes more than it holds, so that one-byte segments are bounded too.
+    /// Bytes received on one socket and not taken, from which on its receiving pauses; what one
+    /// batch of completions brings (at most a quarter of all buffers) may come on top. Each chunk
+    /// counts [`RingLimits::CHUNK_COST`] bytes more than it holds, so that one-byte segments are
+    /// bounded too.
     pub receive_high_water: usize,
-    /// The longest sleep of an idle executor. It matters only to wakes this crate does not know of (another
-    /// thread using a task's waker, glommio's own timers), which then come late but are not lost.
+    /// The longest sleep of an idle executor. It matters only to wakes this crate does not know of
+    /// (another thread using a task's waker, glommio's own timers), which then come late but are
+    /// not lost.
     pub park_at_most: Duration,
 }
 
 impl RingLimits {
-    /// Completion entries for each submission entry: multishot operations complete often and are submitted once.
+    /// Completion entries for each submission entry: multishot operations complete often and are
+    /// submitted once.
     pub const COMPLETIONS_PER_ENTRY: u32 = 8;
 
     /// What a received chunk counts against `receive_high_water` beyond its bytes.
@@ -45,6 +49,7 @@ impl Default for RingLimits {
 pub struct SocketOptions {
     /// Idle time before the first TCP keepalive probe; none: no keepalive.
     pub keepalive: Option<Duration>,
-    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the connection is given up.
+    /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the connection is given
+    /// up.
     pub user_timeout: Option<Duration>,
 }

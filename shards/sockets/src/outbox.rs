@@ -1,7 +1,7 @@
 //! What is to be sent on a socket, and the one send in flight. Knows no ring.
 //!
-//! Invariant: `in_flight <= queued`, and the first `in_flight` bytes of the queue are not touched until the
-//! send's completion.
+//! Invariant: `in_flight <= queued`, and the first `in_flight` bytes of the queue are not touched
+//! until the send's completion.
 
 use std::collections::VecDeque;
 use std::io;
@@ -65,7 +65,8 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// The entry of the next send, if there is something to send and nothing in flight. It points into the queue.
+    /// The entry of the next send, if there is something to send and nothing in flight. It points
+    /// into the queue.
     pub(crate) fn next_send(&mut self, fd: i32) -> Option<squeue::Entry> {
         if self.in_flight > 0 || self.queue.is_empty() {
             return None;

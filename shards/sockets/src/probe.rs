@@ -7,7 +7,8 @@ use io_uring::{Probe, opcode};
 use crate::buffers::Buffers;
 use crate::ring::Ring;
 
-/// Tries everything [`run`](crate::run) needs from the kernel, on this thread and without an executor.
+/// Tries everything [`run`](crate::run) needs from the kernel, on this thread and without an
+/// executor.
 pub fn probe() -> Result<(), RingError> {
     let ring = Ring::new(PROBE_ENTRIES)?;
     let mut known = Probe::new();
@@ -38,24 +39,27 @@ pub enum RingError {
     },
     /// The kernel was built without io_uring, or a filter says so.
     #[error(
-        "this kernel has no io_uring (ENOSYS): it was built without CONFIG_IO_URING, or a seccomp filter hides it. \
-         Allow io_uring_setup, io_uring_enter and io_uring_register"
+        "this kernel has no io_uring (ENOSYS): it was built without CONFIG_IO_URING, or a seccomp \
+         filter hides it. Allow io_uring_setup, io_uring_enter and io_uring_register"
     )]
     Missing,
     /// `kernel.io_uring_disabled` forbids it.
     #[error(
-        "io_uring is switched off by kernel.io_uring_disabled={0}: set it to 0 (sysctl -w kernel.io_uring_disabled=0)"
+        "io_uring is switched off by kernel.io_uring_disabled={0}: set it to 0 \
+         (sysctl -w kernel.io_uring_disabled=0)"
     )]
     SwitchedOff(u8),
     /// A seccomp filter or security module forbids it.
     #[error(
-        "io_uring is blocked (EPERM) by a seccomp filter or a security module, as container runtimes do by default: \
-         use a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register"
+        "io_uring is blocked (EPERM) by a seccomp filter or a security module, as container \
+         runtimes do by default: use a seccomp profile that allows io_uring_setup, io_uring_enter \
+         and io_uring_register"
     )]
     Blocked,
     /// The memory for the ring was refused.
     #[error(
-        "no memory for the ring (ENOMEM): raise the memlock limit (ulimit -l, LimitMEMLOCK=) to 8 MiB or more, or the memory limit"
+        "no memory for the ring (ENOMEM): raise the memlock limit (ulimit -l, LimitMEMLOCK=) to 8 MiB \
+         or more, or the memory limit"
     )]
     NoMemory,
     /// No descriptor was left for the ring.
@@ -113,8 +117,8 @@ const PROBE_BUFFERS: u16 = 4;
 /// Bytes of such a buffer.
 const PROBE_BUFFER_SIZE: u32 = 4096;
 
-/// The operations used by this crate, all older than 6.1. That accept and receive know "multishot" cannot be
-/// asked for; it came before DEFER_TASKRUN, which `Ring::new` asks for.
+/// The operations used by this crate, all older than 6.1. That accept and receive know "multishot"
+/// cannot be asked for; it came before DEFER_TASKRUN, which `Ring::new` asks for.
 const NEEDED_OPERATIONS: [(&str, u8); 7] = [
     ("IORING_OP_ACCEPT", opcode::AcceptMulti::CODE),
     ("IORING_OP_CONNECT", opcode::Connect::CODE),

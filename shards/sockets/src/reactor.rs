@@ -1,10 +1,10 @@
-//! The reactor of one executor: its ring, its buffers, and the table of those who have operations in flight.
-//! It does not know what a source is for; sources know the reactor.
+//! The reactor of one executor: its ring, its buffers, and the table of those who have operations
+//! in flight. It does not know what a source is for; sources know the reactor.
 //!
-//! Invariant: a slot leaves the table when its source is retired and its last completion is reaped. Until then
-//! the table keeps the source alive, and with it every buffer an operation points to.
+//! Invariant: a slot leaves the table when its source is retired and its last completion is reaped.
+//! Until then the table keeps the source alive, and with it every buffer an operation points to.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{cqueue, opcode, squeue};
 use slab::Slab;
 
+use crate::blocking::Answers;
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::options::RingLimits;
@@ -24,7 +25,7 @@ use crate::timer::Timers;
 /// Who has operations in flight: a socket, a listener, a connect, a doorbell.
 pub(crate) trait Source {
     /// A completion of an operation that this source submitted.
-    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome);
+    fn completed(&self, operation: Operation, outcome: Outcome);
 
     /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
     fn prepare(&self) {}
@@ -104,8 +105,10 @@ struct Slot {
     retired: bool,
 }
 
+/// What one run has. Every source holds it, and the table holds sources until their last
+/// completion: a reactor with operations in flight is never dropped, whatever becomes of the run.
 pub(crate) struct Reactor {
-    // The ring is dropped before the buffers it may write to.
+    // Dropped before the buffers it is registered with.
     ring: RefCell<Ring>,
     buffers: Rc<Buffers>,
     slots: RefCell<Slab<Slot>>,
@@ -116,6 +119,8 @@ pub(crate) struct Reactor {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
     pub(crate) limits: RingLimits,
+    /// The way back for blocking work.
+    pub(crate) answers: OnceCell<Answers>,
 }
 
 impl Reactor {
@@ -135,6 +140,7 @@ impl Reactor {
             timers: RefCell::default(),
             tasks: Tasks::default(),
             limits,
+            answers: OnceCell::new(),
         }))
     }
 
@@ -163,17 +169,14 @@ impl Reactor {
     /// Queues an operation for the next entering of the ring.
     ///
     /// # Safety
-    /// Whatever the entry points to must be owned by the source of `slot` and stay in place until the operation's
-    /// last completion; the table keeps the source itself alive that long.
+    /// Whatever the entry points to must be owned by the source of `slot` and stay in place until
+    /// the operation's last completion; the table keeps the source itself alive that long.
     pub(crate) unsafe fn submit(&self, slot: SlotId, operation: Operation, entry: squeue::Entry) {
         let mut slots = self.slots.borrow_mut();
-        let Some(known) = slots
-            .get_mut(slot.index as usize)
-            .filter(|known| known.generation == slot.generation)
-        else {
+        let Some(known) = find(&mut slots, slot) else {
             debug_assert!(
                 false,
-                "{operation:?} submitted for a slot that has left the table"
+                "{operation:?} was submitted for a slot that left the table"
             );
             return;
         };
@@ -210,7 +213,8 @@ impl Reactor {
         self.starved.borrow_mut().push_back(slot);
     }
 
-    /// The received bytes of a completion, if it carries a buffer; copied if `copy` or when buffers are scarce.
+    /// The received bytes of a completion, if it carries a buffer; copied if `copy` or when buffers
+    /// are scarce.
     pub(crate) fn received(&self, outcome: Outcome, copy: bool) -> Option<Chunk> {
         let id = cqueue::buffer_select(outcome.flags)?;
         let chunk = Chunk::lent(self.buffers.lend(id, outcome.result.max(0) as u32));
@@ -307,10 +311,7 @@ impl Reactor {
     /// Changes a slot and frees it when that made it retired with nothing in flight.
     fn update(&self, slot: SlotId, change: impl FnOnce(&mut Slot)) {
         let mut slots = self.slots.borrow_mut();
-        let Some(known) = slots
-            .get_mut(slot.index as usize)
-            .filter(|known| known.generation == slot.generation)
-        else {
+        let Some(known) = find(&mut slots, slot) else {
             return;
         };
         change(known);
@@ -325,6 +326,12 @@ impl Reactor {
             }
         }
     }
+}
+
+fn find(slots: &mut Slab<Slot>, slot: SlotId) -> Option<&mut Slot> {
+    slots
+        .get_mut(slot.index as usize)
+        .filter(|known| known.generation == slot.generation)
 }
 
 /// The errno of a completion as an error.

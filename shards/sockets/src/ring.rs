@@ -39,7 +39,8 @@ impl Ring {
         }
         let mut enter_flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS;
         if params.is_feature_no_iowait() {
-            // An idle shard is idle, not waiting for a disk: otherwise `top` shows its core as busy with I/O.
+            // An idle shard is idle, not waiting for a disk: otherwise `top` shows its core as busy
+            // with I/O.
             enter_flags |= EnterFlags::NO_IOWAIT;
         }
         Ok(Ring {
@@ -56,8 +57,9 @@ impl Ring {
 
     /// Gives the kernel the ring through which it takes receive buffers.
     pub(crate) fn register(&self, buffers: &Buffers) -> io::Result<()> {
-        // SAFETY: the address is page-aligned memory of as many entries as said; it lives as long as `buffers`,
-        // and the reactor drops its ring (and with it the registration) before its buffers.
+        // SAFETY: the address is page-aligned memory of as many entries as said; it lives as long
+        // as `buffers`, and the reactor drops its ring (and with it the registration) before its
+        // buffers.
         unsafe {
             self.submitter().register_buf_ring_with_flags(
                 buffers.ring_address(),
@@ -71,8 +73,8 @@ impl Ring {
     /// Queues an entry for the next `enter`.
     ///
     /// # Safety
-    /// Whatever the entry points to must stay valid and in place until its last completion is reaped, and the
-    /// descriptor open.
+    /// Whatever the entry points to must stay valid and in place until its last completion is
+    /// reaped, and the descriptor open.
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         if !self.backlog.is_empty() {
             return self.backlog.push_back(entry);
@@ -83,20 +85,18 @@ impl Ring {
         }
     }
 
-    /// Submits what was pushed and, with `wait`, sleeps until there is a completion or the time is over.
+    /// Submits what was pushed and, with `wait`, sleeps until there is a completion or the time is
+    /// over.
     pub(crate) fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         loop {
-            // The backlog goes first without sleeping: what is not submitted cannot complete.
-            let last = self.backlog.is_empty();
-            let wait = wait.filter(|_| last);
-            let before = self.ring.submission().len();
-            self.enter_once(before, wait)?;
-            if last {
-                return Ok(());
-            }
             self.refill();
-            if self.ring.submission().len() == before && !self.ring.completion().is_empty() {
-                // The kernel takes nothing until completions are reaped; the rest goes with the next enter.
+            // No sleep while there is a backlog: what is not submitted cannot complete.
+            let last = self.backlog.is_empty();
+            let entries = self.ring.submission().len();
+            self.enter_once(entries, wait.filter(|_| last))?;
+            let stuck = self.ring.submission().len() == entries;
+            if last || stuck {
+                // Stuck: completions must be reaped first. The rest goes with the next enter.
                 return Ok(());
             }
         }
@@ -115,7 +115,8 @@ impl Ring {
             SubmitArgs::new()
         };
         let at_least = u32::from(wait.is_some());
-        // SAFETY: the flags announce the extended argument, which is passed and lives through the call.
+        // SAFETY: the flags announce the extended argument, which is passed and lives through the
+        // call.
         let entered = unsafe {
             self.submitter().enter(
                 entries as u32,
@@ -127,7 +128,8 @@ impl Ring {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // Time is over; a signal came; completions must be reaped first; memory is short for the moment.
+                // Time is over; a signal came; completions must be reaped first; memory is short
+                // for the moment.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },

@@ -1,8 +1,9 @@
-//! A connected socket as the reactor sees it: a descriptor, its two halves, and the operations between.
+//! A connected socket as the reactor sees it: a descriptor, its two halves, and the operations
+//! between.
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -15,7 +16,8 @@ use crate::inbox::{Advice, Inbox};
 use crate::outbox::Outbox;
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source};
 
-/// A socket in the table. Its operations borrow the halves for one expression each; wakers run after that.
+/// A socket in the table. Its operations borrow the halves for one expression each; wakers run
+/// after that.
 pub(crate) struct Socket {
     reactor: Rc<Reactor>,
     slot: SlotId,
@@ -95,7 +97,8 @@ impl Socket {
         let received = self.inbox.borrow_mut().take_all()?;
         self.closed.set(true);
         self.reactor.retire(self.slot);
-        // The table's share is gone with the slot; should somebody still hold one, a second descriptor is as good.
+        // The table's share is gone with the slot; should somebody still hold one, a second
+        // descriptor is as good.
         match Rc::try_unwrap(self) {
             Ok(socket) => Ok((socket.fd, received)),
             Err(shared) => Ok((shared.fd.try_clone()?, received)),
@@ -135,7 +138,8 @@ impl Socket {
             Advice::Arm => {
                 let entry =
                     opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), Buffers::GROUP).build();
-                // SAFETY: the descriptor belongs to this source; the bytes go to the reactor's own buffers.
+                // SAFETY: the descriptor belongs to this source; the bytes go to the reactor's own
+                // buffers.
                 unsafe { self.reactor.submit(self.slot, Operation::Receive, entry) };
             }
         }
@@ -193,7 +197,7 @@ impl Socket {
 }
 
 impl Source for Socket {
-    fn completed(self: Rc<Self>, operation: Operation, outcome: Outcome) {
+    fn completed(&self, operation: Operation, outcome: Outcome) {
         match operation {
             Operation::Receive => self.received(outcome),
             Operation::Send => self.sent(outcome),
@@ -207,8 +211,9 @@ impl Source for Socket {
         }
         let entry = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
         if let Some(entry) = entry {
-            // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and message, which
-            // the outbox leaves alone until the completion; the descriptor belongs to this source.
+            // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer)
+            // and message, which the outbox leaves alone until the completion; the descriptor
+            // belongs to this source.
             unsafe { self.reactor.submit(self.slot, Operation::Send, entry) };
         }
     }
@@ -226,11 +231,5 @@ impl Source for Socket {
             .into_iter()
             .chain(sender)
             .for_each(std::task::Waker::wake);
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

@@ -1,5 +1,6 @@
 //! A connected TCP socket, as tasks use it.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,25 +15,28 @@ use socket2::SockRef;
 
 use crate::chunk::Chunk;
 use crate::connect::connect;
-use crate::driver::current;
 use crate::options::SocketOptions;
+use crate::run::current;
 use crate::socket::Socket;
 use crate::task::{Stage, spawn_until};
 use crate::timer::timeout;
 
 /// A connected TCP socket on this executor's ring.
 ///
-/// It receives from the start, into a bounded queue, whether or not somebody waits: a dropped [`recv`](Stream::recv)
-/// loses nothing. One task at a time waits for receiving and one for draining; a second one takes the first one's place.
+/// It receives from the start, into a bounded queue, whether or not somebody waits: a dropped
+/// [`recv`](Stream::recv) loses nothing. One task at a time waits for receiving and one for
+/// draining; a second one takes the first one's place.
 ///
-/// Dropped with bytes unsent, it sends them, closes its side and waits for the peer to close, at most [`LINGER`] in
-/// all; so a last message can simply be sent before dropping. [`abort`](Stream::abort) ends it at once.
+/// Dropped with bytes unsent, it sends them, closes its side and waits for the peer to close, at
+/// most [`LINGER`] in all; so a last message can simply be sent before dropping.
+/// [`abort`](Stream::abort) ends it at once.
 pub struct Stream {
     socket: Rc<Socket>,
 }
 
 impl Stream {
-    /// Takes over a connected socket. Sets TCP_NODELAY, close-on-exec, and blocking mode, which the ring needs.
+    /// Takes over a connected socket. Sets TCP_NODELAY, close-on-exec, and blocking mode, which the
+    /// ring needs.
     pub fn adopt(fd: OwnedFd) -> io::Result<Stream> {
         let options = SockRef::from(&fd);
         options.set_nonblocking(false)?;
@@ -46,8 +50,8 @@ impl Stream {
         connect(addr, options).await.map(Stream::open)
     }
 
-    /// The next bytes received; an empty chunk at the end of the stream, and again after that. An error comes after
-    /// everything received before it, and stays.
+    /// The next bytes received; an empty chunk at the end of the stream, and again after that. An
+    /// error comes after everything received before it, and stays.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Chunk>> {
         self.socket.poll_recv(cx)
     }
@@ -62,14 +66,15 @@ impl Stream {
         self.socket.try_recv()
     }
 
-    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection, that it
-    /// is still alive as far as is known.
+    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection,
+    /// that it is still alive as far as is known.
     pub fn is_quiet(&self) -> bool {
         self.socket.is_quiet()
     }
 
-    /// Queues bytes to be sent with everything else that this pass of the executor queues. Never waits and never
-    /// fails: an error shows in `drained`, `flush` and `recv`. Watch [`queued`](Stream::queued).
+    /// Queues bytes to be sent with everything else that this pass of the executor queues. Never
+    /// waits and never fails: an error shows in `drained`, `flush` and `recv`. Watch
+    /// [`queued`](Stream::queued).
     pub fn send(&self, data: impl Into<Chunk>) {
         self.socket.send(data.into());
     }
@@ -94,14 +99,15 @@ impl Stream {
         self.drained(0).await
     }
 
-    /// Closes the writing side after what is queued; receiving goes on. Nothing may be sent after it.
+    /// Closes the writing side after what is queued; receiving goes on. Nothing may be sent after
+    /// it.
     pub fn shutdown_write(&self) {
         self.socket.shutdown_write();
     }
 
-    /// Gives the socket away, to another executor: what is queued is sent first, then receiving stops. Returns the
-    /// descriptor and, in order, everything received and not taken. Nothing is lost, except if the future is dropped:
-    /// then the stream is.
+    /// Gives the socket away, to another executor: what is queued is sent first, then receiving
+    /// stops. Returns the descriptor and, in order, everything received and not taken. Nothing is
+    /// lost, except if the future is dropped: then the stream is.
     pub async fn release(self) -> io::Result<(OwnedFd, Vec<Bytes>)> {
         self.flush().await?;
         self.socket.hold();
@@ -146,6 +152,12 @@ impl Stream {
     }
 }
 
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({} bytes queued)", self.queued())
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.queued() == 0 || self.socket.reactor().tasks.stage() == Stage::Over {
@@ -164,8 +176,8 @@ impl Drop for Stream {
 struct Lingering(Rc<Socket>);
 
 impl Lingering {
-    /// Sends the rest, then reads to the end: closing with bytes unread would reset the connection, and the peer
-    /// could lose the very message that was sent last.
+    /// Sends the rest, then reads to the end: closing with bytes unread would reset the connection,
+    /// and the peer could lose the very message that was sent last.
     async fn to_the_end(&self) -> io::Result<()> {
         poll_fn(|cx| self.0.poll_drained(0, cx)).await?;
         self.0.shutdown_write();

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::driver::current;
 use crate::reactor::{Reactor, remember};
+use crate::run::current;
 
 /// Waits for `duration`.
 pub fn sleep(duration: Duration) -> Sleep {
@@ -27,7 +27,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     }
 }
 
-/// Awaits `future` for at most `duration`. A future that is ready at once wins over a time that is over.
+/// Awaits `future` for at most `duration`. A future that is ready at once wins over a time that is
+/// over.
 pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut future = pin!(future);
     let mut sleep = sleep(duration);
@@ -116,5 +117,28 @@ impl Timers {
         let key = (deadline, self.added);
         self.queue.insert(key, Some(waker));
         key
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_timer_is_out_of_the_queue() {
+        let executor = glommio::LocalExecutorBuilder::default()
+            .io_memory(64 << 10)
+            .make()
+            .unwrap();
+        let run = crate::run(crate::RingLimits::default(), async {
+            let an_hour = Duration::from_secs(3600);
+            assert_eq!(timeout(an_hour, sleep(Duration::ZERO)).await, Ok(()));
+            let first = timeout(Duration::ZERO, timeout(an_hour, sleep(Duration::MAX))).await;
+            assert_eq!(first, Err(Elapsed));
+            let left = current().timers.borrow().next();
+            assert_eq!(left, None);
+        });
+        executor.run(run).unwrap();
     }
 }

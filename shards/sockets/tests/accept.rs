@@ -1,4 +1,5 @@
-//! Accepting when the process has no descriptors left. Alone in its binary: the limit is the process's.
+//! Accepting when the process has no descriptors left. Alone in its binary: the limit is the
+//! process's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

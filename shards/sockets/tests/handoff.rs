@@ -11,7 +11,8 @@ use bytes::Bytes;
 use sockets::{Bell, Doorbell, Stream, doorbell};
 use support::*;
 
-/// A socket under way: the descriptor, what was received and not taken, and the position in the test stream.
+/// A socket under way: the descriptor, what was received and not taken, and the position in the
+/// test stream.
 type Parcel = (OwnedFd, Vec<Bytes>, usize);
 
 #[test]

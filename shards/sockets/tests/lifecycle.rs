@@ -72,7 +72,8 @@ fn slots_are_reused_and_nothing_of_the_past_arrives() {
             }
             let chosen = random.below(open.len());
             match random.below(3) {
-                // Closed with its receive in flight, bytes perhaps on their way; the next one may take its slot.
+                // Closed with its receive in flight, bytes perhaps on their way; the next one may
+                // take its slot.
                 0 => drop(open.swap_remove(chosen)),
                 1 => {
                     let (stream, mut plain, mark) = open.swap_remove(chosen);

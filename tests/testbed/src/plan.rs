@@ -58,7 +58,11 @@ impl Plan {
         if !arguments.list {
             for kind in &self.missing {
                 let prefix = format!("{}::", kind.name());
-                let count = self.trials.iter().filter(|trial| trial.name().starts_with(&prefix)).count();
+                let count = self
+                    .trials
+                    .iter()
+                    .filter(|trial| trial.name().starts_with(&prefix))
+                    .count();
                 eprintln!(
                     "\n*** NO {} SERVER ON THIS MACHINE: {count} tests are skipped. ***\n\
                      *** To have it: scripts/install-test-deps (as root)   ***\n",
@@ -73,7 +77,9 @@ impl Plan {
                 );
             }
             if direct() {
-                eprintln!("\n*** DIRECT=1: the scenarios speak to the databases, not to DBBouncer. ***\n");
+                eprintln!(
+                    "\n*** DIRECT=1: the scenarios speak to the databases, not to DBBouncer. ***\n"
+                );
             }
         }
         libtest_mimic::run(&arguments, self.trials).exit_code()
@@ -104,7 +110,9 @@ fn run(scenario: impl Future<Output = ()>) {
         .build()
         .expect("a runtime can be made")
         .block_on(async {
-            tokio::time::timeout(LIMIT, scenario).await.unwrap_or_else(|_| panic!("not done within {LIMIT:?}"));
+            tokio::time::timeout(LIMIT, scenario)
+                .await
+                .unwrap_or_else(|_| panic!("not done within {LIMIT:?}"));
         });
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use glommio::{LocalExecutorBuilder, Placement};
 use sockets::{Listener, RingLimits, SocketOptions, Stream};
 
-/// Limits under which a lost wake hangs, instead of coming late: an idle executor sleeps for an hour.
+/// Limits under which a lost wake hangs, instead of coming late: an idle executor sleeps for an
+/// hour.
 pub fn patient() -> RingLimits {
     RingLimits {
         park_at_most: Duration::from_secs(3600),

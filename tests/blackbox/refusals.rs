@@ -1,0 +1,596 @@
+//! Bad input, and good input at a bad time: whoever is refused is told why in its own protocol, the log has a line with
+//! the reason, and nobody else notices. Each scenario keeps a session open beside the trouble and uses it afterwards.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, tool};
+use tokio_postgres::Client;
+
+use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres};
+use crate::raw::{Complaint, Raw, handshake_response, message, packet, startup, startup_of};
+
+pub fn plan(plan: &mut Plan) {
+    let postgres = [Kind::Postgres];
+    let mysql = [Kind::MariaDb, Kind::MySql];
+    let each = [Kind::Postgres, Kind::MariaDb];
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_probe_is_no_event",
+        a_probe_is_no_event,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "garbage_is_refused",
+        garbage_is_refused,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "the_wrong_protocol_is_refused",
+        the_wrong_protocol_is_refused,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_slow_login_runs_out_of_time",
+        a_slow_login_runs_out_of_time,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "encryption_is_answered_before_the_startup",
+        encryption_is_answered,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "protocol_versions",
+        protocol_versions,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "unknown_tenant_and_wrong_password_look_alike",
+        unknown_and_wrong,
+    );
+    plan.add(
+        World::Bouncer,
+        &mysql,
+        "unknown_tenant_and_wrong_password_look_alike",
+        mysql_unknown_and_wrong,
+    );
+    plan.add(World::Bouncer, &each, "database_down", database_down);
+    plan.add(
+        World::Bouncer,
+        &each,
+        "database_refuses_the_tenant",
+        database_refuses_the_tenant,
+    );
+    plan.add(World::Bouncer, &each, "pool_exhausted", pool_exhausted);
+    plan.add(World::Bouncer, &each, "too_many_clients", too_many_clients);
+}
+
+/// A bouncer with two tenants: one for the trouble, one whose session must not notice it.
+struct Scene {
+    tenant: Tenant,
+    bouncer: Bouncer,
+    bystander: Session,
+}
+
+enum Session {
+    Postgres(Client),
+    MySql(Conn),
+}
+
+impl Scene {
+    async fn set(server: &Server, change: impl FnOnce(&mut Tenant), config: &str) -> Scene {
+        let mut tenants = Tenant::many_on(server, "trouble", 2);
+        change(&mut tenants[0]);
+        let bouncer = Bouncer::start(&Config::for_tenants(&tenants).with(config));
+        let bystander = Session::of(&bouncer, &tenants[1]).await;
+        Scene {
+            tenant: tenants.remove(0),
+            bouncer,
+            bystander,
+        }
+    }
+
+    async fn quiet(server: &Server) -> Scene {
+        Scene::set(server, |_| (), "").await
+    }
+
+    fn port(&self) -> SocketAddr {
+        self.bouncer.door(&self.tenant).address
+    }
+
+    /// How the door refuses the tenant's client.
+    async fn refusal(&self) -> Complaint {
+        refusal(&self.bouncer, &self.tenant).await
+    }
+
+    async fn end(mut self) {
+        assert!(self.bouncer.runs(), "{}", self.bouncer.log());
+        self.bystander.works().await;
+        drop(self.bystander);
+        self.bouncer.stop();
+    }
+}
+
+impl Session {
+    async fn of(bouncer: &Bouncer, tenant: &Tenant) -> Session {
+        let door = bouncer.door(tenant);
+        if tenant.kind.is_postgres() {
+            Session::Postgres(postgres(&door).await)
+        } else {
+            Session::MySql(mysql(&door).await)
+        }
+    }
+
+    async fn works(&mut self) {
+        match self {
+            Session::Postgres(client) => {
+                client
+                    .query_one("SELECT 1", &[])
+                    .await
+                    .expect("the bystander is served");
+            }
+            Session::MySql(client) => client
+                .query_drop("SELECT 1")
+                .await
+                .expect("the bystander is served"),
+        }
+    }
+}
+
+async fn refusal(bouncer: &Bouncer, tenant: &Tenant) -> Complaint {
+    let door = bouncer.door(tenant);
+    if tenant.kind.is_postgres() {
+        let error = try_postgres(&postgres_config(&door))
+            .await
+            .err()
+            .expect("a refusal");
+        let error = error.as_db_error().expect("an ErrorResponse");
+        Complaint {
+            state: error.code().code().to_owned(),
+            number: 0,
+            message: error.message().to_owned(),
+        }
+    } else {
+        match Conn::new(mysql_options(&door))
+            .await
+            .expect_err("a refusal")
+        {
+            mysql_async::Error::Server(error) => Complaint {
+                state: error.state,
+                number: error.code,
+                message: error.message,
+            },
+            other => panic!("no ERR packet: {other}"),
+        }
+    }
+}
+
+async fn a_probe_is_no_event(server: &'static Server) {
+    let scene = Scene::quiet(server).await;
+    let before = scene.bouncer.log();
+    for _ in 0..20 {
+        drop(Raw::to(scene.port()));
+    }
+    // A refusal does get its line; when it is there, the probes before it have been dealt with.
+    let peer = say_nonsense(&scene);
+    scene.bouncer.log_line(&[&peer]);
+    let log = scene.bouncer.log();
+    let lines: Vec<_> = log[before.len()..].lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    scene.end().await;
+}
+
+/// Sends what neither protocol can begin with, and answers the address it was sent from.
+fn say_nonsense(scene: &Scene) -> String {
+    let mut raw = Raw::to(scene.port());
+    let peer = raw.0.local_addr().unwrap().to_string();
+    if scene.tenant.kind.is_postgres() {
+        raw.say(&[0xff; 64]).rest();
+    } else {
+        raw.packet();
+        raw.say(&packet(1, &[0xff; 3])).rest();
+    }
+    peer
+}
+
+async fn garbage_is_refused(server: &'static Server) {
+    let scene = Scene::quiet(server).await;
+    let is_postgres = scene.tenant.kind.is_postgres();
+    let user = format!("{}__app", scene.tenant.id);
+    let whole = if is_postgres {
+        startup(&[("user", &user)])
+    } else {
+        handshake_response(&user, None)
+    };
+    let mut openings: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        vec![0; 64],
+        vec![0xff; 64],
+        vec![
+            0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+        ], // a TLS ClientHello, uninvited
+        [&[0x7f, 0xff, 0xff, 0xff][..], &[1; 100_000]].concat(), // a length nobody should believe
+        [&[0xff, 0xff, 0xff, 0x01][..], &[1; 100_000]].concat(), // the same in MySQL's byte order
+    ];
+    if is_postgres {
+        openings.push(startup_of(0x0003_0000, &[]));
+        openings.push([&whole[..whole.len() - 1], b"x"].concat());
+        openings.push(message(b'Q', b"SELECT 1\0"));
+    } else {
+        openings.push(packet(7, &whole[4..]));
+        openings.push(packet(1, &whole[4..20]));
+        openings.push(packet(1, b""));
+    }
+    for opening in openings {
+        let mut raw = Raw::to(scene.port());
+        let peer = raw.0.local_addr().unwrap().to_string();
+        raw.say(&opening);
+        raw.0.shutdown(std::net::Shutdown::Write).unwrap();
+        let said = raw.rest();
+        assert!(
+            said.len() < 1000,
+            "{} bytes in answer to {:?}",
+            said.len(),
+            &opening[..opening.len().min(16)]
+        );
+        scene.bouncer.log_line(&[&peer]);
+    }
+    // Cut off anywhere, a good beginning is a client that has left: no complaint, and nothing stays behind.
+    for length in 1..whole.len() {
+        let mut raw = Raw::to(scene.port());
+        raw.say(&whole[..length]);
+    }
+    scene.end().await;
+}
+
+/// Each command line at the other's port.
+async fn the_wrong_protocol_is_refused(server: &'static Server) {
+    let scene = Scene::set(server, |_| (), "limits: {login_timeout: 1s}").await;
+    let said = if scene.tenant.kind.is_postgres() {
+        // It waits for a greeting that PostgreSQL does not give, until the login has taken too long.
+        let port = scene.port().port().to_string();
+        tool("mariadb")
+            .args([
+                "--no-defaults",
+                "-h",
+                "127.0.0.1",
+                "-P",
+                &port,
+                "-u",
+                "x",
+                "-px",
+                "-e",
+                "SELECT 1",
+            ])
+            .run()
+    } else {
+        let line = format!(
+            "host=127.0.0.1 port={} user=x dbname=x",
+            scene.port().port()
+        );
+        tool("psql").args([&line, "-c", "SELECT 1"]).run()
+    };
+    assert!(!said.ok);
+    assert!(!said.err.is_empty());
+    scene.end().await;
+}
+
+async fn a_slow_login_runs_out_of_time(server: &'static Server) {
+    let scene = Scene::set(server, |_| (), "limits: {login_timeout: 1s}").await;
+    let is_postgres = scene.tenant.kind.is_postgres();
+    let user = format!("{}__app", scene.tenant.id);
+    let mut raw = Raw::to(scene.port());
+    let peer = raw.0.local_addr().unwrap().to_string();
+    let complaint = if is_postgres {
+        raw.say(&startup(&[("user", &user)])[..9]);
+        raw.last_words()
+    } else {
+        raw.packet();
+        raw.say(&handshake_response(&user, None)[..40]);
+        Complaint::of_mysql(&raw.packet().1)
+    };
+    let expected = if is_postgres {
+        ("08006", 0)
+    } else {
+        ("08S01", 1159)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    scene.bouncer.log_line(&[&peer, "login"]);
+    scene.end().await;
+}
+
+async fn encryption_is_answered(server: &'static Server) {
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
+        "",
+    )
+    .await;
+    let request = |code: u32| [8_u32.to_be_bytes(), code.to_be_bytes()].concat();
+    let (ssl, gss) = (request(80_877_103), request(80_877_104));
+    let mut raw = Raw::to(scene.port());
+    assert_eq!(raw.say(&gss).take(1), b"N");
+    assert_eq!(raw.say(&ssl).take(1), b"N");
+    let user = format!("{}__app", scene.tenant.id);
+    let seen = raw.say(&startup(&[("user", &user)])).until_ready();
+    assert_eq!(seen[0], (b'R', vec![0, 0, 0, 0]));
+    // A second request of the same kind, and bytes that came before the answer, are what a man in the middle would send.
+    let mut raw = Raw::to(scene.port());
+    raw.say(&[ssl.clone(), startup(&[("user", &user)])].concat());
+    let said = raw.rest();
+    assert!(!said.contains(&b'Z'), "no session: {said:?}");
+    scene.end().await;
+}
+
+async fn protocol_versions(server: &'static Server) {
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
+        "",
+    )
+    .await;
+    let user = format!("{}__app", scene.tenant.id);
+    for version in [0x0002_0000, 0x0004_0000] {
+        let complaint = Raw::to(scene.port())
+            .say(&startup_of(version, &[("user", &user)]))
+            .last_words();
+        assert_eq!(complaint.state, "0A000", "{complaint:?}");
+    }
+    let parameters = [("user", user.as_str()), ("_pq_.unheard_of", "1")];
+    let seen = Raw::to(scene.port())
+        .say(&startup_of(0x0003_0009, &parameters))
+        .until_ready();
+    let negotiated = seen
+        .iter()
+        .find(|(kind, _)| *kind == b'v')
+        .expect("NegotiateProtocolVersion");
+    assert_eq!(
+        negotiated.1,
+        [&[0, 3, 0, 2, 0, 0, 0, 1][..], b"_pq_.unheard_of\0"].concat()
+    );
+    let key = seen
+        .iter()
+        .find(|(kind, _)| *kind == b'K')
+        .expect("BackendKeyData");
+    assert_eq!(key.1.len(), 4 + 32, "protocol 3.2 has long secrets");
+    scene.end().await;
+}
+
+async fn unknown_and_wrong(server: &'static Server) {
+    let scene = Scene::quiet(server).await;
+    let mut wrong = scene.tenant.clone();
+    wrong.password = "wrong".to_owned();
+    let mut unknown = scene.tenant.clone();
+    unknown.id = "nobody-knows-it".to_owned();
+    let told = [
+        refusal(&scene.bouncer, &wrong).await,
+        refusal(&scene.bouncer, &unknown).await,
+    ];
+    assert_eq!(told[0].state, "28P01");
+    assert_eq!(
+        told[0].message.replace(&wrong.id, "X"),
+        told[1].message.replace(&unknown.id, "X")
+    );
+    assert_eq!(told[0].state, told[1].state);
+    let log = [
+        scene.bouncer.log_line(&[&wrong.id, "refused"]),
+        scene.bouncer.log_line(&[&unknown.id, "refused"]),
+    ];
+    assert_ne!(
+        log[0].replace(&wrong.id, "X"),
+        log[1].replace(&unknown.id, "X"),
+        "the log knows the truth"
+    );
+    assert!(
+        !scene.bouncer.log().contains(&scene.tenant.password),
+        "no secret is logged"
+    );
+
+    // Byte by byte: what is asked of a client of an unknown tenant is what is asked of any other.
+    let asked = [&wrong, &unknown].map(|tenant| {
+        let mut raw = Raw::to(scene.port());
+        raw.say(&startup(&[("user", &format!("{}__app", tenant.id))]))
+            .message()
+    });
+    assert_eq!(asked[0], asked[1]);
+    scene.end().await;
+}
+
+async fn mysql_unknown_and_wrong(server: &'static Server) {
+    let scene = Scene::quiet(server).await;
+    let mut wrong = scene.tenant.clone();
+    wrong.password = "wrong".to_owned();
+    let mut unknown = scene.tenant.clone();
+    unknown.id = "nobody-knows-it".to_owned();
+    let told = [
+        refusal(&scene.bouncer, &wrong).await,
+        refusal(&scene.bouncer, &unknown).await,
+    ];
+    assert_eq!((told[0].number, told[0].state.as_str()), (1045, "28000"));
+    assert_eq!(
+        told[0].message,
+        format!(
+            "Access denied for user '{}__app'@'127.0.0.1' (using password: YES)",
+            wrong.id
+        )
+    );
+    assert_eq!(
+        told[0].message.replace(&wrong.id, "X"),
+        told[1].message.replace(&unknown.id, "X")
+    );
+    assert_eq!((told[1].number, told[1].state.as_str()), (1045, "28000"));
+    assert!(
+        !scene.bouncer.log().contains(&scene.tenant.password),
+        "no secret is logged"
+    );
+    scene.end().await;
+}
+
+async fn database_down(server: &'static Server) {
+    // A port that was free a moment ago and that nobody listens on.
+    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let scene = Scene::set(
+        server,
+        |tenant| tenant.address = nobody,
+        "defaults: {acquire_timeout: 2s}",
+    )
+    .await;
+    let complaint = scene.refusal().await;
+    let expected = if server.kind.is_postgres() {
+        ("57P03", 0)
+    } else {
+        ("HY000", 1429)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    scene.bouncer.log_line(&[&scene.tenant.id, "refused"]);
+    scene.end().await;
+}
+
+async fn database_refuses_the_tenant(server: &'static Server) {
+    let scene = Scene::set(
+        server,
+        |_| (),
+        "defaults: {min_connections: 0, acquire_timeout: 2s}",
+    )
+    .await;
+    let other = "another secret";
+    server.sql(
+        "",
+        &match server.kind.is_postgres() {
+            true => format!("ALTER ROLE {} PASSWORD '{other}'", scene.tenant.username),
+            false => format!(
+                "ALTER USER {} IDENTIFIED BY '{other}'",
+                scene.tenant.username
+            ),
+        },
+    );
+    let complaint = scene.refusal().await;
+    let expected = if server.kind.is_postgres() {
+        ("08001", 0)
+    } else {
+        ("HY000", 1429)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    scene
+        .bouncer
+        .log_line(&[&scene.tenant.id, "database", "refused"]);
+    scene.end().await;
+}
+
+async fn pool_exhausted(server: &'static Server) {
+    let small = |tenant: &mut Tenant| {
+        tenant.settings.extend(
+            [
+                "min_connections: 0",
+                "max_connections: 2",
+                "acquire_timeout: 300ms",
+            ]
+            .map(str::to_owned),
+        );
+    };
+    let scene = Scene::set(server, small, "").await;
+    let mut holders = [
+        Session::of(&scene.bouncer, &scene.tenant).await,
+        Session::of(&scene.bouncer, &scene.tenant).await,
+    ];
+    let complaint = scene.refusal().await;
+    let expected = if server.kind.is_postgres() {
+        ("53300", 0)
+    } else {
+        ("08004", 1040)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    assert!(complaint.message.contains("300ms"), "{complaint:?}");
+    scene
+        .bouncer
+        .log_line(&[&scene.tenant.id, "pool exhausted"]);
+    for holder in &mut holders {
+        holder.works().await;
+    }
+    drop(holders);
+    testbed::eventually("a place is free again", || {
+        let door = scene.bouncer.door(&scene.tenant);
+        let said = match server.kind.is_postgres() {
+            true => tool("psql")
+                .args([
+                    "-h",
+                    &door.host(),
+                    "-p",
+                    &door.port(),
+                    "-U",
+                    &door.user,
+                    "-c",
+                    "SELECT 1",
+                    &door.dbname,
+                ])
+                .env("PGPASSWORD", &door.password)
+                .run(),
+            false => tool("mariadb")
+                .args([
+                    "--no-defaults",
+                    "-h",
+                    &door.host(),
+                    "-P",
+                    &door.port(),
+                    "-u",
+                    &door.user,
+                ])
+                .args([&format!("-p{}", door.password), "-e", "SELECT 1"])
+                .run(),
+        };
+        said.ok.then_some(())
+    });
+    scene.end().await;
+}
+
+async fn too_many_clients(server: &'static Server) {
+    let scene = Scene::set(server, |_| (), "limits: {client_connections: 2}").await;
+    let mut second = Session::of(&scene.bouncer, &scene.tenant).await;
+    let mut raw = Raw::to(scene.port());
+    let complaint = if server.kind.is_postgres() {
+        raw.say(&startup(&[("user", "x")])).last_words()
+    } else {
+        Complaint::of_mysql(&raw.packet().1)
+    };
+    // MySQL's own refusal at this point, before a greeting, has no SQLSTATE.
+    let expected = if server.kind.is_postgres() {
+        ("53300", 0)
+    } else {
+        ("", 1040)
+    };
+    assert_eq!(
+        (complaint.state.as_str(), complaint.number),
+        expected,
+        "{complaint:?}"
+    );
+    second.works().await;
+    scene.end().await;
+}
