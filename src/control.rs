@@ -344,7 +344,7 @@ impl Operator for Desk {
         let replies = asked.within(SNAPSHOT_WITHIN).into_iter().enumerate();
         Ok(replies
             .map(|(shard, reply)| match reply? {
-                Reply::Snapshot(snapshot) => Ok(snapshot),
+                Reply::Snapshot(snapshot) => Ok(*snapshot),
                 _ => Err(Silent(shard)),
             })
             .collect())

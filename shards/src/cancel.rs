@@ -18,6 +18,7 @@ use wire::pg::CancelKey;
 
 use crate::contract::ShardId;
 use crate::random;
+use crate::stats::Stats;
 
 /// The keys of one shard's clients.
 pub struct Cancels {
@@ -37,6 +38,8 @@ pub struct Target {
     backend: CancelKey,
     /// A request is on its way; another one would say nothing new.
     busy: Cell<bool>,
+    /// Where requests that are passed on count.
+    stats: Rc<Stats>,
 }
 
 /// How long a secret the client's protocol can carry.
@@ -71,6 +74,7 @@ impl Cancels {
         backend: CancelKey,
         address: SocketAddr,
         length: SecretLength,
+        stats: &Rc<Stats>,
     ) -> Registered<'_> {
         let mut secret = match length {
             SecretLength::Short => random::bytes::<4>().to_vec(),
@@ -85,6 +89,7 @@ impl Cancels {
             address,
             backend,
             busy: Cell::new(false),
+            stats: Rc::clone(stats),
         });
         self.targets
             .borrow_mut()
@@ -113,6 +118,7 @@ impl Cancels {
     pub async fn pass_on(&self, key: &CancelKey, client: OwnedFd) {
         match self.find(key) {
             Some(target) if !target.busy.replace(true) => {
+                target.stats.count(|counts| counts.cancels += 1);
                 target.tell().await;
                 target.busy.set(false);
             }

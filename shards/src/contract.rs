@@ -3,6 +3,9 @@
 //! Everything here is plain, `Send` and already checked: there is no default to guess and no text
 //! left to parse. The control plane makes these values, the shards consume them.
 
+mod counts;
+mod snapshot;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +13,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
-pub use pool::{Gauges, Limits};
+pub use pool::{CloseReason, Gauges, Limits};
 use wire::pg::Stored;
 pub use wire::{Secret, is_tenant_id};
+
+pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
+pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -246,41 +252,7 @@ pub enum Reply {
         clients: usize,
     },
     /// How everything stands.
-    Snapshot(ShardSnapshot),
-}
-
-/// A shard at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardSnapshot {
-    /// Sessions that have not ended, those that are still logging in among them.
-    pub clients: usize,
-    /// Its tenants, in no order.
-    pub tenants: Vec<TenantSnapshot>,
-}
-
-/// A tenant at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantSnapshot {
-    /// Which.
-    pub id: TenantId,
-    /// Whether its pool serves.
-    pub standing: Standing,
-    /// Clients that have proved who they are.
-    pub clients: usize,
-    /// Its backends, and who waits for one.
-    pub backends: Gauges,
-}
-
-/// Whether a tenant's pool serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
-    /// It serves.
-    #[default]
-    Active,
-    /// Its clients wait until it is resumed.
-    Paused,
-    /// It gives out nothing until it is resumed.
-    Draining,
+    Snapshot(Box<ShardSnapshot>),
 }
 
 /// A command with the way back for its answer, so that nobody keeps a table of open questions.

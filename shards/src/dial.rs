@@ -10,7 +10,7 @@ use wire::{Refusal, Secret, WireError, pg};
 
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::{Broken, Conn};
-use crate::contract::TenantSpec;
+use crate::contract::{DialFault, TenantSpec};
 use crate::farewell::{SessionEnd, is_about_the_client};
 use crate::random;
 use crate::resolve::resolve;
@@ -43,6 +43,15 @@ impl DialFailure {
                 _ => Blame::Tenant,
             },
             DialFailure::Misbehaved(_) => Blame::Tenant,
+        }
+    }
+
+    /// What it counts as.
+    pub fn fault(&self) -> DialFault {
+        match self {
+            DialFailure::Unreachable(_) => DialFault::Unreachable,
+            DialFailure::Refused(_) => DialFault::Refused,
+            DialFailure::Misbehaved(_) => DialFault::Misbehaved,
         }
     }
 }

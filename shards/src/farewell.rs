@@ -1,5 +1,7 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+mod tally;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -12,7 +14,7 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
-use crate::contract::{Dialect, TenantId};
+use crate::contract::{Dialect, Disproof, TenantId};
 use crate::control::Leave;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
@@ -96,8 +98,8 @@ pub struct Unproven {
     pub peer: SocketAddr,
     /// Whether it sent a proof at all.
     pub used_password: bool,
-    /// The truth, for the log only.
-    pub reason: &'static str,
+    /// The truth, for the log and the sums only.
+    pub disproof: Disproof,
 }
 
 /// What one end sounds like in both protocols.
@@ -301,7 +303,8 @@ impl fmt::Display for SessionEnd {
             SessionEnd::ClientUnproven(unproven) => write!(
                 f,
                 "login of {:?} refused: {}",
-                unproven.user, unproven.reason
+                unproven.user,
+                in_words(unproven.disproof)
             ),
             SessionEnd::ClientTooSlow(limit) => {
                 write!(f, "the login was not complete within {limit:?}")
@@ -348,6 +351,18 @@ impl Unproven {
             self.user,
             self.peer.ip()
         )
+    }
+}
+
+/// The truth about a login, for the log.
+fn in_words(disproof: Disproof) -> &'static str {
+    match disproof {
+        Disproof::NoTenant => "no such tenant on this port",
+        Disproof::NoSecret => {
+            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
+        }
+        Disproof::NoUser => "no such user",
+        Disproof::WrongPassword => "wrong password",
     }
 }
 
@@ -404,19 +419,22 @@ fn refused(refusal: &Refusal) -> Words {
 mod tests {
     use super::*;
 
-    fn unproven(reason: &'static str) -> SessionEnd {
+    fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));
         SessionEnd::ClientUnproven(Unproven {
             user: "u".into(),
             peer,
             used_password: true,
-            reason,
+            disproof,
         })
     }
 
     #[test]
     fn a_client_cannot_tell_why_its_login_failed() {
-        let (tenant, password) = (unproven("unknown tenant"), unproven("wrong password"));
+        let (tenant, password) = (
+            unproven(Disproof::NoTenant),
+            unproven(Disproof::WrongPassword),
+        );
         assert_eq!(tenant.to_postgres(), password.to_postgres());
         assert_eq!(tenant.to_mysql(2), password.to_mysql(2));
         assert_ne!(tenant.to_string(), password.to_string());

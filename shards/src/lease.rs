@@ -4,7 +4,7 @@
 //! any await, and the pool's count stays right.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
 
@@ -43,21 +43,28 @@ impl Lease {
         shape: &Shape,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
+        let mut waited = Duration::ZERO;
         loop {
             let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
                 Acquired::Ready(checkout) => checkout,
                 Acquired::Refused(refusal) => return Err(refused(refusal)),
-                Acquired::Full => match wait(tenant, shape, patience).await? {
-                    Ok(checkout) => checkout,
-                    Err(NotServed::NoDial(failure)) => return Err(failure.into()),
-                    Err(NotServed::Closed(why)) => return Err(why.into()),
-                },
+                Acquired::Full => {
+                    let began = Instant::now();
+                    let gift = wait(tenant, shape, patience).await?;
+                    waited += began.elapsed();
+                    match gift {
+                        Ok(checkout) => checkout,
+                        Err(NotServed::NoDial(failure)) => return Err(failure.into()),
+                        Err(NotServed::Closed(why)) => return Err(why.into()),
+                    }
+                }
             };
             let lease = Lease {
                 tenant: Rc::clone(tenant),
                 held: Some(checkout),
             };
             if lease.backend().conn.is_quiet() {
+                tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
                 return Ok(lease);
             }
             // It died, or said something, while nobody listened: not to be trusted. Try the next.
@@ -116,9 +123,13 @@ async fn wait(
     let given = waiting.seat.given();
     match patience {
         None => Ok(given.await),
-        Some(patience) => sockets::timeout(patience, given)
-            .await
-            .map_err(|_| SessionEnd::PoolExhausted(patience)),
+        Some(patience) => sockets::timeout(patience, given).await.map_err(|_| {
+            tenant.stats.count(|counts| {
+                counts.exhausted += 1;
+                counts.wait_time.add(patience, 1);
+            });
+            SessionEnd::PoolExhausted(patience)
+        }),
     }
 }
 

@@ -11,12 +11,13 @@ use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
-use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec};
+use crate::contract::{Health, Standing, Steering, TenantSnapshot, TenantSpec};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
+use crate::stats::Stats;
 use crate::threads::OwnIds;
 
 /// One tenant.
@@ -34,11 +35,14 @@ pub struct Tenant {
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
     standing: Cell<Standing>,
+    /// What everything adds up to.
+    pub stats: Rc<Stats>,
 }
 
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
-    pub fn new(spec: TenantSpec) -> Rc<Tenant> {
+    /// What it adds up to goes on from `stats`.
+    pub fn new(spec: TenantSpec, stats: Rc<Stats>) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         Rc::new(Tenant {
             pool: RefCell::new(pool),
@@ -48,6 +52,7 @@ impl Tenant {
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
             standing: Cell::default(),
+            stats,
         })
     }
 
@@ -111,6 +116,8 @@ impl Tenant {
             standing: self.standing.get(),
             clients: self.sessions.count(),
             backends: self.pool.borrow().gauges(),
+            health: Health::Well,
+            counts: self.stats.counts(),
         }
     }
 
@@ -141,9 +148,12 @@ impl Tenant {
     /// Spends one permit.
     async fn dial(self: Rc<Self>, permit: Permit<Shape>) {
         let spec = self.spec();
+        let began = Instant::now();
         let dialled = dial::dial(&self, permit.shape()).await;
         match dialled {
             Ok(backend) => {
+                let took = began.elapsed();
+                self.stats.count(|counts| counts.dial_time.add(took, 1));
                 debug!(
                     "tenant {}: opened {} ({:?})",
                     spec.id,
@@ -166,6 +176,8 @@ impl Tenant {
         permit: Permit<Shape>,
         failure: &DialFailure,
     ) {
+        self.stats
+            .count(|counts| counts.dial_failures[failure.fault() as usize] += 1);
         let blame = failure.blame();
         // A refusal of what one client asked for is that client's to hear, and its line to log.
         let level = if blame == Blame::Shape {
@@ -238,6 +250,8 @@ impl Tenant {
             "tenant {}: closing {backend}: {reason:?}",
             self.spec.borrow().id
         );
+        self.stats
+            .count(|counts| counts.closed[reason as usize] += 1);
         backend.dismiss();
     }
 }

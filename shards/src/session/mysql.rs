@@ -10,7 +10,9 @@ use wire::mysql::{
     LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
 };
 
-use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use super::{
+    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
@@ -19,8 +21,8 @@ use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
+use crate::stats::Meter;
 use crate::tenant::Tenant;
-use crate::threads::OwnIds;
 
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, named: Named) {
@@ -38,12 +40,21 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Ok(_), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => return leave(client, &end, greet.next_sequence()),
+        (Err(end), tenant) => {
+            return leave(
+                shard,
+                client,
+                tenant.as_deref(),
+                &end,
+                greet.next_sequence(),
+            );
+        }
     };
+    tenant.stats.count(|counts| counts.logins += 1);
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(client, &end, sequence),
+        Err(end) => return leave(shard, client, Some(&tenant), &end, sequence),
     };
     let session = Session {
         shard,
@@ -55,9 +66,9 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, and the line in the log.
-fn leave(client: Client, end: &SessionEnd, sequence: u8) {
-    end.log(Dialect::MySql, client.peer, Some(&client.id));
+/// The last words, the line in the log, and the sums.
+fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd, sequence: u8) {
+    ended(shard, &client, Dialect::MySql, tenant, end);
     client.conn.close_with(end.to_mysql(sequence));
 }
 
@@ -93,12 +104,12 @@ async fn prove(
         Ok(greeted) => Ok(greeted.sequence),
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let spec = tenant.map(Tenant::spec);
-            let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+            let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
             Err(unproven(
                 client,
                 named.raw_user.clone(),
                 greet.used_password(),
-                reason,
+                disproof,
             ))
         }
         Err(broken) => Err(client_broke(broken)),
@@ -137,7 +148,7 @@ impl Session<'_> {
 
         let _alias = self.tenant.own_ids.register(self.own_id, backend_id);
         let listed = self.tenant.sessions.enter();
-        let mut watch = MySqlWatch::new(self.capabilities, &self.tenant.own_ids);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -169,7 +180,7 @@ impl Session<'_> {
         let sequence = watch
             .say_next
             .unwrap_or_else(|| watch.backend.next_sequence());
-        leave(client, &end, sequence);
+        leave(self.shard, client, Some(self.tenant), &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
@@ -243,34 +254,37 @@ struct MySqlWatch<'a> {
     client: wire::mysql::Watch,
     backend: Walker,
     capabilities: Capabilities,
-    own_ids: &'a OwnIds,
+    tenant: &'a Tenant,
     /// The beginning of a command that cannot be judged yet, or what came behind an interruption.
     held: BytesMut,
     interrupted_by: Option<ChangeUser>,
     /// The sequence id of our last word, where it is not simply behind the backend's last packet.
     say_next: Option<u8>,
     quit: bool,
+    meter: Meter<'a>,
 }
 
 impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, own_ids: &'a OwnIds) -> Self {
+    fn new(capabilities: Capabilities, tenant: &'a Tenant) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
             backend: Walker::default(),
             capabilities,
-            own_ids,
+            tenant,
             held: BytesMut::new(),
             interrupted_by: None,
             say_next: None,
             quit: false,
+            meter: Meter::new(&tenant.stats),
         }
     }
 
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
     /// say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
-        match self.own_ids.backend_of(kill.id) {
+        match self.tenant.own_ids.backend_of(kill.id) {
             Some(id) => {
+                self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();
                 kill.put_with(id, &mut out);
                 backend.send(out);
@@ -298,6 +312,10 @@ impl Watch for MySqlWatch<'_> {
                 .client
                 .look(&bytes, self.capabilities)
                 .map_err(SessionEnd::ClientMisbehaved)?;
+            self.meter.client_said(look.pass, look.commands);
+            if look.commands > 0 {
+                self.meter.asked();
+            }
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
             }
@@ -327,7 +345,9 @@ impl Watch for MySqlWatch<'_> {
     }
 
     fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        self.backend.feed(chunk);
+        let walked = self.backend.feed(chunk);
+        self.meter.backend_said(chunk.len(), walked.errors);
+        self.meter.heard();
         Ok(())
     }
 

@@ -11,7 +11,9 @@ use wire::pg::{
     self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
 };
 
-use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use super::{
+    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+};
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Registered, SecretLength};
 use crate::conn::Broken;
@@ -21,6 +23,7 @@ use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
+use crate::stats::{Meter, Stats};
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
@@ -33,22 +36,24 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
         prove(shard, &mut client, tenant.as_deref(), &named),
     )
     .await;
-    let leased = match (proven, tenant) {
-        (Ok(()), Some(tenant)) => lease(&mut client, &tenant, named).await,
+    let tenant = match (proven, tenant) {
+        (Ok(()), Some(tenant)) => tenant,
         (Ok(()), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => Err(end),
+        (Err(end), tenant) => return leave(shard, client, tenant.as_deref(), &end),
     };
-    match leased {
-        Ok((tenant, lease, minor)) => work(shard, client, &tenant, lease, minor).await,
-        Err(end) => leave(client, &end),
+    tenant.stats.count(|counts| counts.logins += 1);
+    let minor = named.minor;
+    match lease(&mut client, &tenant, named).await {
+        Ok(lease) => work(shard, client, &tenant, lease, minor).await,
+        Err(end) => leave(shard, client, Some(&tenant), &end),
     }
 }
 
-/// The last words, and the line in the log.
-fn leave(client: Client, end: &SessionEnd) {
-    end.log(Dialect::Postgres, client.peer, Some(&client.id));
+/// The last words, the line in the log, and the sums.
+fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd) {
+    ended(shard, &client, Dialect::Postgres, tenant, end);
     client.conn.close_with(end.to_postgres());
 }
 
@@ -68,8 +73,8 @@ async fn prove(
         .await
         .map_err(|broken| match broken {
             Broken::Wire(WireError::BadCredentials) => {
-                let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
-                unproven(client, named.raw_user.clone(), true, reason)
+                let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+                unproven(client, named.raw_user.clone(), true, disproof)
             }
             other => client_broke(other),
         })
@@ -139,7 +144,7 @@ async fn lease(
     client: &mut Client,
     tenant: &Rc<Tenant>,
     named: NamedStartup,
-) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
+) -> Result<Lease, SessionEnd> {
     let spec = tenant.spec();
     if named.replication != Replication::No {
         return Err(SessionEnd::ClientUnsupported(
@@ -155,8 +160,7 @@ async fn lease(
         });
     }
     let shape = Shape::Postgres(named.parameters);
-    let lease = lease_for(client, tenant, &shape).await?;
-    Ok((Rc::clone(tenant), lease, named.minor))
+    lease_for(client, tenant, &shape).await
 }
 
 /// The session proper: welcome, relay, farewell.
@@ -177,7 +181,9 @@ async fn work(
         } else {
             SecretLength::Short
         };
-        shard.cancels.register(key, backend.address, length)
+        shard
+            .cancels
+            .register(key, backend.address, length, &tenant.stats)
     });
     let mut words = BytesMut::new();
     for notice in &welcome.notices {
@@ -191,7 +197,7 @@ async fn work(
     );
     client.conn.say(words);
 
-    let mut watch = PgWatch::new();
+    let mut watch = PgWatch::new(&tenant.stats);
     let listed = tenant.sessions.enter();
     let relay = Relay {
         client: &mut client.conn,
@@ -207,7 +213,7 @@ async fn work(
         }
     };
     let busy = !watch.at_rest();
-    leave(client, &end);
+    leave(shard, client, Some(tenant), &end);
     if let (true, Some(registered)) = (busy, registered) {
         // The database does not notice by itself that nobody waits for the answer any more.
         registered.target().tell().await;
@@ -216,7 +222,7 @@ async fn work(
 }
 
 /// Follows both directions of a PostgreSQL session by headers.
-struct PgWatch {
+struct PgWatch<'a> {
     client: Walker,
     backend: Walker,
     /// ReadyForQuery messages that the client has asked for and not been given. An error in a
@@ -229,11 +235,13 @@ struct PgWatch {
     terminated: bool,
     /// The database has said why it will close.
     explained: bool,
+    meter: Meter<'a>,
 }
 
-impl PgWatch {
-    fn new() -> PgWatch {
+impl<'a> PgWatch<'a> {
+    fn new(stats: &'a Stats) -> PgWatch<'a> {
         PgWatch {
+            meter: Meter::new(stats),
             client: Walker::new(Sender::Frontend),
             backend: Walker::new(Sender::Backend),
             owed: 0,
@@ -245,7 +253,7 @@ impl PgWatch {
     }
 }
 
-impl Watch for PgWatch {
+impl Watch for PgWatch<'_> {
     fn client_said(
         &mut self,
         chunk: Chunk,
@@ -256,6 +264,10 @@ impl Watch for PgWatch {
             .client
             .feed(&chunk)
             .map_err(SessionEnd::ClientMisbehaved)?;
+        self.meter.client_said(chunk.len(), passed.requests);
+        if passed.awaits_ready > 0 {
+            self.meter.asked();
+        }
         self.owed += i64::from(passed.awaits_ready);
         self.batch_open = passed.batch_open.unwrap_or(self.batch_open);
         self.terminated |= passed.terminate;
@@ -269,6 +281,11 @@ impl Watch for PgWatch {
             .feed(chunk)
             .map_err(SessionEnd::DatabaseMisbehaved)?;
         self.owed -= i64::from(passed.ready);
+        self.meter.backend_said(chunk.len(), passed.errors);
+        if passed.ready > 0 {
+            self.meter
+                .answered(passed.ready, passed.transactions, self.owed > 0);
+        }
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
         Ok(())
