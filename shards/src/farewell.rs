@@ -28,6 +28,10 @@ pub enum SessionEnd {
     ClientMisbehaved(WireError),
     /// The client asked for something legitimate that is not to be had.
     ClientUnsupported(&'static str),
+    /// What the client asked for was refused, in these words.
+    ClientRefused(ErrorResponse),
+    /// The client cancelled what it was waiting for.
+    ClientCancelled,
     /// The client's names make no sense, or name no tenant.
     ClientMisnamed(Misnamed),
     /// The client asked for a database that is not its tenant's.
@@ -53,8 +57,12 @@ pub enum SessionEnd {
     DatabaseUnreachable(String),
     /// The database refused our login.
     DatabaseRefused(Refusal),
+    /// The database would not be set as the client's startup parameters ask.
+    SettingsRefused(Refusal),
     /// The database broke the protocol.
     DatabaseMisbehaved(WireError),
+    /// The database said something that was not its turn to say.
+    DatabaseOutOfTurn(String),
     /// The database closed the connection.
     DatabaseLeft {
         /// Something of ours may still be said: the client has not been given the database's own
@@ -117,6 +125,7 @@ impl SessionEnd {
         let response = match self {
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
             SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
+            SessionEnd::ClientRefused(response) => Some(response.clone()),
             _ => self.words().map(|words| {
                 let response = ErrorResponse::fatal(words.sqlstate, words.text);
                 match words.hint {
@@ -194,6 +203,18 @@ impl SessionEnd {
                 code::ER_UNKNOWN_COM_ERROR,
                 None,
             ),
+            SessionEnd::ClientRefused(_) => (
+                Level::Info,
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                code::ER_UNKNOWN_ERROR,
+                None,
+            ),
+            SessionEnd::ClientCancelled => (
+                Level::Info,
+                sqlstate::QUERY_CANCELED,
+                code::ER_QUERY_INTERRUPTED,
+                None,
+            ),
             SessionEnd::ClientMisnamed(_) => (
                 Level::Warn,
                 sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
@@ -241,8 +262,10 @@ impl SessionEnd {
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
-            SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
-            SessionEnd::DatabaseMisbehaved(_) => (
+            SessionEnd::DatabaseRefused(refusal) | SessionEnd::SettingsRefused(refusal) => {
+                return Some(refused(refusal));
+            }
+            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
                 code::ER_NET_READ_ERROR,
@@ -289,6 +312,12 @@ impl fmt::Display for SessionEnd {
                 write!(f, "protocol violation by the client: {error}")
             }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
+            SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
+            SessionEnd::ClientCancelled => write!(f, "canceling statement due to user request"),
+            SessionEnd::SettingsRefused(refusal) => {
+                write!(f, "the database refused the session's settings: {refusal}")
+            }
+            SessionEnd::DatabaseOutOfTurn(what) => write!(f, "{what}"),
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {

@@ -224,7 +224,7 @@ fn lasted(
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
-fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if peer.queued() < QUEUE_HIGH {
         Poll::Ready(Ok(()))
     } else {

@@ -10,6 +10,7 @@
 
 mod mysql;
 mod postgres;
+mod transaction;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
@@ -28,6 +29,8 @@ pub struct Tenant {
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
     /// What the last SCRAM login to the database left, so that the next one is cheap.
     pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// What PostgreSQL sessions in transaction mode share.
+    pub commons: Rc<Commons>,
     /// A dial is due when the back-off is over, and a timer is running for it.
     retrying: Cell<bool>,
     /// Who is connected.
@@ -46,6 +49,7 @@ impl Tenant {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         Rc::new(Tenant {
             pool: RefCell::new(pool),
+            commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: RefCell::default(),
             retrying: Cell::new(false),
@@ -64,6 +68,7 @@ impl Tenant {
     /// Takes new limits, users and times; the database is the same.
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
+        self.commons.amend(spec.rules);
         *self.spec.borrow_mut() = Rc::new(spec);
         self.upkeep();
     }
