@@ -58,8 +58,7 @@ impl Driver {
         }
         self.visits = 0;
         self.reactor.prepare();
-        let sleeps = idle && !self.reactor.feeds_after_sending();
-        let wait = sleeps.then(|| self.park_time());
+        let wait = idle.then(|| self.park_time());
         let mut ring = self.reactor.ring().borrow_mut();
         ring.enter(wait)?;
         ring.reap(&mut self.completions);

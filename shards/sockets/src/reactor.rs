@@ -314,12 +314,6 @@ impl Reactor {
         *self.quick.borrow_mut() = through;
     }
 
-    /// Whether sends that are about to go through hold buffers for which somebody starves: then the
-    /// ring is not to be slept in before they are settled.
-    pub(crate) fn feeds_after_sending(&self) -> bool {
-        !self.starved.borrow().is_empty() && !self.quick.borrow().is_empty()
-    }
-
     /// Ends all sources; ready when the last completion was reaped.
     pub(crate) async fn end_sources(&self) {
         let all: Vec<SlotId> = self
