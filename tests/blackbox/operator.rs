@@ -148,10 +148,11 @@ async fn removing_cuts_off_after_the_grace(server: &'static Server) {
         ),
         204
     );
-    eventually("the client is cut off", || client.is_closed().then_some(()));
     eventually("its backend is gone", || {
         (backends(server, &tenant) == 0).then_some(())
     });
+    let told = client.batch_execute("commit").await;
+    assert!(told.is_err(), "the client was cut off");
     bouncer.stop();
 }
 
@@ -181,9 +182,14 @@ async fn limits_change_in_place_and_databases_afresh(server: &'static Server) {
         .await
         .expect("the new database serves");
     assert_eq!(row.get::<_, String>(0), other.id);
-    eventually("clients of the old database go", || {
-        client.is_closed().then_some(())
+    eventually("the old database is left", || {
+        (backends(server, tenant) == 0).then_some(())
     });
+    let told = client.batch_execute("select 1").await;
+    assert!(
+        told.is_err(),
+        "clients of the old database have been sent away"
+    );
     bouncer.stop();
 }
 
