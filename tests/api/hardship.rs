@@ -36,14 +36,14 @@ fn three_hundred_half_open_requests_keep_nobody_out() {
 fn probes_and_api_survive_when_descriptors_run_out() {
     // The rings, the shards and the API's reserve need some hundred; clients take all the rest.
     let program = Program::start_by(
-        &["prlimit", "--nofile=220:220"],
+        &["prlimit", "--nofile=300:300"],
         &format!("limits: {{client_connections: 1000}}\n{ONE_TENANT}"),
     );
-    let mut clients: Vec<_> = (0..400)
+    let mut clients: Vec<_> = (0..500)
         .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, program.postgres)).unwrap())
         .collect();
     testbed::eventually("all descriptors are taken", || {
-        (descriptors(&program) >= 215).then_some(())
+        (descriptors(&program) >= 295).then_some(())
     });
     for _ in 0..40 {
         assert_eq!(program.get("/ready").status, 200);

@@ -78,7 +78,8 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("it ended with {status} instead:\n{}", self.log());
             }
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.api)).ok()
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.api)).ok()?;
+            (self.get("/ready").status == 200).then_some(())
         });
     }
 

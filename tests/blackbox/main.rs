@@ -12,6 +12,7 @@ mod faults;
 mod frames;
 mod mysql;
 mod mysql_session;
+mod operator;
 mod postgres;
 mod postgres_session;
 mod raw;
@@ -38,5 +39,6 @@ fn main() -> ExitCode {
     frames::plan(&mut plan);
     faults::plan(&mut plan);
     crowd::plan(&mut plan);
+    operator::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }
