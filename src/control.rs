@@ -11,7 +11,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use log::{Level, error, info, log, warn};
 use shards::Silent;
-use shards::contract::{Command, Reply, ShardId, ShardSnapshot, Steering, TenantId, TenantSpec};
+use shards::contract::{
+    Command, Door, Reply, ShardId, ShardSnapshot, Steering, TenantId, TenantSpec,
+};
 
 use crate::api::{Operator, Put, Refused, Reloaded, When, with_kept_secrets};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
@@ -358,6 +360,10 @@ impl Operator for Desk {
                 _ => Err(Silent(shard)),
             })
             .collect())
+    }
+
+    fn door(&self) -> Result<Door, Refused> {
+        self.ask(|control| control.fleet.plane().door())
     }
 
     fn settings(&self) -> Result<Arc<Settings>, Refused> {

@@ -333,7 +333,7 @@ impl fmt::Display for SessionEnd {
                 f,
                 "login of {:?} refused: {}",
                 unproven.user,
-                in_words(unproven.disproof)
+                tally::in_words(unproven.disproof)
             ),
             SessionEnd::ClientTooSlow(limit) => {
                 write!(f, "the login was not complete within {limit:?}")
@@ -380,18 +380,6 @@ impl Unproven {
             self.user,
             self.peer.ip()
         )
-    }
-}
-
-/// The truth about a login, for the log.
-fn in_words(disproof: Disproof) -> &'static str {
-    match disproof {
-        Disproof::NoTenant => "no such tenant on this port",
-        Disproof::NoSecret => {
-            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
-        }
-        Disproof::NoUser => "no such user",
-        Disproof::WrongPassword => "wrong password",
     }
 }
 

@@ -97,6 +97,7 @@ pub fn settings(settings: &Settings) -> Value {
         },
         "api_key_set": settings.api.key.is_some(),
         "metrics_auth": settings.api.metrics_auth,
+        "metrics_tenant_limit": settings.api.metrics_tenant_limit,
         "state_file": settings.api.state_file,
         "shutdown_grace": time(settings.shutdown_grace),
         "log_format": match settings.log_format { LogFormat::Text => "text", LogFormat::Json => "json" },

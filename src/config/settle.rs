@@ -52,6 +52,8 @@ pub struct Api {
     pub key: Option<Secret>,
     /// Whether it asks those who read metrics, too.
     pub metrics_auth: bool,
+    /// How many tenants have a label of their own in the metrics; the others are added up.
+    pub metrics_tenant_limit: usize,
     /// Where tenants made by the API are kept over a restart; `None` if they are not.
     pub state_file: Option<PathBuf>,
 }
@@ -199,6 +201,9 @@ fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
         address: port.map(|port| SocketAddr::new(api_host, port)),
         key,
         metrics_auth: root.value_or("metrics_auth", units::flag, false),
+        metrics_tenant_limit: root
+            .value("metrics_tenant_limit", units::count(0..=MAX_LABELLED))
+            .unwrap_or(LABELLED),
         state_file: root.text("state_file", units::path),
     }
 }
@@ -271,6 +276,10 @@ const MYSQL_VERSION: &str = "8.0.36-DBBouncer";
 /// The longest such version, in bytes.
 const LONGEST_VERSION: usize = 60;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// Tenants with a label of their own in the metrics. Each has about a hundred series.
+const LABELLED: usize = 250;
+/// The most of them that can be asked for; a scrape of so many is some hundred megabytes.
+const MAX_LABELLED: usize = 20_000;
 /// Clients at once, over all tenants.
 const CLIENTS: usize = 20_000;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);

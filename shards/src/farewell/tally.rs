@@ -1,7 +1,7 @@
-//! What the end of a session counts as.
+//! What the end of a session counts as, and the truth about a login.
 
 use super::SessionEnd;
-use crate::contract::EndKind;
+use crate::contract::{Disproof, EndKind};
 use crate::stats::Stats;
 
 impl SessionEnd {
@@ -44,5 +44,17 @@ impl SessionEnd {
             SessionEnd::Stopping => EndKind::Stopping,
             SessionEnd::CutOff => EndKind::CutOff,
         }
+    }
+}
+
+/// The truth about a login, for the log.
+pub fn in_words(disproof: Disproof) -> &'static str {
+    match disproof {
+        Disproof::NoTenant => "no such tenant on this port",
+        Disproof::NoSecret => {
+            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
+        }
+        Disproof::NoUser => "no such user",
+        Disproof::WrongPassword => "wrong password",
     }
 }
