@@ -5,9 +5,10 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
 use wire::WireError;
+use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
+    LoggedIn, Named, Next, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
 use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
@@ -38,12 +39,12 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Ok(_), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => return leave(client, &end, greet.next_sequence()),
+        (Err(end), _) => return leave(client, &end, Some(greet.next_sequence())),
     };
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(client, &end, sequence),
+        Err(end) => return leave(client, &end, Some(sequence)),
     };
     let session = Session {
         shard,
@@ -55,10 +56,11 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, and the line in the log.
-fn leave(client: Client, end: &SessionEnd, sequence: u8) {
+/// The last words, if the client would take any, and the line in the log.
+fn leave(client: Client, end: &SessionEnd, sequence: Option<u8>) {
     end.log(Dialect::MySql, client.peer, Some(&client.id));
-    client.conn.close_with(end.to_mysql(sequence));
+    let words = sequence.map(|sequence| end.to_mysql(sequence));
+    client.conn.close_with(words.unwrap_or_default());
 }
 
 /// What a client must prove to be `named`.
@@ -127,17 +129,16 @@ struct Session<'a> {
 impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
-        let (ok, backend_id) = {
-            let welcome = welcome_of(lease.backend());
-            (welcome.ok.clone(), welcome.connection_id)
-        };
+        let welcome = welcome_of(lease.backend());
         let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &ok);
+        packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
 
-        let _alias = self.tenant.own_ids.register(self.own_id, backend_id);
+        let own_ids = &self.tenant.own_ids;
+        let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
-        let mut watch = MySqlWatch::new(self.capabilities, &self.tenant.own_ids);
+        let replies = Replies::new(self.capabilities, welcome.status);
+        let mut watch = MySqlWatch::new(self.capabilities, own_ids, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -151,35 +152,47 @@ impl Session<'_> {
             match relay.run().await {
                 RelayEnd::Over(end) => break end,
                 RelayEnd::Interrupted => {
-                    let Some(request) = watch.interrupted_by.take() else {
+                    let Some(request) = watch.change.take() else {
                         unreachable!(
                             "a MySQL relay is interrupted by what its watch holds, and by nothing else"
                         )
                     };
-                    if let Err((end, sequence)) =
-                        self.change_user(&mut client, &mut lease, request).await
-                    {
-                        watch.say_next = Some(sequence);
-                        break end;
+                    if watch.replies.lost().is_some() {
+                        break SessionEnd::ClientUnsupported(
+                            "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
+                        );
+                    }
+                    match self.change_user(&mut client, &mut lease, request).await {
+                        Ok(status) => watch.replies.begun_anew(status),
+                        Err((end, sequence)) => {
+                            watch.say_next = Some(sequence);
+                            break end;
+                        }
                     }
                     client.conn.put_back(std::mem::take(&mut watch.held));
                 }
             }
         };
-        let sequence = watch
-            .say_next
-            .unwrap_or_else(|| watch.backend.next_sequence());
+        if let Some(lost) = watch.replies.lost() {
+            log::warn!(
+                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}",
+                client.peer,
+                client.id.as_str()
+            );
+        }
+        let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(client, &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
-    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it.
+    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
+    /// is in the state answered.
     async fn change_user(
         &self,
         client: &mut Client,
         lease: &mut Lease,
         mut request: ChangeUser,
-    ) -> Result<(), (SessionEnd, u8)> {
+    ) -> Result<u16, (SessionEnd, u8)> {
         let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
         let named = request
             .name_tenant()
@@ -227,7 +240,7 @@ impl Session<'_> {
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
-        Ok(())
+        Ok(changed.status)
     }
 }
 
@@ -238,32 +251,55 @@ fn welcome_of(backend: &Backend) -> &LoggedIn {
     }
 }
 
-/// Watches what a MySQL client sends, and where its backend's packets end.
+/// Watches what a MySQL client asks for, and whether it has been answered.
 struct MySqlWatch<'a> {
     client: wire::mysql::Watch,
-    backend: Walker,
+    replies: Replies,
     capabilities: Capabilities,
     own_ids: &'a OwnIds,
-    /// The beginning of a command that cannot be judged yet, or what came behind an interruption.
+    /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     held: BytesMut,
-    interrupted_by: Option<ChangeUser>,
-    /// The sequence id of our last word, where it is not simply behind the backend's last packet.
+    /// A change of user, whose turn comes when all before it has been answered.
+    change: Option<ChangeUser>,
+    /// The sequence id of our last word, where another dialogue than the relay was the last.
     say_next: Option<u8>,
     quit: bool,
 }
 
 impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, own_ids: &'a OwnIds) -> Self {
+    fn new(capabilities: Capabilities, own_ids: &'a OwnIds, replies: Replies) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
-            backend: Walker::default(),
+            replies,
             capabilities,
             own_ids,
             held: BytesMut::new(),
-            interrupted_by: None,
+            change: None,
             say_next: None,
             quit: false,
         }
+    }
+
+    /// Whether the turn of a change of user has come. If the answers cannot be followed it never
+    /// comes by itself, and the session must deal with that.
+    fn turn(&self) -> Said {
+        let due = self.replies.is_quiet() || self.replies.lost().is_some();
+        match due && self.change.is_some() {
+            true => Said::Interrupts,
+            false => Said::Passed,
+        }
+    }
+
+    /// Keeps what came behind a change of user until after it.
+    fn hold(&mut self, bytes: &[u8]) -> Result<Said, SessionEnd> {
+        if self.held.len() + bytes.len() > MAX_BEHIND_CHANGE {
+            return Err(SessionEnd::ClientMisbehaved(WireError::TooLarge {
+                what: "what was sent behind a COM_CHANGE_USER",
+                limit: MAX_BEHIND_CHANGE,
+            }));
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(self.turn())
     }
 
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
@@ -287,6 +323,9 @@ impl Watch for MySqlWatch<'_> {
         _client: &Stream,
         backend: &Stream,
     ) -> Result<Said, SessionEnd> {
+        if self.change.is_some() {
+            return self.hold(&chunk);
+        }
         let mut bytes = if self.held.is_empty() {
             chunk
         } else {
@@ -296,7 +335,7 @@ impl Watch for MySqlWatch<'_> {
         loop {
             let look = self
                 .client
-                .look(&bytes, self.capabilities)
+                .look(&bytes, self.capabilities, &mut self.replies)
                 .map_err(SessionEnd::ClientMisbehaved)?;
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
@@ -316,9 +355,8 @@ impl Watch for MySqlWatch<'_> {
                             backend.send(as_sent);
                         }
                         Intercepted::ChangeUser(request) => {
-                            self.interrupted_by = Some(request);
-                            self.held.extend_from_slice(&bytes);
-                            return Ok(Said::Interrupts);
+                            self.change = Some(request);
+                            return self.hold(&bytes);
                         }
                     }
                 }
@@ -326,24 +364,30 @@ impl Watch for MySqlWatch<'_> {
         }
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        self.backend.feed(chunk);
-        Ok(())
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        self.replies.backend_said(chunk);
+        Ok(self.turn())
     }
 
     fn backend_left(&self) -> SessionEnd {
         if self.quit {
             SessionEnd::ClientLeft
         } else {
+            // A client that waits for nothing sees its connection end, as at the database itself:
+            // drivers know that for the end of an idle connection, and not our words.
             SessionEnd::DatabaseLeft {
-                may_speak: self.backend.at_boundary(),
+                may_speak: self.replies.client_waits(),
             }
         }
     }
 
-    /// Never known here: where an answer ends takes more than headers. So a MySQL session is not
-    /// ended at a boundary of its own, but by its client or at the end of the grace period.
     fn at_rest(&self) -> bool {
-        self.quit
+        let nothing_begun =
+            self.client.at_boundary() && self.held.is_empty() && self.change.is_none();
+        self.quit || (nothing_begun && self.replies.at_rest())
     }
 }
+
+/// Most bytes that a client may send behind a COM_CHANGE_USER before it has been asked for its token:
+/// there is nothing sensible to send, but a chunk may bring it.
+const MAX_BEHIND_CHANGE: usize = 2 * MAX_HELD;

@@ -263,7 +263,7 @@ impl Watch for PgWatch {
         Ok(Said::Passed)
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         let passed = self
             .backend
             .feed(chunk)
@@ -271,7 +271,7 @@ impl Watch for PgWatch {
         self.owed -= i64::from(passed.ready);
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
-        Ok(())
+        Ok(Said::Passed)
     }
 
     fn backend_left(&self) -> SessionEnd {
