@@ -65,8 +65,8 @@ pub enum SessionEnd {
     DatabaseOutOfTurn(String),
     /// The database closed the connection.
     DatabaseLeft {
-        /// Something of ours may still be said: the client has not been given the database's own
-        /// reason, and stands between two messages.
+        /// Something of ours is to be said: the client listens, and has not been given the
+        /// database's own reason.
         may_speak: bool,
     },
     /// We are stopping.
@@ -183,7 +183,11 @@ impl SessionEnd {
     }
 
     fn level(&self) -> Level {
-        self.words().map_or(Level::Debug, |words| words.level)
+        match self {
+            // Worth knowing, also where the client is not told.
+            SessionEnd::DatabaseLeft { .. } => Level::Warn,
+            _ => self.words().map_or(Level::Debug, |words| words.level),
+        }
     }
 
     /// The table. `None`: nobody is there to be told, or the client has been told already.

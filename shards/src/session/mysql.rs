@@ -5,9 +5,10 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
 use wire::WireError;
+use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
+    LoggedIn, Named, Next, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
 use super::{
@@ -46,7 +47,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
                 client,
                 tenant.as_deref(),
                 &end,
-                greet.next_sequence(),
+                Some(greet.next_sequence()),
             );
         }
     };
@@ -54,7 +55,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(shard, client, Some(&tenant), &end, sequence),
+        Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
     let session = Session {
         shard,
@@ -66,10 +67,17 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, the line in the log, and the sums.
-fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd, sequence: u8) {
+/// The last words, if the client would take any; the line in the log, and the sums.
+fn leave(
+    shard: &Shard,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+    sequence: Option<u8>,
+) {
     ended(shard, &client, Dialect::MySql, tenant, end);
-    client.conn.close_with(end.to_mysql(sequence));
+    let words = sequence.map(|sequence| end.to_mysql(sequence));
+    client.conn.close_with(words.unwrap_or_default());
 }
 
 /// What a client must prove to be `named`.
@@ -138,17 +146,16 @@ struct Session<'a> {
 impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
-        let (ok, backend_id) = {
-            let welcome = welcome_of(lease.backend());
-            (welcome.ok.clone(), welcome.connection_id)
-        };
+        let welcome = welcome_of(lease.backend());
         let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &ok);
+        packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
 
-        let _alias = self.tenant.own_ids.register(self.own_id, backend_id);
+        let own_ids = &self.tenant.own_ids;
+        let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
-        let mut watch = MySqlWatch::new(self.capabilities, self.tenant);
+        let replies = Replies::new(self.capabilities, welcome.status);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -162,35 +169,47 @@ impl Session<'_> {
             match relay.run().await {
                 RelayEnd::Over(end) => break end,
                 RelayEnd::Interrupted => {
-                    let Some(request) = watch.interrupted_by.take() else {
+                    let Some(request) = watch.change.take() else {
                         unreachable!(
                             "a MySQL relay is interrupted by what its watch holds, and by nothing else"
                         )
                     };
-                    if let Err((end, sequence)) =
-                        self.change_user(&mut client, &mut lease, request).await
-                    {
-                        watch.say_next = Some(sequence);
-                        break end;
+                    if watch.replies.lost().is_some() {
+                        break SessionEnd::ClientUnsupported(
+                            "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
+                        );
+                    }
+                    match self.change_user(&mut client, &mut lease, request).await {
+                        Ok(status) => watch.replies.begun_anew(status),
+                        Err((end, sequence)) => {
+                            watch.say_next = Some(sequence);
+                            break end;
+                        }
                     }
                     client.conn.put_back(std::mem::take(&mut watch.held));
                 }
             }
         };
-        let sequence = watch
-            .say_next
-            .unwrap_or_else(|| watch.backend.next_sequence());
+        if let Some(lost) = watch.replies.lost() {
+            log::warn!(
+                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}",
+                client.peer,
+                client.id.as_str()
+            );
+        }
+        let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(self.shard, client, Some(self.tenant), &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
-    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it.
+    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
+    /// is in the state answered.
     async fn change_user(
         &self,
         client: &mut Client,
         lease: &mut Lease,
         mut request: ChangeUser,
-    ) -> Result<(), (SessionEnd, u8)> {
+    ) -> Result<u16, (SessionEnd, u8)> {
         let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
         let named = request
             .name_tenant()
@@ -238,7 +257,7 @@ impl Session<'_> {
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
-        Ok(())
+        Ok(changed.status)
     }
 }
 
@@ -249,34 +268,57 @@ fn welcome_of(backend: &Backend) -> &LoggedIn {
     }
 }
 
-/// Watches what a MySQL client sends, and where its backend's packets end.
+/// Watches what a MySQL client asks for, and whether it has been answered.
 struct MySqlWatch<'a> {
     client: wire::mysql::Watch,
-    backend: Walker,
+    replies: Replies,
     capabilities: Capabilities,
     tenant: &'a Tenant,
-    /// The beginning of a command that cannot be judged yet, or what came behind an interruption.
+    /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     held: BytesMut,
-    interrupted_by: Option<ChangeUser>,
-    /// The sequence id of our last word, where it is not simply behind the backend's last packet.
+    /// A change of user, whose turn comes when all before it has been answered.
+    change: Option<ChangeUser>,
+    /// The sequence id of our last word, where another dialogue than the relay was the last.
     say_next: Option<u8>,
     quit: bool,
     meter: Meter<'a>,
 }
 
 impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, tenant: &'a Tenant) -> Self {
+    fn new(capabilities: Capabilities, tenant: &'a Tenant, replies: Replies) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
-            backend: Walker::default(),
+            replies,
             capabilities,
             tenant,
             held: BytesMut::new(),
-            interrupted_by: None,
+            change: None,
             say_next: None,
             quit: false,
             meter: Meter::new(&tenant.stats),
         }
+    }
+
+    /// Whether the turn of a change of user has come. If the answers cannot be followed it never
+    /// comes by itself, and the session must deal with that.
+    fn turn(&self) -> Said {
+        let due = self.replies.is_quiet() || self.replies.lost().is_some();
+        match due && self.change.is_some() {
+            true => Said::Interrupts,
+            false => Said::Passed,
+        }
+    }
+
+    /// Keeps what came behind a change of user until after it.
+    fn hold(&mut self, bytes: &[u8]) -> Result<Said, SessionEnd> {
+        if self.held.len() + bytes.len() > MAX_BEHIND_CHANGE {
+            return Err(SessionEnd::ClientMisbehaved(WireError::TooLarge {
+                what: "what was sent behind a COM_CHANGE_USER",
+                limit: MAX_BEHIND_CHANGE,
+            }));
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(self.turn())
     }
 
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
@@ -301,6 +343,9 @@ impl Watch for MySqlWatch<'_> {
         _client: &Stream,
         backend: &Stream,
     ) -> Result<Said, SessionEnd> {
+        if self.change.is_some() {
+            return self.hold(&chunk);
+        }
         let mut bytes = if self.held.is_empty() {
             chunk
         } else {
@@ -308,12 +353,14 @@ impl Watch for MySqlWatch<'_> {
             Chunk::from(self.held.split())
         };
         loop {
+            let owed = self.replies.awaited();
             let look = self
                 .client
-                .look(&bytes, self.capabilities)
+                .look(&bytes, self.capabilities, &mut self.replies)
                 .map_err(SessionEnd::ClientMisbehaved)?;
-            self.meter.client_said(look.pass, look.commands);
-            if look.commands > 0 {
+            let asked = self.replies.awaited().saturating_sub(owed) as u32;
+            self.meter.client_said(look.pass, asked);
+            if asked > 0 {
                 self.meter.asked();
             }
             if look.pass > 0 {
@@ -334,9 +381,8 @@ impl Watch for MySqlWatch<'_> {
                             backend.send(as_sent);
                         }
                         Intercepted::ChangeUser(request) => {
-                            self.interrupted_by = Some(request);
-                            self.held.extend_from_slice(&bytes);
-                            return Ok(Said::Interrupts);
+                            self.change = Some(request);
+                            return self.hold(&bytes);
                         }
                     }
                 }
@@ -344,26 +390,36 @@ impl Watch for MySqlWatch<'_> {
         }
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        let walked = self.backend.feed(chunk);
-        self.meter.backend_said(chunk.len(), walked.errors);
-        self.meter.heard();
-        Ok(())
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        let owed = self.replies.awaited();
+        let errors = self.replies.backend_said(chunk);
+        self.meter.backend_said(chunk.len(), errors);
+        let owes = self.replies.awaited();
+        if owes < owed {
+            self.meter.answered((owed - owes) as u32, 0, owes > 0);
+        }
+        Ok(self.turn())
     }
 
     fn backend_left(&self) -> SessionEnd {
         if self.quit {
             SessionEnd::ClientLeft
         } else {
+            // A client that waits for nothing sees its connection end, as at the database itself:
+            // drivers know that for the end of an idle connection, and not our words.
             SessionEnd::DatabaseLeft {
-                may_speak: self.backend.at_boundary(),
+                may_speak: self.replies.client_waits(),
             }
         }
     }
 
-    /// Never known here: where an answer ends takes more than headers. So a MySQL session is not
-    /// ended at a boundary of its own, but by its client or at the end of the grace period.
     fn at_rest(&self) -> bool {
-        self.quit
+        let nothing_begun =
+            self.client.at_boundary() && self.held.is_empty() && self.change.is_none();
+        self.quit || (nothing_begun && self.replies.at_rest())
     }
 }
+
+/// Most bytes that a client may send behind a COM_CHANGE_USER before it has been asked for its token:
+/// there is nothing sensible to send, but a chunk may bring it.
+const MAX_BEHIND_CHANGE: usize = 2 * MAX_HELD;

@@ -274,7 +274,7 @@ impl Watch for PgWatch<'_> {
         Ok(Said::Passed)
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         let passed = self
             .backend
             .feed(chunk)
@@ -287,7 +287,7 @@ impl Watch for PgWatch<'_> {
         }
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
-        Ok(())
+        Ok(Said::Passed)
     }
 
     fn backend_left(&self) -> SessionEnd {
