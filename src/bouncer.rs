@@ -86,21 +86,18 @@ impl Bouncer {
     /// Binds the ports and starts the threads. The settings were read from `path`, which is
     /// watched from now on.
     pub fn start(settings: Settings, path: &Path) -> Result<Bouncer, StartError> {
-        // First what may fail for the operator's fault, then the threads.
         let (roster, state_file) = roster(&settings)?;
-        let api = settings
-            .api
-            .address
-            .map(|at| TcpListener::bind(at).map_err(|error| StartError::Api(at, error)));
-        let api = api.transpose()?;
+        let vitals = Arc::new(Vitals::new(settings.plane.shards));
+        let (desk, errands) = Desk::new();
+        // Before the ports of clients, who could take every descriptor.
+        if let Some(address) = settings.api.address {
+            serve_api(address, &settings, desk, &vitals)
+                .map_err(|error| StartError::Api(address, error))?;
+        }
         let tenants: Vec<_> = roster.iter().map(|entry| (*entry.spec).clone()).collect();
         let count = tenants.len();
         let plane = Plane::launch(settings.plane.clone(), tenants)?;
-        let vitals = Arc::new(Vitals::new(plane.shards()));
-        let (desk, errands) = Desk::new();
-        if let Some(listener) = api {
-            serve_api(listener, &settings, desk, &vitals)?;
-        }
+        vitals.start();
         for (dialect, address) in plane.listening() {
             info!("listening for {dialect} clients on {address}");
         }
@@ -235,26 +232,16 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
 }
 
 fn serve_api(
-    listener: TcpListener,
+    address: SocketAddr,
     settings: &Settings,
     desk: Desk,
     vitals: &Arc<Vitals>,
-) -> Result<(), StartError> {
-    let at = listener.local_addr();
-    let served = at.and_then(|at| {
-        api::serve(listener, &settings.api, Arc::new(desk), Arc::clone(vitals))?;
-        info!("serving the API on {at}");
-        Ok(())
-    });
-    served.map_err(|error| {
-        StartError::Api(
-            settings
-                .api
-                .address
-                .unwrap_or_else(|| ([0, 0, 0, 0], 0).into()),
-            error,
-        )
-    })
+) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    api::serve(listener, &settings.api, Arc::new(desk), Arc::clone(vitals))?;
+    info!("serving the API on {address}");
+    Ok(())
 }
 
 /// How often the shards are asked whether they live.

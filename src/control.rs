@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use log::{error, info, warn};
+use log::{Level, error, info, log, warn};
 use shards::Silent;
 use shards::contract::{
     Command, Door, Reply, ShardId, ShardSnapshot, Steering, TenantId, TenantSpec,
@@ -54,7 +54,16 @@ impl Control {
                 removed,
                 after_restart,
             }) => {
-                info!("config loaded: {changed} tenants changed, {removed} removed");
+                // The folder's watch also looks when nothing has changed.
+                let level = if changed + removed > 0 {
+                    Level::Info
+                } else {
+                    Level::Debug
+                };
+                log!(
+                    level,
+                    "config loaded: {changed} tenants changed, {removed} removed"
+                );
                 if !after_restart.is_empty() {
                     warn!(
                         "config: changes of {} come into force with a restart",
@@ -138,10 +147,11 @@ impl Control {
         when: &When,
     ) -> Result<(Put, Option<Answer>), Refused> {
         let before = self.roster.get(id).cloned();
-        self.may_change(before.as_ref(), when)?;
         let written = with_kept_secrets(written, before.as_ref().map(|entry| &*entry.spec));
         let (spec, warnings) =
             settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
+        // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
+        self.may_change(before.as_ref(), when)?;
         let entry = self.roster.put(spec, written).clone();
         self.keep(id, before.as_ref())?;
         warnings

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 /// The signs of life. The control thread writes them, probes read them.
 pub struct Vitals {
-    started: Instant,
+    began: Instant,
+    started: AtomicBool,
     stopping: AtomicBool,
     /// For each shard, when it was last heard, in milliseconds since the start.
     heard: Vec<AtomicU64>,
@@ -15,10 +16,11 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Everybody is well.
+    /// Everybody is well, and nobody is served yet.
     pub fn new(shards: usize) -> Vitals {
         Vitals {
-            started: Instant::now(),
+            began: Instant::now(),
+            started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             heard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             reloads: AtomicU64::new(0),
@@ -51,6 +53,16 @@ impl Vitals {
         )
     }
 
+    /// From now on clients are served.
+    pub fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients are served yet.
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
     /// From now on the process is not ready for clients.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -81,7 +93,7 @@ impl Vitals {
 
     /// How long the process has been running.
     pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        self.began.elapsed()
     }
 }
 

@@ -14,13 +14,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use log::{debug, warn};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-/// Watches this file for as long as somebody listens: a message comes when its text has changed.
+/// Watches this file for as long as somebody listens. A message comes when it has been read for the
+/// first time, and whenever its text has changed.
 pub fn start(path: &Path) -> Receiver<()> {
     // One message says it all, however often the file changed before it was taken.
     let (tell, told) = bounded(1);
     let mut watch = Watch {
         path: path.to_owned(),
-        seen: fingerprint(path),
+        seen: None,
         tell,
     };
     let thread = std::thread::Builder::new().name("config-watch".into());
@@ -41,16 +42,14 @@ impl Watch {
     fn run(&mut self) {
         let (stir, stirred) = bounded(1);
         let mut watcher = self.arm(&stir);
-        loop {
+        // The first look always finds a change: what was loaded may be older than what is there.
+        while self.look() {
             match stirred.recv_timeout(LOOK_ANYWAY_AFTER) {
                 Ok(()) => settle(&stirred),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender"),
             }
             // The folder may have been replaced, and the watch on the old one tells nothing.
-            if !self.look() {
-                return;
-            }
             watcher = self.arm(&stir).or(watcher);
         }
     }
@@ -167,6 +166,7 @@ mod tests {
     fn every_swap_of_a_config_map_is_noticed() {
         let map = ConfigMap::new("swap");
         let told = start(&map.file());
+        assert!(comes(&told), "the first look");
         for version in 1..4 {
             map.swap(version, &format!("version {version}"));
             assert!(comes(&told), "swap {version}");
@@ -177,6 +177,7 @@ mod tests {
     fn an_editor_that_renames_is_noticed_and_the_same_text_is_no_change() {
         let map = ConfigMap::new("rename");
         let told = start(&map.file());
+        assert!(comes(&told), "the first look");
         map.swap(1, "first");
         let fresh = map.0.join("config.yaml~");
         fs::write(&fresh, "second").unwrap();

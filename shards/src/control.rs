@@ -75,15 +75,15 @@ impl Control {
     /// Whether to go, and if not yet, whom to wake when it is time. Cheap when asked again and
     /// again by the same task.
     pub fn asked_to_leave(&self, cx: &Context<'_>) -> Option<Leave> {
-        if self.leave.get().is_none() {
-            let mut waker = self.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
-            }
+        // Also after it has been asked: it may be told again, more firmly.
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
         }
+        drop(waker);
         self.leave.get()
     }
 }

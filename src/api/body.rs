@@ -52,13 +52,16 @@ pub fn read(request: &Request) -> Result<(Node, Option<String>), Problem> {
 }
 
 /// The tenant as written, with the secrets of the one before where it says nothing of them.
-/// `null` takes a password away.
+/// `null` takes a password, or the list of users, away.
 pub fn with_kept_secrets(written: Node, before: Option<&TenantSpec>) -> Node {
     let Node::Map(mut entries) = written else {
         return written;
     };
     let says = entries.iter().any(|(key, _)| key == "password");
-    entries.retain(|(key, node)| !(key == "password" && *node == Node::Nothing));
+    // What is null is taken away.
+    entries.retain(|(key, node)| {
+        !(["password", "users"].contains(&key.as_str()) && *node == Node::Nothing)
+    });
     if let Some(password) = before
         .and_then(|before| before.password.as_ref())
         .filter(|_| !says)

@@ -241,10 +241,14 @@ impl Router {
     }
 
     fn ready(&self) -> Response {
-        let (status, word) = match (self.vitals.is_stopping(), self.vitals.silent().is_empty()) {
-            (true, _) => (503, "stopping"),
-            (false, false) => (503, "unhealthy"),
-            (false, true) => (200, "ready"),
+        let (status, word) = if self.vitals.is_stopping() {
+            (503, "stopping")
+        } else if !self.vitals.is_started() {
+            (503, "starting")
+        } else if !self.vitals.silent().is_empty() {
+            (503, "unhealthy")
+        } else {
+            (200, "ready")
         };
         Response::json(status, &json!({"status": word}))
     }

@@ -11,6 +11,7 @@ mod drivers;
 mod faults;
 mod frames;
 mod mysql;
+mod operator;
 mod postgres;
 mod raw;
 mod refusals;
@@ -33,5 +34,6 @@ fn main() -> ExitCode {
     frames::plan(&mut plan);
     faults::plan(&mut plan);
     crowd::plan(&mut plan);
+    operator::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }
