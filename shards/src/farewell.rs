@@ -71,8 +71,7 @@ pub enum SessionEnd {
     },
     /// We are stopping.
     Stopping,
-    /// It was told to go and had not come to a boundary in time. It may stand in the middle of a
-    /// message, so nothing is said to it.
+    /// It had not come to a boundary in time, and nothing is said in the middle of a message.
     CutOff,
 }
 
