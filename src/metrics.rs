@@ -25,7 +25,7 @@ pub fn render(
         .map(|now| (&now.id, now))
         .collect();
     let mut text = String::new();
-    let gauges: [(&str, &str, fn(&TenantSnapshot) -> usize); 4] = [
+    let gauges: [Gauge; 4] = [
         (
             "connections_active",
             "Connections to the database that serve a client",
@@ -87,6 +87,9 @@ pub fn render(
     );
     text
 }
+
+/// A name, what it means, and where its value stands.
+type Gauge = (&'static str, &'static str, fn(&TenantSnapshot) -> usize);
 
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {
     let _ = writeln!(

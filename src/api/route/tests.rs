@@ -42,7 +42,7 @@ impl Operator for Fake {
         let (spec, _): (TenantSpec, _) =
             settle_tenant(id, &written, &Habits::BUILT_IN).map_err(Refused::Senseless)?;
         Ok(Put {
-            entry: roster.put(spec, written).clone(),
+            entry: roster.put(spec, written),
             created: before.is_none(),
         })
     }
