@@ -24,16 +24,21 @@ use wire::pg::{self, NamedStartup, TransactionStatus};
 use super::{Client, client_broke, postgres};
 use crate::backend::{Backend, Shape};
 use crate::cancel::{Aim, Registered, SecretLength};
+use crate::context::ShardContext;
 use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::relay::has_room;
-use crate::shard::Shard;
 use crate::stats::Meter;
 use crate::tenant::Tenant;
 
 /// Serves a client that has proved who it is, to its end.
-pub async fn serve(shard: &Rc<Shard>, client: Client, tenant: &Rc<Tenant>, named: &NamedStartup) {
+pub async fn serve(
+    shard: &Rc<ShardContext>,
+    client: Client,
+    tenant: &Rc<Tenant>,
+    named: &NamedStartup,
+) {
     let tracker = match Tracker::new(Rc::clone(&tenant.commons), &named.parameters) {
         Ok(tracker) => tracker,
         Err(refusal) => {
@@ -63,7 +68,7 @@ pub async fn serve(shard: &Rc<Shard>, client: Client, tenant: &Rc<Tenant>, named
 
 /// One client between its login and its leave.
 struct Session<'a> {
-    shard: &'a Shard,
+    shard: &'a ShardContext,
     tenant: &'a Rc<Tenant>,
     client: Client,
     tracker: Tracker,

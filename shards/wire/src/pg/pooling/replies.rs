@@ -237,7 +237,11 @@ impl Replies {
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what
     /// follows them up to the next Sync.
     pub(super) fn may_skip(&self) -> bool {
-        let behind_sync = self.queue.iter().rev().take_while(|owed| owed.what != What::Sync);
+        let behind_sync = self
+            .queue
+            .iter()
+            .rev()
+            .take_while(|owed| owed.what != What::Sync);
         behind_sync.into_iter().any(Owed::is_extended)
     }
 
