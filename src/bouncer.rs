@@ -1,14 +1,39 @@
-//! The whole program as a value: started, waited for, shut down.
+//! The whole program as a value: started, run, shut down.
 //!
-//! The control plane's own thread is the one that calls [`Bouncer::run`]. It owns the data plane and
-//! is the only one who speaks to it.
+//! ```text
+//!            Arrival (bounded, doorbell)
+//!  acceptor ────────────────────────────▶ shard N
+//!            Envelope { command, reply }
+//!  control  ────────────────────────────▶ shard N
+//!           ◀──────────────────────────── Reply, on the sender inside
+//!
+//!  api-N, config-watch, signals ────────▶ control (errands, "the file changed", Signal)
+//! ```
+//!
+//! The thread that calls [`Bouncer::run`] is the control thread. It owns the data plane, is the
+//! only one who speaks to it, and never waits for it before the end.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, after, select, tick};
+use crossbeam_channel::{Receiver, after, never, select, tick};
 use log::{error, info, warn};
-use shards::contract::{Command, Reply, TenantSpec};
-use shards::{LaunchError, Plane, PlaneSettings};
+use shards::contract::{Command, Reply};
+use shards::{LaunchError, Plane};
+
+use crate::api;
+use crate::config::{Complaint, Settings};
+use crate::control::{Control, understand};
+use crate::desk::{Desk, Errand};
+use crate::fleet::Fleet;
+use crate::roster::Roster;
+use crate::state_file::{StateError, StateFile};
+use crate::vitals::Vitals;
+use crate::watch;
 
 /// What a running bouncer can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +41,8 @@ pub enum Signal {
     /// Stop: take no new clients, let those who are here finish until the grace period is over.
     /// Said a second time: stop at once.
     Stop,
+    /// Read the config file again.
+    Reload,
 }
 
 /// How it ended.
@@ -32,78 +59,132 @@ pub enum Ending {
     ThreadDied,
 }
 
+/// Why it did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data plane.
+    #[error(transparent)]
+    Plane(#[from] LaunchError),
+    /// The API.
+    #[error("cannot serve the API on {0}: {1}")]
+    Api(SocketAddr, io::Error),
+    /// The file that keeps tenants of the API.
+    #[error("{0}")]
+    State(StateError),
+    /// What stands in that file does not fit the config.
+    #[error("a tenant in state_file is wrong: {0}")]
+    Tenant(Complaint),
+}
+
 /// A running bouncer.
 pub struct Bouncer {
-    plane: Plane,
-    shutdown_grace: Duration,
+    control: Control,
+    errands: Receiver<Errand>,
+    changed: Receiver<()>,
 }
 
 impl Bouncer {
-    /// Binds the ports and starts the threads.
-    pub fn start(
-        settings: PlaneSettings,
-        tenants: Vec<TenantSpec>,
-        shutdown_grace: Duration,
-    ) -> Result<Bouncer, LaunchError> {
+    /// Binds the ports and starts the threads. The settings were read from `path`, which is
+    /// watched from now on.
+    pub fn start(settings: Settings, path: &Path) -> Result<Bouncer, StartError> {
+        let (roster, state_file) = roster(&settings)?;
+        let vitals = Arc::new(Vitals::new(settings.plane.shards));
+        let (desk, errands) = Desk::new();
+        // Before the ports of clients, who could take every descriptor.
+        if let Some(address) = settings.api.address {
+            serve_api(address, &settings, desk, &vitals)
+                .map_err(|error| StartError::Api(address, error))?;
+        }
+        let tenants: Vec<_> = roster.iter().map(|entry| (*entry.spec).clone()).collect();
         let count = tenants.len();
-        let (shards, acceptors) = (settings.shards, settings.acceptors);
-        let plane = Plane::launch(settings, tenants)?;
+        let plane = Plane::launch(settings.plane.clone(), tenants)?;
+        vitals.start();
         for (dialect, address) in plane.listening() {
             info!("listening for {dialect} clients on {address}");
         }
-        info!("ready: {count} tenants on {shards} shards, {acceptors} acceptors");
+        info!(
+            "ready: {count} tenants on {} shards, {} acceptors",
+            plane.shards(),
+            settings.plane.acceptors
+        );
+        let pulses = (0..plane.shards()).map(|_| None).collect();
+        let control = Control {
+            path: path.to_owned(),
+            fleet: Fleet::new(plane, settings.shutdown_grace),
+            settings: Arc::new(settings),
+            roster,
+            state_file,
+            vitals,
+            owed: BTreeMap::new(),
+            pulses,
+        };
         Ok(Bouncer {
-            plane,
-            shutdown_grace,
+            control,
+            errands,
+            changed: watch::start(path),
         })
     }
 
     /// Runs until told to stop, or until a thread dies.
-    pub fn run(self, signals: &Receiver<Signal>) -> Ending {
-        select! {
-            recv(signals) -> _ => {}
-            recv(self.plane.deaths()) -> death => {
-                if let Ok(death) = death {
-                    error!("{} died: {}", death.thread, death.cause.unwrap_or_else(|| "it ended by itself".into()));
+    pub fn run(mut self, signals: &Receiver<Signal>) -> Ending {
+        let second = tick(PULSE_EVERY);
+        loop {
+            let retry = if self.control.owed.is_empty() {
+                never()
+            } else {
+                after(RETRY_AFTER)
+            };
+            select! {
+                recv(signals) -> signal => match signal {
+                    // A bad file has been told to the log, and what ran runs on.
+                    Ok(Signal::Reload) => drop(self.control.reload()),
+                    Ok(Signal::Stop) | Err(_) => break,
+                },
+                recv(self.changed) -> _ => drop(self.control.reload()),
+                recv(self.errands) -> errand => self.run_errand(errand.ok()),
+                recv(retry) -> _ => self.control.deliver(),
+                recv(second) -> _ => self.control.feel_pulses(),
+                recv(self.control.fleet.plane().deaths()) -> death => {
+                    if let Ok(death) = death {
+                        error!("{} died: {}", death.thread, death.cause.unwrap_or_else(|| "it ended by itself".into()));
+                    }
+                    return Ending::ThreadDied;
                 }
-                return Ending::ThreadDied;
             }
         }
         self.shut_down(signals)
     }
 
-    /// Lets clients finish, then ends the threads.
-    fn shut_down(self, signals: &Receiver<Signal>) -> Ending {
-        info!(
-            "stopping: no new clients; those connected may finish for {:?}",
-            self.shutdown_grace
-        );
-        self.plane.close_ports();
-        for silent in self
-            .plane
-            .tell_all(|| Command::Drain)
-            .into_iter()
-            .filter_map(Result::err)
-        {
-            warn!("{silent}");
+    fn run_errand(&mut self, errand: Option<Errand>) {
+        if let Some(errand) = errand {
+            errand(&mut self.control);
         }
-        let deadline = after(self.shutdown_grace);
+    }
+
+    /// Lets clients finish, then ends the threads. The API answers until the end.
+    fn shut_down(mut self, signals: &Receiver<Signal>) -> Ending {
+        let grace = self.control.settings.shutdown_grace;
+        self.control.vitals.stop();
+        info!("stopping: no new clients; those connected may finish for {grace:?}");
+        self.control.fleet.plane().close_ports();
+        drop(self.control.fleet.ask_all(|| Command::Drain));
+        let deadline = after(grace);
         let look = tick(LOOK_EVERY);
         let left = loop {
-            let clients = self.census();
-            if clients == 0 {
-                break 0;
-            }
             select! {
-                recv(look) -> _ => {}
-                recv(deadline) -> _ => break clients,
-                recv(signals) -> _ => {
+                recv(look) -> _ => match self.census() {
+                    0 => break 0,
+                    _ => self.control.feel_pulses(),
+                },
+                recv(self.errands) -> errand => self.run_errand(errand.ok()),
+                recv(deadline) -> _ => break self.census(),
+                recv(signals) -> signal => if signal != Ok(Signal::Reload) {
                     warn!("told to stop again: stopping at once");
-                    break clients;
-                }
+                    break self.census();
+                },
             }
         };
-        self.plane.stop();
+        self.control.fleet.into_plane().stop();
         match left {
             0 => {
                 info!("stopped");
@@ -118,20 +199,56 @@ impl Bouncer {
 
     /// Clients connected now, as the shards count them; one that does not answer counts as busy.
     fn census(&self) -> usize {
-        let until = Instant::now() + CENSUS_WITHIN;
-        let answers = self.plane.tell_all(|| Command::Census);
-        answers
-            .into_iter()
-            .map(
-                |answer| match answer.map(|answer| answer.recv_deadline(until)) {
-                    Ok(Ok(Reply::Census { clients })) => clients,
-                    _ => 1,
-                },
-            )
-            .sum()
+        let answers = self
+            .control
+            .fleet
+            .ask_all(|| Command::Census)
+            .within(CENSUS_WITHIN);
+        let clients = answers.into_iter().map(|answer| match answer {
+            Ok(Reply::Census { clients }) => clients,
+            _ => 1,
+        });
+        clients.sum()
     }
 }
 
+/// The tenants of the file, and those that the API made in an earlier life.
+fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError> {
+    let mut roster = Roster::of_file(settings.tenants.clone());
+    let Some(path) = &settings.api.state_file else {
+        return Ok((roster, None));
+    };
+    let (file, kept) = StateFile::open(path).map_err(StartError::State)?;
+    let (tenants, complaints) =
+        understand(kept.iter().map(|(id, written)| (id, written)), settings);
+    if let Some(complaint) = complaints.into_iter().next() {
+        return Err(StartError::Tenant(complaint));
+    }
+    for (spec, written) in tenants {
+        roster.put(spec, written);
+    }
+    // Written at once, so that a place that cannot be written to is found now.
+    file.save(roster.of_api()).map_err(StartError::State)?;
+    Ok((roster, Some(file)))
+}
+
+fn serve_api(
+    address: SocketAddr,
+    settings: &Settings,
+    desk: Desk,
+    vitals: &Arc<Vitals>,
+) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    api::serve(listener, &settings.api, Arc::new(desk), Arc::clone(vitals))?;
+    info!("serving the API on {address}");
+    Ok(())
+}
+
+/// How often the shards are asked whether they live.
+const PULSE_EVERY: Duration = Duration::from_secs(1);
+/// When to tell a shard again what it had no room for.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// How often the shards are asked whether everybody has left.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a shard may take to count its clients.

@@ -6,8 +6,18 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod bouncer;
 pub mod cli;
 pub mod config;
+mod control;
+mod desk;
+mod fleet;
 pub mod logging;
+mod metrics;
 pub mod preflight;
+mod roster;
+mod seldom;
+mod state_file;
+mod vitals;
+mod watch;

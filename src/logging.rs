@@ -1,27 +1,55 @@
-//! The log: one line of text for each event, on standard error.
+//! The log: one line for each event, of text or of JSON, on standard error.
 //!
-//! Whatever a message holds, it stays one line: what a peer sent cannot forge another.
+//! Whatever a message holds, it stays one line: what a peer sent cannot forge another. Lines are
+//! written by a thread of their own, so that whoever reads them slowly does not hold up a shard;
+//! what finds no room is counted and not written.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use env_logger::Builder;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
+use serde_json::json;
+
+use crate::config::LogFormat;
 
 /// Starts logging. Without a level, `RUST_LOG` says what is logged, and without that, `info` is.
-pub fn start(level: Option<LevelFilter>) {
+pub fn start(level: Option<LevelFilter>, format: LogFormat) {
     let mut log = Builder::new();
     match (level, std::env::var("RUST_LOG")) {
         (Some(level), _) => log.filter_level(level),
         (None, Ok(filters)) => log.parse_filters(&filters),
         (None, Err(_)) => log.filter_level(LevelFilter::Info),
     };
-    log.format(|out, record| {
+    log.format(move |out, record| {
         let time = out.timestamp_millis();
-        writeln!(out, "{time} {}", line(record))
+        match format {
+            LogFormat::Text => writeln!(out, "{time} {}", line(record)),
+            LogFormat::Json => writeln!(out, "{}", json_line(record, &time.to_string())),
+        }
     });
+    // Without that thread, lines are written by whoever says them.
+    if let Ok(queue) = Queue::start() {
+        log.target(Target::Pipe(Box::new(queue)));
+    }
     log.init();
+}
+
+/// Waits, for a moment at most, until all that was said has been written.
+pub fn finish() {
+    let (written, all_written) = bounded(1);
+    if let Some(lines) = LINES.get()
+        && lines
+            .send_timeout(Line::Mark(written), WRITTEN_WITHIN)
+            .is_ok()
+    {
+        let _ = all_written.recv_timeout(WRITTEN_WITHIN);
+    }
 }
 
 /// What is said of an event: its level, its message, then `key=value` for what it carries.
@@ -31,6 +59,18 @@ fn line(record: &Record) -> String {
     let _ = write!(line, "{}", record.args());
     let _ = record.key_values().visit(&mut line);
     line.0
+}
+
+/// The same as an object; what it carries stands beside the message.
+fn json_line(record: &Record, time: &str) -> serde_json::Value {
+    let mut fields = Fields(json!({
+        "time": time,
+        "level": record.level().as_str().to_ascii_lowercase(),
+        "target": record.target(),
+        "message": record.args().to_string(),
+    }));
+    let _ = record.key_values().visit(&mut fields);
+    fields.0
 }
 
 /// Text in which whatever would end the line or move the cursor is escaped.
@@ -54,6 +94,77 @@ impl<'kvs> VisitSource<'kvs> for OneLine {
     }
 }
 
+struct Fields(serde_json::Value);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        self.0[key.as_str()] = value.to_string().into();
+        Ok(())
+    }
+}
+
+/// Lines on their way to the thread that writes them.
+struct Queue {
+    lines: Sender<Line>,
+}
+
+enum Line {
+    Text(Vec<u8>),
+    /// Everything before it has been written.
+    Mark(Sender<()>),
+}
+
+impl Queue {
+    fn start() -> io::Result<Queue> {
+        let (lines, waiting) = bounded(LINES_WAITING);
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || write_all(&waiting))?;
+        let _ = LINES.set(lines.clone());
+        Ok(Queue { lines })
+    }
+}
+
+impl io::Write for Queue {
+    /// A whole line at a time, as env_logger does it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.lines.try_send(Line::Text(line.to_vec())).is_err() {
+            // Relaxed: a count that guards nothing.
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_all(lines: &Receiver<Line>) {
+    for line in lines {
+        // If nobody can read the log, there is nobody to tell.
+        let _ = match line {
+            Line::Text(text) => io::stderr().write_all(&text),
+            Line::Mark(written) => written.send(()).map_err(io::Error::other),
+        };
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(
+                io::stderr(),
+                "{lost} lines of the log were lost: it was read too slowly"
+            );
+        }
+    }
+}
+
+/// Where lines go, for [`finish`].
+static LINES: OnceLock<Sender<Line>> = OnceLock::new();
+/// Lines that found no room.
+static LOST: AtomicU64 = AtomicU64::new(0);
+/// How many lines may wait to be written.
+const LINES_WAITING: usize = 4096;
+/// How long the end of the process waits for the last lines.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +179,21 @@ mod tests {
             .build();
         let expected = r"WARN  refused: no\r\nsuch \u{0} user ü tenant=t1 user=a\u{1b}[2Jb";
         assert_eq!(line(&record), expected);
+    }
+
+    #[test]
+    fn in_json_what_an_event_carries_has_fields_of_its_own() {
+        let values = [("tenant", "t1")];
+        let record = Record::builder()
+            .level(log::Level::Warn)
+            .target("t")
+            .args(format_args!("a \"quote\"\nand a line"))
+            .key_values(&values)
+            .build();
+        let line = json_line(&record, "now").to_string();
+        assert_eq!(
+            line,
+            r#"{"level":"warn","message":"a \"quote\"\nand a line","target":"t","tenant":"t1","time":"now"}"#
+        );
     }
 }

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crossbeam_channel::Receiver;
-use dbbouncer::bouncer::{Bouncer, Ending, Signal};
+use dbbouncer::bouncer::{Bouncer, Ending, Signal, StartError};
 use dbbouncer::cli::{self, Exit, Task};
 use dbbouncer::config::{self, Settings};
 use dbbouncer::logging;
 use dbbouncer::preflight::{Facts, Finding, Needs};
 use log::{LevelFilter, error, warn};
 use shards::LaunchError;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Ok(Task::Check { config, system }) => check(config.as_deref(), system),
         Err(usage) => usage.exit(),
     };
+    logging::finish();
     exit.unwrap_or_else(|exit| exit).into()
 }
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
     let settings = load(path)?;
     let advice = machine(Needs::of(&settings))?;
-    logging::start(log_level);
+    logging::start(log_level, settings.log_format);
     advice.iter().for_each(|advice| warn!("{advice}"));
     settings
         .warnings
@@ -40,17 +41,12 @@ fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
         error!("cannot listen for signals: {error}");
         Exit::Machine
     })?;
-    let Settings {
-        plane,
-        tenants,
-        shutdown_grace,
-        ..
-    } = settings;
-    let bouncer = Bouncer::start(plane, tenants, shutdown_grace).map_err(|error| {
+    let bouncer = Bouncer::start(settings, path).map_err(|error| {
         error!("{error}");
         match error {
-            LaunchError::Listen { .. } => Exit::Failed,
-            LaunchError::Thread { .. } => Exit::Machine,
+            StartError::Plane(LaunchError::Thread { .. }) => Exit::Machine,
+            StartError::Plane(LaunchError::Listen { .. }) | StartError::Api(..) => Exit::Failed,
+            StartError::State(_) | StartError::Tenant(_) => Exit::Config,
         }
     })?;
     match bouncer.run(&signals) {
@@ -112,21 +108,20 @@ fn machine(needs: Needs) -> Result<Vec<String>, Exit> {
     Err(Exit::Machine)
 }
 
-/// SIGTERM and SIGINT as values, from a thread of their own.
+/// Signals as values, from a thread of their own.
 fn signals() -> io::Result<Receiver<Signal>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let (send, receive) = crossbeam_channel::bounded(SIGNALS_KEPT);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (send, receive) = crossbeam_channel::unbounded();
     let forward = move || {
-        for _ in signals.forever() {
-            // Whoever has not heard those that are waiting needs no more of them.
-            let _ = send.try_send(Signal::Stop);
-        }
+        signals.forever().try_for_each(|signal| {
+            send.send(match signal {
+                SIGHUP => Signal::Reload,
+                _ => Signal::Stop,
+            })
+        })
     };
     std::thread::Builder::new()
         .name("bouncer-signals".to_owned())
         .spawn(forward)?;
     Ok(receive)
 }
-
-/// Signals that wait to be heard: to stop, and to stop at once.
-const SIGNALS_KEPT: usize = 2;

@@ -170,7 +170,7 @@ tenants.t2.host: is missing
 tenants.t2.dbname: is missing
 tenants.t2.username: is missing
 tls_cert: is not available yet in this version
-surprise: is not a known key; known here: listen, runtime, limits, api_key, metrics_auth, state_file, shutdown_grace, log_format, defaults, tenants
+surprise: is not a known key; known here: listen, runtime, limits, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants
 ";
     assert_eq!(complaints(text), expected);
 }

@@ -3,6 +3,9 @@
 //! Everything here is plain, `Send` and already checked: there is no default to guess and no text
 //! left to parse. The control plane makes these values, the shards consume them.
 
+mod counts;
+mod snapshot;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +13,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
-pub use pool::Limits;
+pub use pool::{CloseReason, Gauges, Limits};
 use wire::pg::Stored;
+pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
+
+pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
+pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -100,6 +107,10 @@ pub struct TenantSpec {
     pub access: Access,
     /// How many backends, and for how long.
     pub limits: Limits,
+    /// When a client gives its backend back.
+    pub pool_mode: PoolMode,
+    /// How sessions are moved between backends, in transaction mode.
+    pub rules: Rules,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
@@ -116,7 +127,18 @@ impl TenantSpec {
             && self.dbname == other.dbname
             && self.username == other.username
             && self.password == other.password
+            // In transaction mode backends are opened without any client's startup parameters.
+            && self.pool_mode == other.pool_mode
     }
+}
+
+/// When a client gives its backend back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// When it leaves.
+    Session,
+    /// At the end of each transaction, unless something pins it. PostgreSQL only.
+    Transaction,
 }
 
 /// Who may connect to a tenant, and how they prove it.
@@ -197,13 +219,40 @@ impl Credential {
 #[derive(Debug)]
 pub enum Command {
     /// The tenant shall be as given: new, changed limits in place, or a fresh pool if its database changed.
-    Upsert(Box<TenantSpec>),
+    Upsert {
+        /// What it shall be.
+        spec: Box<TenantSpec>,
+        /// How long clients of the database before it may take to finish.
+        grace: Duration,
+    },
     /// The tenant shall be gone: its clients are told at their next boundary.
-    Remove(TenantId),
+    Remove {
+        /// Which.
+        id: TenantId,
+        /// How long its clients may take to reach that boundary, before they are cut off.
+        grace: Duration,
+    },
+    /// Change how a tenant's pool serves, and nothing of the tenant itself.
+    Steer(TenantId, Steering),
     /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
     Drain,
     /// How many clients are here?
     Census,
+    /// How does everything stand?
+    Snapshot,
+}
+
+/// What an operator can do with the pool of one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// Open nothing and close what comes back, while clients wait: the database is restarted.
+    Pause,
+    /// Give out nothing any more, and let clients go at their next boundary.
+    Drain,
+    /// Serve again, after a pause or a drain.
+    Resume,
+    /// Replace every backend: the idle ones now, the others when they come back.
+    Reconnect,
 }
 
 /// A shard's answer.
@@ -218,6 +267,8 @@ pub enum Reply {
         /// Sessions that have not ended.
         clients: usize,
     },
+    /// How everything stands.
+    Snapshot(Box<ShardSnapshot>),
 }
 
 /// A command with the way back for its answer, so that nobody keeps a table of open questions.

@@ -13,6 +13,8 @@ pub enum Leave {
     Stopping,
     /// The tenant is being removed, or points elsewhere now.
     TenantClosed,
+    /// Not at the next boundary but now: the time for reaching it is over.
+    CutOff,
 }
 
 /// The sessions of one tenant.
@@ -46,6 +48,11 @@ impl Sessions {
         }
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     /// Tells all to go.
     pub fn tell_to_leave(&self, why: Leave) {
         for (_, control) in self.0.borrow().iter() {
@@ -68,15 +75,15 @@ impl Control {
     /// Whether to go, and if not yet, whom to wake when it is time. Cheap when asked again and
     /// again by the same task.
     pub fn asked_to_leave(&self, cx: &Context<'_>) -> Option<Leave> {
-        if self.leave.get().is_none() {
-            let mut waker = self.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
-                *waker = Some(cx.waker().clone());
-            }
+        // Also after it has been asked: it may be told again, more firmly.
+        let mut waker = self.waker.borrow_mut();
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
         }
+        drop(waker);
         self.leave.get()
     }
 }

@@ -15,12 +15,14 @@ use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
 use crate::admission::Gate;
-use crate::contract::{Command, Dialect, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of};
+use crate::contract::{
+    Command, Dialect, Door, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of,
+};
 use crate::handoff::Arrival;
 use crate::{random, shard};
 
 /// How the data plane is laid out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneSettings {
     /// Where PostgreSQL clients connect; `None` for no such port.
     pub postgres: Option<SocketAddr>,
@@ -222,14 +224,19 @@ impl Plane {
         &self.listening
     }
 
-    /// Clients connected now, from their first byte to their last.
-    pub fn clients(&self) -> usize {
-        self.gate.inside()
+    /// Who is in, and who was refused before any shard saw it.
+    pub fn door(&self) -> Door {
+        self.gate.door()
     }
 
     /// Threads that ended, as it happens.
     pub fn deaths(&self) -> &Receiver<Death> {
         &self.deaths
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
     }
 
     /// The shard that owns a tenant.

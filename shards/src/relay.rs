@@ -20,7 +20,7 @@ use std::time::Duration;
 use sockets::{Chunk, Sleep, Stream};
 
 use crate::conn::Conn;
-use crate::control::Control;
+use crate::control::{Control, Leave};
 use crate::farewell::SessionEnd;
 
 /// What a dialect makes of the bytes that pass.
@@ -122,7 +122,7 @@ impl<W: Watch> Relay<'_, W> {
                 return over(SessionEnd::ClientLeft);
             }
             match self.control.asked_to_leave(cx) {
-                Some(why) if self.watch.at_rest() => over(why.into()),
+                Some(why) if why == Leave::CutOff || self.watch.at_rest() => over(why.into()),
                 _ => Poll::Pending,
             }
         })
@@ -229,7 +229,7 @@ fn lasted(
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
-fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if peer.queued() < QUEUE_HIGH {
         Poll::Ready(Ok(()))
     } else {

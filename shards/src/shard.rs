@@ -9,10 +9,11 @@ use sockets::Doorbell;
 use wire::pg::MockKey;
 
 use crate::cancel::Cancels;
-use crate::contract::{Command, Envelope, Reply, ShardId, TenantId, TenantSpec};
+use crate::contract::{Command, Envelope, Reply, ShardId, ShardSnapshot, TenantId, TenantSpec};
 use crate::control::Leave;
 use crate::handoff::{Arrival, CancelHandoff, Handoff};
 use crate::session;
+use crate::stats::{self, Stats};
 use crate::tenant::Tenant;
 use crate::verifiers::Verifiers;
 
@@ -42,6 +43,8 @@ pub struct Shard {
     pub verifiers: Verifiers,
     /// Sessions that have not ended.
     sessions: Cell<usize>,
+    /// What became of clients that have no tenant here.
+    pub strangers: Stats,
 }
 
 /// A shard's life, on its own executor: until nobody is left who could send it anything.
@@ -57,9 +60,10 @@ pub async fn run(
         settings,
         tenants: RefCell::default(),
         sessions: Cell::new(0),
+        strangers: Stats::default(),
     });
     for spec in tenants {
-        shard.upsert(spec);
+        shard.upsert(spec, Duration::ZERO);
     }
     sockets::spawn(Rc::clone(&shard).keep_up()).detach();
     let welcoming = Rc::clone(&shard);
@@ -83,14 +87,21 @@ impl Shard {
 
     fn obey(&self, command: Command) -> Reply {
         match command {
-            Command::Upsert(spec) => {
-                self.upsert(*spec);
+            Command::Upsert { spec, grace } => {
+                self.upsert(*spec, grace);
                 Reply::Done
             }
-            Command::Remove(id) => match self.tenants.borrow_mut().remove(&id) {
+            Command::Remove { id, grace } => match self.take(&id) {
                 Some(tenant) => {
                     self.verifiers.forget(&id);
-                    tenant.close(Leave::TenantClosed);
+                    tenant.retire(grace);
+                    Reply::Done
+                }
+                None => Reply::Unknown,
+            },
+            Command::Steer(id, steering) => match self.tenant(&id) {
+                Some(tenant) => {
+                    tenant.steer(steering);
                     Reply::Done
                 }
                 None => Reply::Unknown,
@@ -104,24 +115,39 @@ impl Shard {
             Command::Census => Reply::Census {
                 clients: self.sessions.get(),
             },
+            Command::Snapshot => Reply::Snapshot(Box::new(ShardSnapshot {
+                clients: self.sessions.get(),
+                busy: stats::busy(),
+                strangers: self.strangers.counts(),
+                tenants: self
+                    .tenants
+                    .borrow()
+                    .values()
+                    .map(|tenant| tenant.snapshot())
+                    .collect(),
+            })),
         }
     }
 
-    fn upsert(&self, spec: TenantSpec) {
+    fn take(&self, id: &TenantId) -> Option<Rc<Tenant>> {
+        self.tenants.borrow_mut().remove(id)
+    }
+
+    fn upsert(&self, spec: TenantSpec, grace: Duration) {
         self.verifiers.forget(&spec.id);
-        let standing = self
-            .tenant(&spec.id)
-            .filter(|tenant| tenant.spec().same_database(&spec));
-        match standing {
-            Some(tenant) => tenant.amend(spec),
-            None => {
-                let id = spec.id.clone();
-                let tenant = Tenant::new(spec);
-                tenant.dial_what_is_due();
-                if let Some(old) = self.tenants.borrow_mut().insert(id, tenant) {
-                    old.close(Leave::TenantClosed);
-                }
-            }
+        let old = self.tenant(&spec.id);
+        if let Some(tenant) = &old
+            && tenant.spec().same_database(&spec)
+        {
+            return tenant.amend(spec);
+        }
+        let stats = old.as_ref().map(|old| Rc::clone(&old.stats));
+        let id = spec.id.clone();
+        let tenant = Tenant::new(spec, stats.unwrap_or_default());
+        tenant.dial_what_is_due();
+        self.tenants.borrow_mut().insert(id, tenant);
+        if let Some(old) = old {
+            old.retire(grace);
         }
     }
 

@@ -4,19 +4,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
-use crate::contract::TenantSpec;
+use crate::contract::{Health, Standing, Steering, TenantSnapshot, TenantSpec};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
+use crate::stats::Stats;
 use crate::threads::OwnIds;
 
 /// One tenant.
@@ -27,25 +29,34 @@ pub struct Tenant {
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
     /// What the last SCRAM login to the database left, so that the next one is cheap.
     pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// What PostgreSQL sessions in transaction mode share.
+    pub commons: Rc<Commons>,
     /// A dial is due when the back-off is over, and a timer is running for it.
     retrying: Cell<bool>,
     /// Who is connected.
     pub sessions: Sessions,
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
+    standing: Cell<Standing>,
+    /// What everything adds up to.
+    pub stats: Rc<Stats>,
 }
 
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
-    pub fn new(spec: TenantSpec) -> Rc<Tenant> {
+    /// What it adds up to goes on from `stats`.
+    pub fn new(spec: TenantSpec, stats: Rc<Stats>) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         Rc::new(Tenant {
             pool: RefCell::new(pool),
+            commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: RefCell::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
+            standing: Cell::default(),
+            stats,
         })
     }
 
@@ -57,6 +68,7 @@ impl Tenant {
     /// Takes new limits, users and times; the database is the same.
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
+        self.commons.amend(spec.rules);
         *self.spec.borrow_mut() = Rc::new(spec);
         self.upkeep();
     }
@@ -64,11 +76,54 @@ impl Tenant {
     /// Gives out no backend any more: the idle ones are closed now, the others when they come back,
     /// and sessions leave at their next boundary.
     pub fn close(self: &Rc<Self>, why: Leave) {
+        self.standing.set(Standing::Draining);
         for seat in self.with_pool(Pool::drain) {
             seat.give(Err(NotServed::Closed(why)));
         }
         self.sessions.tell_to_leave(why);
         self.upkeep();
+    }
+
+    /// Closes for good: whoever has not left after `grace` is cut off.
+    pub fn retire(self: &Rc<Self>, grace: Duration) {
+        self.close(Leave::TenantClosed);
+        let tenant = Rc::downgrade(self);
+        sockets::spawn(async move {
+            sockets::sleep(grace).await;
+            if let Some(tenant) = tenant.upgrade() {
+                tenant.sessions.tell_to_leave(Leave::CutOff);
+            }
+        })
+        .detach();
+    }
+
+    /// Changes how the pool serves.
+    pub fn steer(self: &Rc<Self>, steering: Steering) {
+        match steering {
+            Steering::Pause => {
+                self.with_pool(Pool::pause);
+                self.standing.set(Standing::Paused);
+            }
+            Steering::Drain => self.close(Leave::TenantClosed),
+            Steering::Resume => {
+                self.with_pool(Pool::resume);
+                self.standing.set(Standing::Active);
+            }
+            Steering::Reconnect => self.with_pool(Pool::reconnect),
+        }
+        self.upkeep();
+    }
+
+    /// How it stands.
+    pub fn snapshot(&self) -> TenantSnapshot {
+        TenantSnapshot {
+            id: self.spec.borrow().id.clone(),
+            standing: self.standing.get(),
+            clients: self.sessions.count(),
+            backends: self.pool.borrow().gauges(),
+            health: Health::Well,
+            counts: self.stats.counts(),
+        }
     }
 
     /// One question to the pool. It answers at once; whatever must be awaited or woken comes after.
@@ -98,9 +153,12 @@ impl Tenant {
     /// Spends one permit.
     async fn dial(self: Rc<Self>, permit: Permit<Shape>) {
         let spec = self.spec();
+        let began = Instant::now();
         let dialled = dial::dial(&self, permit.shape()).await;
         match dialled {
             Ok(backend) => {
+                let took = began.elapsed();
+                self.stats.count(|counts| counts.dial_time.add(took, 1));
                 debug!(
                     "tenant {}: opened {} ({:?})",
                     spec.id,
@@ -123,6 +181,8 @@ impl Tenant {
         permit: Permit<Shape>,
         failure: &DialFailure,
     ) {
+        self.stats
+            .count(|counts| counts.dial_failures[failure.fault() as usize] += 1);
         let blame = failure.blame();
         // A refusal of what one client asked for is that client's to hear, and its line to log.
         let level = if blame == Blame::Shape {
@@ -195,6 +255,8 @@ impl Tenant {
             "tenant {}: closing {backend}: {reason:?}",
             self.spec.borrow().id
         );
+        self.stats
+            .count(|counts| counts.closed[reason as usize] += 1);
         backend.dismiss();
     }
 }

@@ -34,6 +34,23 @@ impl Node {
         Ok(document.unwrap_or(Node::Nothing))
     }
 
+    /// The same with every `$` doubled, so that none of them refers to a variable.
+    pub fn taken_literally(&self) -> Node {
+        match self {
+            Node::Text(text) => Node::Text(text.replace('$', "$$")),
+            Node::List(items) => Node::List(items.iter().map(Node::taken_literally).collect()),
+            Node::Map(entries) => {
+                let entries = entries.iter();
+                Node::Map(
+                    entries
+                        .map(|(key, node)| (key.clone(), node.taken_literally()))
+                        .collect(),
+                )
+            }
+            other => other.clone(),
+        }
+    }
+
     /// What kind of thing it is, for complaints.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -23,7 +23,8 @@ use std::path::Path;
 
 pub use cpus::Cpus;
 pub use file::Node;
-pub use settle::{Api, Settings, settle};
+pub use settle::{Api, LogFormat, Settings, settle, settle_tenant};
+pub use tenant::Habits;
 
 /// Something wrong with a config, said in words that follow the key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! From a config as written to one as meant: every value in its range, or a list of complaints.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,12 +22,25 @@ pub struct Settings {
     pub plane: PlaneSettings,
     /// The tenants, in the order of the file.
     pub tenants: Vec<TenantSpec>,
+    /// What holds for tenants that do not say otherwise, those made by the API among them.
+    pub defaults: Habits,
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
     /// How the API behaves.
     pub api: Api,
     /// How long clients may take to finish after a SIGTERM.
     pub shutdown_grace: Duration,
     /// What is allowed and should be known, for the log.
     pub warnings: Vec<Complaint>,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line.
+    Json,
 }
 
 /// The settings of the API.
@@ -38,6 +52,8 @@ pub struct Api {
     pub key: Option<Secret>,
     /// Whether it asks those who read metrics, too.
     pub metrics_auth: bool,
+    /// How many tenants have a label of their own in the metrics; the others are added up.
+    pub metrics_tenant_limit: usize,
     /// Where tenants made by the API are kept over a restart; `None` if they are not.
     pub state_file: Option<PathBuf>,
 }
@@ -53,10 +69,11 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     complain_of_ports(&listen, &plane, &api);
     listen.finish();
     let shutdown_grace = root.value_or("shutdown_grace", units::duration, SHUTDOWN_GRACE);
-    root.value(
-        "log_format",
-        units::choice(&[("text", Some(())), ("json", None)]),
-    );
+    let formats = [
+        ("text", Some(LogFormat::Text)),
+        ("json", Some(LogFormat::Json)),
+    ];
+    let log_format = root.value_or("log_format", units::choice(&formats), LogFormat::Text);
     let defaults = root.section("defaults");
     let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
     defaults.finish();
@@ -76,10 +93,38 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     Ok(Settings {
         plane,
         tenants,
+        defaults: habits,
+        log_format,
         api,
         shutdown_grace,
         warnings,
     })
+}
+
+/// Settles a tenant that somebody sent to us, or says everything that is wrong with it; keys are
+/// relative to the tenant. The warnings come with it.
+///
+/// Its texts mean what they say: whoever may make tenants must not read our environment or our
+/// files by it.
+pub fn settle_tenant(
+    id: &TenantId,
+    written: &Node,
+    defaults: &Habits,
+) -> Result<(TenantSpec, Vec<Complaint>), Vec<Complaint>> {
+    let no_files = || io::Error::other("only the config file may refer to files");
+    let surroundings = Surroundings {
+        env: &|_| None,
+        read: &|_| Err(no_files()),
+        cpus: Cpus::ours(),
+    };
+    let reader = Reader::new(&surroundings);
+    let written = written.taken_literally();
+    let spec = tenant::settle(id.clone(), reader.root(&written), defaults);
+    let (complaints, warnings) = reader.findings();
+    match spec {
+        Some(spec) if complaints.is_empty() => Ok((spec, warnings)),
+        _ => Err(complaints),
+    }
 }
 
 fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
@@ -156,6 +201,9 @@ fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
         address: port.map(|port| SocketAddr::new(api_host, port)),
         key,
         metrics_auth: root.value_or("metrics_auth", units::flag, false),
+        metrics_tenant_limit: root
+            .value("metrics_tenant_limit", units::count(0..=MAX_LABELLED))
+            .unwrap_or(LABELLED),
         state_file: root.text("state_file", units::path),
     }
 }
@@ -228,6 +276,10 @@ const MYSQL_VERSION: &str = "8.0.36-DBBouncer";
 /// The longest such version, in bytes.
 const LONGEST_VERSION: usize = 60;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// Tenants with a label of their own in the metrics. Each has about a hundred series.
+const LABELLED: usize = 250;
+/// The most of them that can be asked for; a scrape of so many is some hundred megabytes.
+const MAX_LABELLED: usize = 20_000;
 /// Clients at once, over all tenants.
 const CLIENTS: usize = 20_000;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);

@@ -12,10 +12,14 @@ mod drivers;
 mod faults;
 mod frames;
 mod mysql;
+mod mysql_session;
+mod operator;
 mod postgres;
+mod postgres_session;
 mod raw;
 mod refusals;
 mod routing;
+mod scene;
 mod servers;
 mod stopping;
 mod tools;
@@ -28,7 +32,9 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    postgres_session::plan(&mut plan);
     mysql::plan(&mut plan);
+    mysql_session::plan(&mut plan);
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
@@ -37,5 +43,6 @@ fn main() -> ExitCode {
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
     crowd::plan(&mut plan);
+    operator::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -11,7 +11,9 @@ use wire::mysql::{
     LoggedIn, Named, Next, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
-use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use super::{
+    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
@@ -20,8 +22,8 @@ use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
+use crate::stats::Meter;
 use crate::tenant::Tenant;
-use crate::threads::OwnIds;
 
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, named: Named) {
@@ -39,12 +41,21 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Ok(_), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => return leave(client, &end, Some(greet.next_sequence())),
+        (Err(end), tenant) => {
+            return leave(
+                shard,
+                client,
+                tenant.as_deref(),
+                &end,
+                Some(greet.next_sequence()),
+            );
+        }
     };
+    tenant.stats.count(|counts| counts.logins += 1);
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(client, &end, Some(sequence)),
+        Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
     let session = Session {
         shard,
@@ -56,9 +67,15 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, if the client would take any, and the line in the log.
-fn leave(client: Client, end: &SessionEnd, sequence: Option<u8>) {
-    end.log(Dialect::MySql, client.peer, Some(&client.id));
+/// The last words, if the client would take any; the line in the log, and the sums.
+fn leave(
+    shard: &Shard,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+    sequence: Option<u8>,
+) {
+    ended(shard, &client, Dialect::MySql, tenant, end);
     let words = sequence.map(|sequence| end.to_mysql(sequence));
     client.conn.close_with(words.unwrap_or_default());
 }
@@ -95,12 +112,12 @@ async fn prove(
         Ok(greeted) => Ok(greeted.sequence),
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let spec = tenant.map(Tenant::spec);
-            let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+            let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
             Err(unproven(
                 client,
                 named.raw_user.clone(),
                 greet.used_password(),
-                reason,
+                disproof,
             ))
         }
         Err(broken) => Err(client_broke(broken)),
@@ -138,7 +155,7 @@ impl Session<'_> {
         let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
         let replies = Replies::new(self.capabilities, welcome.status);
-        let mut watch = MySqlWatch::new(self.capabilities, own_ids, replies);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -181,7 +198,7 @@ impl Session<'_> {
             );
         }
         let sequence = watch.say_next.or(watch.replies.next_sequence());
-        leave(client, &end, sequence);
+        leave(self.shard, client, Some(self.tenant), &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
@@ -256,7 +273,7 @@ struct MySqlWatch<'a> {
     client: wire::mysql::Watch,
     replies: Replies,
     capabilities: Capabilities,
-    own_ids: &'a OwnIds,
+    tenant: &'a Tenant,
     /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     held: BytesMut,
     /// A change of user, whose turn comes when all before it has been answered.
@@ -264,19 +281,21 @@ struct MySqlWatch<'a> {
     /// The sequence id of our last word, where another dialogue than the relay was the last.
     say_next: Option<u8>,
     quit: bool,
+    meter: Meter<'a>,
 }
 
 impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, own_ids: &'a OwnIds, replies: Replies) -> Self {
+    fn new(capabilities: Capabilities, tenant: &'a Tenant, replies: Replies) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
             replies,
             capabilities,
-            own_ids,
+            tenant,
             held: BytesMut::new(),
             change: None,
             say_next: None,
             quit: false,
+            meter: Meter::new(&tenant.stats),
         }
     }
 
@@ -305,8 +324,9 @@ impl<'a> MySqlWatch<'a> {
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
     /// say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
-        match self.own_ids.backend_of(kill.id) {
+        match self.tenant.own_ids.backend_of(kill.id) {
             Some(id) => {
+                self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();
                 kill.put_with(id, &mut out);
                 backend.send(out);
@@ -333,10 +353,16 @@ impl Watch for MySqlWatch<'_> {
             Chunk::from(self.held.split())
         };
         loop {
+            let owed = self.replies.awaited();
             let look = self
                 .client
                 .look(&bytes, self.capabilities, &mut self.replies)
                 .map_err(SessionEnd::ClientMisbehaved)?;
+            let asked = self.replies.awaited().saturating_sub(owed) as u32;
+            self.meter.client_said(look.pass, asked);
+            if asked > 0 {
+                self.meter.asked();
+            }
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
             }
@@ -365,7 +391,13 @@ impl Watch for MySqlWatch<'_> {
     }
 
     fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
-        self.replies.backend_said(chunk);
+        let owed = self.replies.awaited();
+        let errors = self.replies.backend_said(chunk);
+        self.meter.backend_said(chunk.len(), errors);
+        let owes = self.replies.awaited();
+        if owes < owed {
+            self.meter.answered((owed - owes) as u32, 0, owes > 0);
+        }
         Ok(self.turn())
     }
 

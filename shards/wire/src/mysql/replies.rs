@@ -82,11 +82,15 @@ impl Replies {
         }
     }
 
-    /// The server has sent `chunk`, which may begin and end anywhere.
-    pub fn backend_said(&mut self, mut chunk: &[u8]) {
+    /// The server has sent `chunk`, which may begin and end anywhere. Returns how many ERR packets
+    /// began in it.
+    pub fn backend_said(&mut self, mut chunk: &[u8]) -> u32 {
+        let mut errors = 0;
         while let Some(front) = self.walker.next(&mut chunk) {
+            errors += u32::from(!front.continues && front.bytes().first() == Some(&ERR));
             self.hear(&front);
         }
+        errors
     }
 
     /// A dialogue that was not relayed has begun the session anew, and ended with this status.

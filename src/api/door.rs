@@ -1,0 +1,234 @@
+//! The API's door: who comes in, how many at once, and who must go when it is full.
+//!
+//! One thread accepts; each connection has a thread of its own, of which there are at most
+//! [`MAX_CONNECTIONS`]. Two things must not keep a probe out:
+//!
+//! - *Connections that say nothing.* When all places are taken, whoever has kept us waiting
+//!   longest goes. A probe says all it has to say at once, so it is never that one.
+//! - *A process without descriptors.* Some are kept back here, open on nothing. Accepting spends
+//!   one, and a connection that ends becomes one again in a single step, so that nobody else gets it
+//!   in between.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use super::intake::{Intake, Nothing};
+use super::lanes::Lanes;
+
+/// Lets clients in until the process ends.
+pub fn open(listener: TcpListener, lanes: Lanes) -> io::Result<()> {
+    let door = Arc::new(Door {
+        lanes,
+        room: Mutex::new(Room::new()?),
+    });
+    thread::Builder::new()
+        .name("api-door".into())
+        .spawn(move || {
+            loop {
+                door.let_in(&listener);
+            }
+        })?;
+    Ok(())
+}
+
+struct Door {
+    lanes: Lanes,
+    room: Mutex<Room>,
+}
+
+impl Door {
+    fn let_in(self: &Arc<Self>, listener: &TcpListener) {
+        match listener.accept() {
+            Ok((stream, peer)) => self.seat(stream, peer),
+            Err(error) if is_shortage(&error) => {
+                // The place of a descriptor: one kept back, or that of whoever waits longest.
+                let mut room = self.room();
+                if room.spares.pop().is_none() {
+                    room.show_out_the_slowest();
+                }
+                drop(room);
+                // The connection is accepted at the next turn. Should another thread have been
+                // quicker to take the descriptor, this keeps the loop from spinning.
+                if self.room().spares.is_empty() {
+                    thread::sleep(SHORTAGE_PAUSE);
+                }
+            }
+            // The client left before it was accepted.
+            Err(error) => debug!("API: accept: {error}"),
+        }
+    }
+
+    /// Gives a connection a place and a thread.
+    fn seat(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let stream = Arc::new(stream);
+        let number = {
+            let mut room = self.room();
+            if room.guests.len() >= MAX_CONNECTIONS {
+                room.show_out_the_slowest();
+            }
+            if room.guests.len() >= MAX_CONNECTIONS + LEAVING {
+                // All are being answered, or on their way out.
+                debug!("API: {peer} refused: all places are taken");
+                return room.take_back(stream);
+            }
+            room.seat(&stream)
+        };
+        let door = Arc::clone(self);
+        let host = thread::Builder::new()
+            .stack_size(STACK)
+            .name(format!("api-client-{number}"));
+        let hosting = host.spawn(move || {
+            door.host(&stream, number, peer);
+            door.room().leave(number, stream);
+        });
+        if let Err(error) = hosting {
+            warn!("API: no thread for {peer}: {error}");
+            self.room().guests.remove(&number);
+        }
+    }
+
+    /// Serves one connection to its end.
+    fn host(&self, stream: &TcpStream, number: u64, peer: SocketAddr) {
+        let mut intake = Intake::new(stream);
+        loop {
+            // The time that counts for being shown out begins with each request anew.
+            let arrived = intake.next(|| self.room().waits(number, true));
+            let (response, keep_alive, head_only) = match arrived {
+                Ok(mut arrived) => {
+                    arrived.request.peer = Some(peer);
+                    self.room().waits(number, false);
+                    let response = self.lanes.exchange(&arrived.request);
+                    self.room().waits(number, true);
+                    (
+                        response,
+                        arrived.keep_alive,
+                        arrived.request.method == "HEAD",
+                    )
+                }
+                Err(Nothing::Refused(problem)) => (problem.response(), false, false),
+                Err(Nothing::Gone) => return,
+            };
+            debug!("API: {peer} {}", response.status);
+            if intake.answer(&response, keep_alive, head_only).is_err() {
+                return;
+            }
+            if !keep_alive {
+                return intake.part();
+            }
+        }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        // Nothing in here can be left half done by a panic.
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is inside, and the descriptors kept back.
+struct Room {
+    guests: HashMap<u64, Guest>,
+    next: u64,
+    nowhere: OwnedFd,
+    spares: Vec<OwnedFd>,
+}
+
+struct Guest {
+    /// Weak, so that the connection's own thread can take the descriptor back whole.
+    stream: Weak<TcpStream>,
+    /// Since when we wait for this client to say or to read something; `None` while it waits for
+    /// us, and when it has been shown out.
+    waiting_since: Option<Instant>,
+}
+
+impl Room {
+    fn new() -> io::Result<Room> {
+        let nowhere = OwnedFd::from(File::open("/dev/null")?);
+        let spares = (0..SPARES).map(|_| nowhere.try_clone());
+        let spares = spares.collect::<io::Result<_>>()?;
+        Ok(Room {
+            guests: HashMap::new(),
+            next: 0,
+            nowhere,
+            spares,
+        })
+    }
+
+    fn seat(&mut self, stream: &Arc<TcpStream>) -> u64 {
+        self.next += 1;
+        let stream = Arc::downgrade(stream);
+        self.guests.insert(
+            self.next,
+            Guest {
+                stream,
+                waiting_since: Some(Instant::now()),
+            },
+        );
+        self.next
+    }
+
+    fn waits(&mut self, number: u64, waits: bool) {
+        if let Some(guest) = self.guests.get_mut(&number) {
+            guest.waiting_since = waits.then(Instant::now);
+        }
+    }
+
+    /// Ends the connection that has kept us waiting longest. Its thread then finds it closed.
+    fn show_out_the_slowest(&mut self) {
+        let waiting = self
+            .guests
+            .values_mut()
+            .filter(|guest| guest.waiting_since.is_some());
+        if let Some(guest) = waiting.min_by_key(|guest| guest.waiting_since) {
+            guest.waiting_since = None;
+            if let Some(stream) = guest.stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn leave(&mut self, number: u64, stream: Arc<TcpStream>) {
+        self.guests.remove(&number);
+        self.take_back(stream);
+    }
+
+    /// Ends a connection; its descriptor is kept back where one is missing.
+    fn take_back(&mut self, stream: Arc<TcpStream>) {
+        if let Some(stream) = Arc::into_inner(stream)
+            && self.spares.len() < SPARES
+        {
+            let mut descriptor = OwnedFd::from(stream);
+            // One step: the number is never free for another thread to take.
+            if rustix::io::dup2(self.nowhere.as_fd(), &mut descriptor).is_ok() {
+                self.spares.push(descriptor);
+            }
+        }
+    }
+}
+
+/// Whether accepting failed for want of descriptors or memory, which passes.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// The most connections served at once.
+const MAX_CONNECTIONS: usize = 64;
+/// How many more there may be while those shown out are on their way.
+const LEAVING: usize = 64;
+/// Descriptors kept back for the API.
+const SPARES: usize = 16;
+/// How long to wait when no descriptor is to be had.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
+/// The stack of a connection's thread, in bytes.
+const STACK: usize = 256 << 10;

@@ -1,0 +1,57 @@
+//! The REST API: HTTP in, orders to whoever runs the process, JSON out.
+//!
+//! ```text
+//!   client ──▶ door ──▶ intake ──▶ lanes ──▶ tiny_http ──▶ route ──▶ Operator
+//!              who       how much   few and   HTTP          what      (control)
+//!              comes in  and how    kept open
+//!                        long
+//! ```
+//!
+//! Everything in front of `route` may be slow, hostile or out of descriptors; everything behind it
+//! is asked complete questions and answers in bounded time.
+
+mod access;
+mod body;
+mod door;
+mod etag;
+mod http;
+mod intake;
+mod lanes;
+mod operator;
+mod problem;
+mod route;
+mod show;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+pub use body::with_kept_secrets;
+pub use operator::{Operator, Put, Refused, Reloaded, When};
+
+use self::access::Access;
+use self::etag::ETags;
+use self::lanes::Lanes;
+use self::route::Router;
+use crate::config;
+use crate::vitals::Vitals;
+
+/// Serves the API on this listener until the process ends.
+pub fn serve(
+    listener: TcpListener,
+    settings: &config::Api,
+    operator: Arc<dyn Operator>,
+    vitals: Arc<Vitals>,
+) -> io::Result<()> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random numbers"))?;
+    let router = Router {
+        operator,
+        vitals,
+        access: Access::new(settings.key.as_ref()),
+        metrics_auth: settings.metrics_auth,
+        metrics_tenant_limit: settings.metrics_tenant_limit,
+        etags: ETags::new(u64::from_ne_bytes(random)),
+    };
+    door::open(listener, Lanes::open(Arc::new(router))?)
+}

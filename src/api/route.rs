@@ -1,0 +1,359 @@
+//! From a request to a response: which paths there are, what can be done to each, and by whom.
+//!
+//! Knows no sockets and no threads. What is done happens behind [`Operator`].
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use shards::contract::{ShardSnapshot, Steering, TenantId, TenantSnapshot};
+
+use super::access::Access;
+use super::http::{Request, Response};
+use super::lanes::Answer;
+use super::operator::{Operator, Put, Refused, When};
+use super::problem::{FieldError, Problem};
+use super::{body, etag::ETags, show};
+use crate::metrics::{self, Scene};
+use crate::vitals::Vitals;
+
+/// The API's answers.
+pub struct Router {
+    /// Who carries out what is asked.
+    pub operator: Arc<dyn Operator>,
+    /// How the process is.
+    pub vitals: Arc<Vitals>,
+    /// Who may ask.
+    pub access: Access,
+    /// Whether those who read metrics need the key, too.
+    pub metrics_auth: bool,
+    /// How many tenants have a label of their own there.
+    pub metrics_tenant_limit: usize,
+    /// Names for the revisions of tenants.
+    pub etags: ETags,
+}
+
+/// What a path means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resource<'a> {
+    Root,
+    Tenants,
+    Tenant(&'a str),
+    TenantStats(&'a str),
+    Steer(&'a str, Steering),
+    Reload,
+    Config,
+    Shards,
+    Health,
+    Ready,
+    Metrics,
+    OpenApi,
+}
+
+impl Answer for Router {
+    fn answer(&self, request: &Request) -> Response {
+        self.route(request).unwrap_or_else(Problem::response)
+    }
+}
+
+impl Router {
+    fn route(&self, request: &Request) -> Result<Response, Problem> {
+        let resource = Resource::of(&request.path);
+        if resource.is_none_or(|resource| self.needs_key(resource)) {
+            self.access.check(request)?;
+        }
+        let Some(resource) = resource else {
+            return Err(Problem::new(
+                404,
+                format!("there is nothing at {}", request.path),
+            ));
+        };
+        let get = request.method == "GET";
+        match (resource, request.method.as_str()) {
+            (Resource::Steer(id, steering), "POST") => self.steer(id, steering),
+            (Resource::Reload, "POST") => self.reload(),
+            (Resource::Tenants, "POST") => self.create(request),
+            (Resource::Tenant(id), "PUT") => self.put(id, request),
+            (Resource::Tenant(id), "DELETE") => self.remove(id, request),
+            (Resource::Tenants, _) if get => self.list(),
+            (Resource::Tenant(id), _) if get => self.show(id),
+            (Resource::TenantStats(id), _) if get => self.stats(id),
+            (Resource::Config, _) if get => Ok(Response::json(
+                200,
+                &show::settings(&*self.operator.settings()?),
+            )),
+            (Resource::Shards, _) if get => self.shards(),
+            (Resource::Health, _) if get => Ok(self.health()),
+            (Resource::Ready, _) if get => Ok(self.ready()),
+            (Resource::Metrics, _) if get => self.metrics(),
+            (Resource::OpenApi, _) if get => {
+                Ok(Response::of_type(200, "application/json", OPENAPI.into()))
+            }
+            (Resource::Root, _) if get => Ok(Response::json(200, &root())),
+            (other, method) => {
+                let allow = other.methods().join(", ");
+                Err(
+                    Problem::new(405, format!("{method} cannot be done here, only {allow}"))
+                        .with("Allow", allow),
+                )
+            }
+        }
+    }
+
+    fn needs_key(&self, resource: Resource<'_>) -> bool {
+        match resource {
+            Resource::Health | Resource::Ready | Resource::OpenApi | Resource::Root => false,
+            Resource::Metrics => self.metrics_auth,
+            _ => true,
+        }
+    }
+
+    fn list(&self) -> Result<Response, Problem> {
+        let entries = self.operator.tenants()?;
+        let shards = self.operator.snapshots()?;
+        let mut standing: std::collections::HashMap<_, _> =
+            tenants_of(&shards).map(|now| (&now.id, now)).collect();
+        let count = shards.len();
+        let shown = entries
+            .iter()
+            .map(|entry| show::tenant(entry, standing.remove(&entry.spec.id), count));
+        Ok(Response::json(200, &shown.collect()))
+    }
+
+    fn show(&self, id: &str) -> Result<Response, Problem> {
+        let id = tenant_id(id)?;
+        let entry = self.operator.tenant(&id)?;
+        let shards = self.operator.snapshots()?;
+        let now = tenants_of(&shards).find(|now| now.id == id);
+        let shown = show::tenant(&entry, now, shards.len());
+        Ok(Response::json(200, &shown).with("ETag", self.etags.of(entry.revision)))
+    }
+
+    fn stats(&self, id: &str) -> Result<Response, Problem> {
+        let id = tenant_id(id)?;
+        let entry = self.operator.tenant(&id)?;
+        let shards = self.operator.snapshots()?;
+        let now = tenants_of(&shards).find(|now| now.id == id);
+        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
+        Ok(Response::json(200, &show::tenant_stats(&entry.spec, now)))
+    }
+
+    fn create(&self, request: &Request) -> Result<Response, Problem> {
+        let (written, id) = body::read(request)?;
+        let wrong = |detail: &str| {
+            Problem::invalid(vec![FieldError {
+                pointer: "/id".into(),
+                detail: detail.into(),
+            }])
+        };
+        let id = id.ok_or_else(|| wrong("is missing"))?;
+        let id = TenantId::parse(&id).ok_or_else(|| wrong(TENANT_GRAMMAR))?;
+        match self.operator.put(&id, written, When::IsNew) {
+            Ok(put) => self.written(&put),
+            Err(Refused::NotWhen) => {
+                Err(Problem::new(409, format!("there is a tenant {id} already")))
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn put(&self, path: &str, request: &Request) -> Result<Response, Problem> {
+        let (written, id) = body::read(request)?;
+        let Some(tenant) = TenantId::parse(path) else {
+            return Err(Problem::new(
+                404,
+                format!("{path:?} cannot be the name of a tenant, which {TENANT_GRAMMAR}"),
+            ));
+        };
+        if id.is_some_and(|id| id != path) {
+            let detail = "must be the name in the path: tenants cannot be renamed".to_owned();
+            return Err(Problem::invalid(vec![FieldError {
+                pointer: "/id".into(),
+                detail,
+            }]));
+        }
+        self.written(
+            &self
+                .operator
+                .put(&tenant, written, self.etags.when(request))?,
+        )
+    }
+
+    /// The answer to a tenant that was created or changed. How its pool stands is not in it: it
+    /// has just been told, and has hardly begun.
+    fn written(&self, Put { entry, created }: &Put) -> Result<Response, Problem> {
+        let shown = show::tenant(entry, None, self.vitals.shards());
+        let response = Response::json(if *created { 201 } else { 200 }, &shown);
+        let response = response.with("ETag", self.etags.of(entry.revision));
+        Ok(match created {
+            true => response.with("Location", format!("/tenants/{}", entry.spec.id)),
+            false => response,
+        })
+    }
+
+    fn remove(&self, id: &str, request: &Request) -> Result<Response, Problem> {
+        self.operator
+            .remove(&tenant_id(id)?, self.etags.when(request))?;
+        Ok(Response::empty(204))
+    }
+
+    fn steer(&self, id: &str, steering: Steering) -> Result<Response, Problem> {
+        let id = tenant_id(id)?;
+        self.operator.steer(&id, steering)?;
+        let shards = self.operator.snapshots()?;
+        let now = tenants_of(&shards).find(|now| now.id == id);
+        let entry = self.operator.tenant(&id)?;
+        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
+        // What leaves is still leaving.
+        Ok(Response::json(202, &show::tenant_stats(&entry.spec, now)))
+    }
+
+    fn reload(&self) -> Result<Response, Problem> {
+        let done = self.operator.reload()?;
+        let document = json!({
+            "changed": done.changed,
+            "removed": done.removed,
+            "after_restart": done.after_restart,
+        });
+        Ok(Response::json(200, &document))
+    }
+
+    fn shards(&self) -> Result<Response, Problem> {
+        let shards = self.operator.snapshots()?;
+        let shown = shards.iter().enumerate();
+        let shown = shown.map(|(index, now)| show::shard(index, now.as_ref().ok()));
+        Ok(Response::json(200, &shown.collect()))
+    }
+
+    fn health(&self) -> Response {
+        let silent = self.vitals.silent();
+        let (status, word) = if silent.is_empty() {
+            (200, "healthy")
+        } else {
+            (503, "unhealthy")
+        };
+        let document = json!({
+            "status": word,
+            "silent_shards": silent,
+            "uptime_seconds": self.vitals.uptime().as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        Response::json(status, &document)
+    }
+
+    fn ready(&self) -> Response {
+        let (status, word) = if self.vitals.is_stopping() {
+            (503, "stopping")
+        } else if !self.vitals.is_started() {
+            (503, "starting")
+        } else if !self.vitals.silent().is_empty() {
+            (503, "unhealthy")
+        } else {
+            (200, "ready")
+        };
+        Response::json(status, &json!({"status": word}))
+    }
+
+    fn metrics(&self) -> Result<Response, Problem> {
+        let text = metrics::render(&Scene {
+            tenants: &self.operator.tenants()?,
+            shards: &self.operator.snapshots()?,
+            door: &self.operator.door()?,
+            vitals: &self.vitals,
+            tenant_limit: self.metrics_tenant_limit,
+        });
+        Ok(Response::of_type(
+            200,
+            metrics::MEDIA_TYPE,
+            text.into_bytes(),
+        ))
+    }
+}
+
+impl<'a> Resource<'a> {
+    fn of(path: &'a str) -> Option<Resource<'a>> {
+        let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
+        let resource = match *parts.as_slice() {
+            [""] => Resource::Root,
+            ["tenants"] => Resource::Tenants,
+            ["tenants", ""] => return None,
+            ["tenants", id] => Resource::Tenant(id),
+            ["tenants", id, "stats"] => Resource::TenantStats(id),
+            ["tenants", id, "drain"] => Resource::Steer(id, Steering::Drain),
+            ["tenants", id, "pause"] => Resource::Steer(id, Steering::Pause),
+            ["tenants", id, "resume"] => Resource::Steer(id, Steering::Resume),
+            ["tenants", id, "reconnect"] => Resource::Steer(id, Steering::Reconnect),
+            ["reload"] => Resource::Reload,
+            ["config"] => Resource::Config,
+            ["shards"] => Resource::Shards,
+            ["health"] => Resource::Health,
+            ["ready"] => Resource::Ready,
+            ["metrics"] => Resource::Metrics,
+            ["openapi.json"] => Resource::OpenApi,
+            _ => return None,
+        };
+        Some(resource)
+    }
+
+    fn methods(self) -> &'static [&'static str] {
+        match self {
+            Resource::Tenants => &["GET", "HEAD", "POST"],
+            Resource::Tenant(_) => &["GET", "HEAD", "PUT", "DELETE"],
+            Resource::Steer(..) | Resource::Reload => &["POST"],
+            _ => &["GET", "HEAD"],
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Problem {
+        match refused {
+            Refused::NoTenant => Problem::new(404, "there is no such tenant"),
+            Refused::NotWhen => Problem::new(
+                412,
+                "the tenant is not what If-Match or If-None-Match asks for: read it again",
+            ),
+            Refused::Senseless(complaints) => body::refused(complaints),
+            Refused::BadFile(complaints) => {
+                let lines: Vec<_> = complaints.iter().map(ToString::to_string).collect();
+                Problem::new(
+                    422,
+                    format!(
+                        "the config file is wrong, so nothing was changed: {}",
+                        lines.join("; ")
+                    ),
+                )
+            }
+            Refused::NotKept(why) => Problem::new(500, format!("nothing was changed: {why}")),
+            Refused::Silent(shard) => silent(&format!("{shard}; what was asked may still be done")),
+            Refused::Stopping => {
+                Problem::new(503, "the process is stopping: nothing changes any more")
+            }
+            Refused::Busy => silent("too much is asked at once; try again"),
+        }
+    }
+}
+
+fn silent(detail: &str) -> Problem {
+    Problem::new(503, detail).with("Retry-After", "1")
+}
+
+/// The name in a path. What cannot be one is the name of no tenant.
+fn tenant_id(id: &str) -> Result<TenantId, Problem> {
+    TenantId::parse(id).ok_or_else(|| Problem::no_tenant(id))
+}
+
+fn tenants_of<E>(shards: &[Result<ShardSnapshot, E>]) -> impl Iterator<Item = &TenantSnapshot> {
+    shards.iter().flatten().flat_map(|shard| &shard.tenants)
+}
+
+fn root() -> Value {
+    json!({"name": "DBBouncer", "version": env!("CARGO_PKG_VERSION"), "description": "/openapi.json"})
+}
+
+/// What tenants may be called, in words that follow "which".
+const TENANT_GRAMMAR: &str = "must be 1 to 63 letters, digits, dots, hyphens and single underscores, with no underscore at either end";
+/// The description of this API: OpenAPI 3.1.
+const OPENAPI: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests;

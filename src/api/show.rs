@@ -1,0 +1,166 @@
+//! What the API shows: tenants, shards and settings as JSON, under the names of the config.
+//! Secrets are never in it, only whether there is one.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use shards::contract::{
+    ClientAuth, Credential, Dialect, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Users,
+    shard_of,
+};
+
+use crate::config::{Habits, LogFormat, Settings};
+use crate::roster::{Entry, Origin};
+
+/// A tenant: what was asked for, and how it stands if its shard has said so.
+pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Value {
+    let spec = &*entry.spec;
+    let mut shown = json!({
+        "id": spec.id.as_str(),
+        "db_type": dialect(spec.dialect),
+        "host": spec.host,
+        "port": spec.port,
+        "dbname": spec.dbname,
+        "username": spec.username,
+        "password_set": spec.password.is_some(),
+        "pool_mode": "session",
+        "client_auth": client_auth(spec.access.method),
+        "min_connections": spec.limits.min,
+        "max_connections": spec.limits.max,
+        "idle_timeout": time(spec.limits.idle_timeout),
+        "max_lifetime": time(spec.limits.max_lifetime),
+        "acquire_timeout": time(spec.acquire_timeout.unwrap_or_default()),
+        "connect_timeout": time(spec.connect_timeout),
+        "origin": match entry.origin { Origin::File => "file", Origin::Api(_) => "api" },
+        "shard": shard_of(&spec.id, shards).0,
+    });
+    if let Users::Named(users) = &spec.access.users {
+        let set = |credential: &Credential| match credential {
+            Credential::Password(_) => json!({"password_set": true}),
+            Credential::Verifier(_) => json!({"verifier_set": true}),
+        };
+        shown["users"] = users
+            .iter()
+            .map(|(name, credential)| (name.clone(), set(credential)))
+            .collect::<Map<_, _>>()
+            .into();
+    }
+    shown["state"] = state(now).into();
+    shown["stats"] = now.map_or(Value::Null, stats);
+    shown
+}
+
+/// How a tenant stands, alone.
+pub fn tenant_stats(spec: &TenantSpec, now: &TenantSnapshot) -> Value {
+    let mut shown = stats(now);
+    shown["id"] = spec.id.as_str().into();
+    shown["db_type"] = dialect(spec.dialect).into();
+    shown["state"] = state(Some(now)).into();
+    shown["max"] = spec.limits.max.into();
+    shown
+}
+
+/// A shard's load; `null` where it did not say.
+pub fn shard(index: usize, now: Option<&ShardSnapshot>) -> Value {
+    let Some(now) = now else {
+        return json!({"shard": index, "answers": false});
+    };
+    let sum = |of: fn(&TenantSnapshot) -> usize| now.tenants.iter().map(of).sum::<usize>();
+    json!({
+        "shard": index,
+        "answers": true,
+        "tenants": now.tenants.len(),
+        "clients": now.clients,
+        "active": sum(|tenant| tenant.backends.leased),
+        "idle": sum(|tenant| tenant.backends.idle),
+        "opening": sum(|tenant| tenant.backends.opening),
+        "waiting": sum(|tenant| tenant.backends.waiting),
+    })
+}
+
+/// The settings in force, tenants apart.
+pub fn settings(settings: &Settings) -> Value {
+    let plane = &settings.plane;
+    let port = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
+    json!({
+        "listen": {
+            "postgres": port(plane.postgres),
+            "mysql": port(plane.mysql),
+            "api": port(settings.api.address),
+            "mysql_version": plane.mysql_version,
+        },
+        "runtime": {"shards": plane.shards, "acceptors": plane.acceptors, "pinned_to": plane.cpus},
+        "limits": {
+            "client_connections": plane.client_connections,
+            "login_timeout": time(plane.login_timeout),
+            "client_stall_timeout": time(plane.client_stall_timeout.unwrap_or_default()),
+        },
+        "api_key_set": settings.api.key.is_some(),
+        "metrics_auth": settings.api.metrics_auth,
+        "metrics_tenant_limit": settings.api.metrics_tenant_limit,
+        "state_file": settings.api.state_file,
+        "shutdown_grace": time(settings.shutdown_grace),
+        "log_format": match settings.log_format { LogFormat::Text => "text", LogFormat::Json => "json" },
+        "defaults": habits(&settings.defaults),
+        "tenants_in_file": settings.tenants.len(),
+    })
+}
+
+fn habits(habits: &Habits) -> Value {
+    json!({
+        "pool_mode": "session",
+        "client_auth": client_auth(habits.client_auth),
+        "min_connections": habits.limits.min,
+        "max_connections": habits.limits.max,
+        "idle_timeout": time(habits.limits.idle_timeout),
+        "max_lifetime": time(habits.limits.max_lifetime),
+        "acquire_timeout": time(habits.acquire_timeout),
+        "connect_timeout": time(habits.connect_timeout),
+    })
+}
+
+fn stats(now: &TenantSnapshot) -> Value {
+    let backends = &now.backends;
+    json!({
+        "clients": now.clients,
+        "active": backends.leased,
+        "idle": backends.idle,
+        "opening": backends.opening,
+        "waiting": backends.waiting,
+        "total": backends.leased + backends.idle + backends.opening,
+    })
+}
+
+fn state(now: Option<&TenantSnapshot>) -> &'static str {
+    match now.map(|now| now.standing) {
+        Some(Standing::Active) => "active",
+        Some(Standing::Paused) => "paused",
+        Some(Standing::Draining) => "draining",
+        // Its shard did not answer in time, or has not heard of it yet.
+        None => "unknown",
+    }
+}
+
+fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "postgres",
+        Dialect::MySql => "mysql",
+    }
+}
+
+fn client_auth(method: ClientAuth) -> &'static str {
+    match method {
+        ClientAuth::Scram => "scram-sha-256",
+        ClientAuth::Md5 => "md5",
+        ClientAuth::Password => "password",
+        ClientAuth::Trust => "trust",
+    }
+}
+
+/// As the config has it: `5m`, and `0` for what is switched off.
+fn time(time: Duration) -> String {
+    if time.is_zero() {
+        return "0".to_owned();
+    }
+    humantime::format_duration(time).to_string()
+}

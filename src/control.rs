@@ -1,0 +1,280 @@
+//! What the process wants and what it has told the shards: owned by one thread, the control thread.
+//!
+//! It never waits for a shard: it sends, and whoever asked (see [`crate::desk`]) waits for the answer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, TryRecvError};
+use log::{Level, error, info, log, warn};
+use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
+
+use crate::api::{Put, Refused, Reloaded, When, with_kept_secrets};
+use crate::config::{self, Complaint, Node, Settings, settle_tenant};
+use crate::fleet::{Answer, Fleet};
+use crate::roster::{Change, Entry, Roster};
+use crate::state_file::StateFile;
+use crate::vitals::Vitals;
+
+/// What the control thread owns.
+pub struct Control {
+    /// The config file.
+    pub path: PathBuf,
+    /// What it said when it was last good.
+    pub settings: Arc<Settings>,
+    /// The tenants that are wanted.
+    pub roster: Roster,
+    /// The shards.
+    pub fleet: Fleet,
+    /// Where tenants of the API are kept.
+    pub state_file: Option<StateFile>,
+    /// The signs of life, for the probes.
+    pub vitals: Arc<Vitals>,
+    /// Changes that a shard has not taken yet, for its mailbox was full: the last one of each
+    /// tenant.
+    pub owed: BTreeMap<TenantId, Change>,
+    /// For each shard, the question after its health that it has not answered yet.
+    pub pulses: Vec<Option<Receiver<Reply>>>,
+}
+
+impl Control {
+    /// Reads the config file again. If it is wrong, everything stays as it is.
+    pub fn reload(&mut self) -> Result<Reloaded, Vec<Complaint>> {
+        let done = self.load();
+        self.vitals.reloaded(done.is_ok());
+        match &done {
+            Ok(Reloaded {
+                changed,
+                removed,
+                after_restart,
+            }) => {
+                // The folder's watch also looks when nothing has changed.
+                let level = if changed + removed > 0 {
+                    Level::Info
+                } else {
+                    Level::Debug
+                };
+                log!(
+                    level,
+                    "config loaded: {changed} tenants changed, {removed} removed"
+                );
+                if !after_restart.is_empty() {
+                    warn!(
+                        "config: changes of {} come into force with a restart",
+                        after_restart.join(", ")
+                    );
+                }
+            }
+            Err(complaints) => {
+                error!("the config was not loaded, what ran before runs on:");
+                complaints
+                    .iter()
+                    .for_each(|complaint| error!("config: {complaint}"));
+            }
+        }
+        done
+    }
+
+    fn load(&mut self) -> Result<Reloaded, Vec<Complaint>> {
+        let mut settings = config::load(&self.path)?;
+        let (api, complaints) = understand(self.roster.of_api(), &settings);
+        if !complaints.is_empty() {
+            return Err(complaints);
+        }
+        settings
+            .warnings
+            .iter()
+            .for_each(|warning| warn!("config: {warning}"));
+        let changes = self.roster.reload(settings.tenants.clone(), api);
+        self.fleet.grace = settings.shutdown_grace;
+        let after_restart = keep_what_needs_a_restart(&mut settings, &self.settings);
+        self.settings = Arc::new(settings);
+        // Tenants of the API that the file now names are no longer the API's.
+        if let Err(why) = self.save() {
+            error!("{why}");
+        }
+        let removed = changes
+            .iter()
+            .filter(|change| matches!(change, Change::Remove(_)))
+            .count();
+        let changed = changes.len() - removed;
+        self.owed.extend(
+            changes
+                .into_iter()
+                .map(|change| (change.tenant().clone(), change)),
+        );
+        self.deliver();
+        Ok(Reloaded {
+            changed,
+            removed,
+            after_restart,
+        })
+    }
+
+    /// Tells the shards what they have not taken yet.
+    pub fn deliver(&mut self) {
+        let fleet = &self.fleet;
+        self.owed.retain(|_, change| !fleet.tell(change).is_sent());
+    }
+
+    /// Hears which shards are alive, and asks them again. To be called once a second.
+    pub fn feel_pulses(&mut self) {
+        for (shard, pulse) in self.pulses.iter_mut().enumerate() {
+            match pulse.as_ref().map(Receiver::try_recv) {
+                // It still owes the last answer: more questions would only fill its mailbox.
+                Some(Err(TryRecvError::Empty)) => continue,
+                Some(Ok(_)) => self.vitals.heard(shard),
+                Some(Err(TryRecvError::Disconnected)) | None => {}
+            }
+            *pulse = self
+                .fleet
+                .plane()
+                .tell(ShardId(shard), Command::Census)
+                .ok();
+        }
+    }
+
+    /// Makes the tenant what the API wrote, and tells its shard if that is a change.
+    pub fn put(
+        &mut self,
+        id: &TenantId,
+        written: Node,
+        when: &When,
+    ) -> Result<(Put, Option<Answer>), Refused> {
+        let before = self.roster.get(id).cloned();
+        let written = with_kept_secrets(written, before.as_ref().map(|entry| &*entry.spec));
+        let (spec, warnings) =
+            settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
+        // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
+        self.may_change(before.as_ref(), when)?;
+        let entry = self.roster.put(spec, written);
+        self.keep(id, before.as_ref())?;
+        warnings
+            .iter()
+            .for_each(|Complaint { key, text }| warn!("tenant {id}: {key}: {text}"));
+        let created = before.is_none();
+        let unchanged = before
+            .as_ref()
+            .is_some_and(|before| before.revision == entry.revision);
+        let answer = (!unchanged).then(|| self.tell(Change::Upsert(Arc::clone(&entry.spec))));
+        if !unchanged {
+            let what = if created { "made" } else { "changed" };
+            info!("tenant {id}: {what} by the API{}", until_next_load(&entry));
+        }
+        Ok((Put { entry, created }, answer))
+    }
+
+    /// Takes the tenant away.
+    pub fn remove(&mut self, id: &TenantId, when: &When) -> Result<Answer, Refused> {
+        let before = self.roster.get(id).cloned();
+        self.may_change(before.as_ref(), when)?;
+        let before = before.ok_or(Refused::NoTenant)?;
+        self.roster.remove(id);
+        self.keep(id, Some(&before))?;
+        info!(
+            "tenant {id}: removed by the API{}",
+            until_next_load(&before)
+        );
+        Ok(self.tell(Change::Remove(id.clone())))
+    }
+
+    fn may_change(&self, entry: Option<&Entry>, when: &When) -> Result<(), Refused> {
+        if self.vitals.is_stopping() {
+            return Err(Refused::Stopping);
+        }
+        if !when.holds(entry.map(|entry| entry.revision)) {
+            return Err(Refused::NotWhen);
+        }
+        Ok(())
+    }
+
+    /// Keeps the roster as it is now. If that fails, this tenant is again what it was before: what
+    /// a restart would lose has not been done.
+    fn keep(&mut self, id: &TenantId, before: Option<&Entry>) -> Result<(), Refused> {
+        self.save().map_err(|why| {
+            error!("{why}");
+            self.roster.restore(id, before.cloned());
+            Refused::NotKept(why)
+        })
+    }
+
+    fn save(&self) -> Result<(), String> {
+        let Some(file) = &self.state_file else {
+            return Ok(());
+        };
+        file.save(self.roster.of_api())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Tells a tenant's shard, now or as soon as it has room.
+    fn tell(&mut self, change: Change) -> Answer {
+        let answer = self.fleet.tell(&change);
+        let id = change.tenant().clone();
+        match answer.is_sent() {
+            true => self.owed.remove(&id),
+            false => self.owed.insert(id, change),
+        };
+        answer
+    }
+
+    /// Has the tenant's pool serve in another way.
+    pub fn steer(&self, id: &TenantId, steering: Steering) -> Result<Answer, Refused> {
+        let entry = self.roster.get(id).ok_or(Refused::NoTenant)?;
+        self.may_change(Some(entry), &When::Always)?;
+        info!("tenant {id}: {steering:?} by the API");
+        Ok(self.fleet.steer(id, steering))
+    }
+}
+
+/// What the API wrote, understood under these settings. Tenants that the file names are left out,
+/// for the file wins.
+pub fn understand<'a>(
+    api: impl Iterator<Item = (&'a TenantId, &'a Node)>,
+    settings: &Settings,
+) -> (Vec<(TenantSpec, Node)>, Vec<Complaint>) {
+    let of_file: std::collections::HashSet<_> =
+        settings.tenants.iter().map(|spec| &spec.id).collect();
+    let (mut tenants, mut complaints) = (Vec::new(), Vec::new());
+    for (id, written) in api {
+        if of_file.contains(id) {
+            warn!("tenant {id}: made by the API, and the config file names it, too: the file wins");
+            continue;
+        }
+        match settle_tenant(id, written, &settings.defaults) {
+            Ok((spec, _)) => tenants.push((spec, written.clone())),
+            Err(found) => {
+                complaints.extend(found.into_iter().map(|Complaint { key, text }| Complaint {
+                    key: format!("tenants.{id}.{key}"),
+                    text: format!("{text} (this tenant was made by the API)"),
+                }))
+            }
+        }
+    }
+    (tenants, complaints)
+}
+
+/// Puts what only a restart can change back to what runs, and says what that was.
+fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) -> Vec<&'static str> {
+    let mut differs = Vec::new();
+    if new.plane != running.plane {
+        new.plane = running.plane.clone();
+        differs.push("listen, runtime or limits");
+    }
+    if new.api != running.api {
+        new.api = running.api.clone();
+        differs.push("the API's address, key or state_file");
+    }
+    if new.log_format != running.log_format {
+        new.log_format = running.log_format;
+        differs.push("log_format");
+    }
+    differs
+}
+
+fn until_next_load(entry: &Entry) -> &'static str {
+    match entry.origin {
+        crate::roster::Origin::File => ", until the config file that names it is loaded again",
+        crate::roster::Origin::Api(_) => "",
+    }
+}

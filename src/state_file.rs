@@ -1,0 +1,241 @@
+//! The tenants that the API made, kept in a file so that they are there again after a restart.
+//!
+//! Written whole and at once: a new file, flushed to the disk, takes the name of the old one, so
+//! that after a crash there is the one or the other and never half of both. A file that is not
+//! ours, or not whole, is an error at the start: going on would mean to lose tenants in silence.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use shards::contract::TenantId;
+
+use crate::config::Node;
+
+/// Where tenants are kept.
+#[derive(Clone, Debug)]
+pub struct StateFile(PathBuf);
+
+/// Why a state file cannot be used.
+#[derive(Debug)]
+pub enum StateError {
+    /// It cannot be read or written.
+    Io(&'static str, PathBuf, io::Error),
+    /// It can be read, and is not what we wrote.
+    Foreign(PathBuf, &'static str),
+}
+
+impl StateFile {
+    /// Reads what was kept; nothing, if there is no such file yet.
+    pub fn open(path: &Path) -> Result<(StateFile, Vec<(TenantId, Node)>), StateError> {
+        let failed = |error| StateError::Io("read", path.to_owned(), error);
+        let mut text = String::new();
+        match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((StateFile(path.to_owned()), Vec::new()));
+            }
+            Err(error) => return Err(failed(error)),
+            Ok(file) => file
+                .take(MAX_STATE)
+                .read_to_string(&mut text)
+                .map_err(failed)?,
+        };
+        let tenants = understand(&text).map_err(|why| StateError::Foreign(path.to_owned(), why))?;
+        Ok((StateFile(path.to_owned()), tenants))
+    }
+
+    /// Keeps these tenants and no others.
+    pub fn save<'a>(
+        &self,
+        tenants: impl Iterator<Item = (&'a TenantId, &'a Node)>,
+    ) -> Result<(), StateError> {
+        let tenants = tenants.map(|(id, written)| (id.to_string(), to_json(written)));
+        let text = compose(tenants.collect());
+        self.replace(text.as_bytes())
+            .map_err(|error| StateError::Io("write", self.0.clone(), error))
+    }
+
+    fn replace(&self, text: &[u8]) -> io::Result<()> {
+        let mut fresh = self.0.clone().into_os_string();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        // What an interrupted attempt has left may have another owner's rights on it.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(OWNER_ONLY)
+            .open(&fresh)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&fresh, &self.0)?;
+        // The new name is on the disk only when the folder is.
+        let folder = self
+            .0
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl std::fmt::Display for StateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StateError::Io(what, path, error) => {
+                write!(f, "state_file: cannot {what} {}: {error}", path.display())
+            }
+            StateError::Foreign(path, why) => write!(
+                f,
+                "state_file: {} {why}. Nothing was changed in it: restore it from a copy, or move it away to start without the tenants made by the API",
+                path.display()
+            ),
+        }
+    }
+}
+
+fn compose(tenants: Map<String, Value>) -> String {
+    let tenants = Value::Object(tenants);
+    let sum = checksum(&tenants);
+    let document = json!({FORMAT: 1, "sha256": sum, "tenants": tenants});
+    format!("{document:#}\n")
+}
+
+fn understand(text: &str) -> Result<Vec<(TenantId, Node)>, &'static str> {
+    let document: Value =
+        serde_json::from_str(text).map_err(|_| "is not whole, or no state file of ours")?;
+    match document.get(FORMAT).map(Value::as_u64) {
+        None => return Err("is no state file of ours"),
+        Some(Some(1)) => {}
+        Some(_) => return Err("was written by another version, in a format unknown here"),
+    }
+    let tenants = document.get("tenants").unwrap_or(&Value::Null);
+    if document.get("sha256").and_then(Value::as_str) != Some(&checksum(tenants)) {
+        return Err("has been damaged or edited: its checksum does not fit");
+    }
+    let tenants = tenants
+        .as_object()
+        .ok_or("is no state file of ours")?
+        .iter();
+    let tenant = |(id, written): (&String, &Value)| {
+        let id = TenantId::parse(id)?;
+        Some((id, serde_json::from_value(written.clone()).ok()?))
+    };
+    tenants
+        .map(|entry| tenant(entry).ok_or("holds what cannot be a tenant"))
+        .collect()
+}
+
+/// Over the tenants in one certain spelling: keys in order, no spaces.
+fn checksum(tenants: &Value) -> String {
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenants.to_string().as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn to_json(node: &Node) -> Value {
+    match node {
+        Node::Nothing => Value::Null,
+        Node::Flag(flag) => Value::Bool(*flag),
+        Node::Number(number) => {
+            serde_json::from_str(number).unwrap_or_else(|_| Value::String(number.clone()))
+        }
+        Node::Text(text) => Value::String(text.clone()),
+        Node::List(items) => items.iter().map(to_json).collect(),
+        Node::Map(entries) => {
+            let entries = entries.iter();
+            Value::Object(
+                entries
+                    .map(|(key, node)| (key.clone(), to_json(node)))
+                    .collect(),
+            )
+        }
+    }
+}
+
+/// The key by which we know a file of ours; its value is the version of the format.
+const FORMAT: &str = "dbbouncer_state";
+/// The largest state file, in bytes.
+const MAX_STATE: u64 = 64 << 20;
+/// It holds passwords.
+const OWNER_ONLY: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("dbbouncer-state-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn kept(path: &Path) -> Result<Vec<String>, String> {
+        let (_, tenants) = StateFile::open(path).map_err(|error| error.to_string())?;
+        Ok(tenants.into_iter().map(|(id, _)| id.to_string()).collect())
+    }
+
+    #[test]
+    fn what_was_saved_is_read_again_and_nobody_else_can_read_it() {
+        let path = folder("saved").join("tenants.yaml");
+        let (file, none) = StateFile::open(&path).unwrap();
+        assert!(none.is_empty());
+        let node: Node = serde_json::from_str(
+            r#"{"port": 5432, "password": "$x", "users": {"a": {}}, "n": null}"#,
+        )
+        .unwrap();
+        let id = TenantId::parse("acme").unwrap();
+        file.save([(&id, &node)].into_iter()).unwrap();
+        file.save([(&id, &node)].into_iter()).unwrap();
+        let (_, tenants) = StateFile::open(&path).unwrap();
+        let [(name, written)] = tenants.as_slice() else {
+            panic!("{}", tenants.len())
+        };
+        assert!(*name == id && to_json(written) == to_json(&node));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_torn_anywhere_or_foreign_is_refused() {
+        let path = folder("torn").join("tenants.yaml");
+        let (file, _) = StateFile::open(&path).unwrap();
+        let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
+        file.save([(&TenantId::parse("acme").unwrap(), &node)].into_iter())
+            .unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        // The last byte is the line's end, which may be missing.
+        for cut in 0..whole.len() - 1 {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(kept(&path).is_err(), "cut at {cut}");
+        }
+        for foreign in [
+            whole.replace("db", "dc"),
+            whole.replace(": 1", ": 2"),
+            "{}".into(),
+            "tenants: {}\n".into(),
+        ] {
+            fs::write(&path, &foreign).unwrap();
+            let error = kept(&path).expect_err(&foreign);
+            assert!(
+                error.contains("tenants.yaml") && error.contains("move it away"),
+                "{error}"
+            );
+        }
+    }
+}

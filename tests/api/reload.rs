@@ -1,0 +1,146 @@
+//! The config file changes under a running program, and the program restarts with what it kept.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::program::{ONE_TENANT, Program, eventually, json, tenant};
+
+fn ids(program: &Program) -> Vec<String> {
+    let list = program.get("/tenants").json();
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|shown| shown["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn two(max: u32) -> String {
+    let entry = "{db_type: postgres, host: 127.0.0.1, port: 1, dbname: d, username: u, password: p, min_connections: 0, max_connections:";
+    format!("tenants:\n  one: {entry} {max}}}\n  two: {entry} 5}}")
+}
+
+/// As the kubelet does it: a new folder, and `..data` points there in one step.
+fn swap(program: &Program, version: u32, lines: &str) {
+    let fresh = format!("..{version}");
+    fs::create_dir(program.folder.join(&fresh)).unwrap();
+    fs::write(
+        program.folder.join(&fresh).join("config.yaml"),
+        program.text(lines),
+    )
+    .unwrap();
+    symlink(&fresh, program.folder.join("..data_tmp")).unwrap();
+    fs::rename(
+        program.folder.join("..data_tmp"),
+        program.folder.join("..data"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_config_map_that_is_swapped_comes_into_force() {
+    let program = Program::start(ONE_TENANT);
+    swap(&program, 1, ONE_TENANT);
+    symlink("..data/config.yaml", program.folder.join("link")).unwrap();
+    fs::rename(program.folder.join("link"), program.config()).unwrap();
+    swap(&program, 2, &two(3));
+    eventually("the second version", || {
+        (ids(&program) == ["one", "two"]).then_some(())
+    });
+    swap(&program, 3, &two(4));
+    eventually("the third version", || {
+        (program.get("/tenants/one").json()["max_connections"] == json!(4)).then_some(())
+    });
+    swap(&program, 4, ONE_TENANT);
+    eventually("the fourth version", || {
+        (ids(&program) == ["one"]).then_some(())
+    });
+}
+
+#[test]
+fn a_bad_file_keeps_what_runs_says_why_and_is_counted() {
+    let program = Program::start(&two(3));
+    program.write(&two(3).replace("port: 1", "port: none"));
+    let refused = program.ask("POST", "/reload", &[], "");
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("tenants.one.port"),
+        "{refused:?}"
+    );
+    program.signal("HUP");
+    let failures = || {
+        let metrics = program.get("/metrics").body;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("dbbouncer_config_reload_failures_total "))
+            .unwrap();
+        line.split(' ').nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    eventually("the second failure", || (failures() >= 2).then_some(()));
+    assert_eq!(ids(&program), ["one", "two"]);
+    assert!(program.log().contains("tenants.one.port"));
+
+    program.write(ONE_TENANT);
+    program.signal("HUP");
+    eventually("the good file", || (ids(&program) == ["one"]).then_some(()));
+}
+
+#[test]
+fn tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them() {
+    let program = Program::start(ONE_TENANT);
+    assert_eq!(program.post("/tenants", &tenant("two")).status, 201);
+    assert_eq!(program.post("/tenants", &tenant("three")).status, 201);
+    program.write(&two(3));
+    let done = program.ask("POST", "/reload", &[], "");
+    assert_eq!(done.status, 200, "{done:?}");
+    assert_eq!(ids(&program), ["one", "three", "two"]);
+    assert_eq!(program.get("/tenants/two").json()["origin"], json!("file"));
+    assert!(
+        program.log().contains(
+            "tenant two: made by the API, and the config file names it, too: the file wins"
+        )
+    );
+}
+
+#[test]
+fn what_a_restart_must_bring_is_said() {
+    let program = Program::start(ONE_TENANT);
+    program.write(&format!("limits: {{client_connections: 7}}\n{ONE_TENANT}"));
+    let done = program.ask("POST", "/reload", &[], "");
+    assert_eq!(
+        done.json()["after_restart"],
+        json!(["listen, runtime or limits"])
+    );
+}
+
+#[test]
+fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {
+    let state =
+        std::env::temp_dir().join(format!("dbbouncer-api-state-{}.yaml", std::process::id()));
+    let _ = fs::remove_file(&state);
+    let mut program = Program::start(&format!("state_file: {}\n{ONE_TENANT}", state.display()));
+    assert_eq!(program.post("/tenants", &tenant("kept")).status, 201);
+    assert_eq!(program.post("/tenants", &tenant("gone")).status, 201);
+    assert_eq!(program.ask("DELETE", "/tenants/gone", &[], "").status, 204);
+    program.kill();
+    program.start_again();
+    assert_eq!(ids(&program), ["kept", "one"]);
+    assert_eq!(
+        program.get("/tenants/kept").json()["password_set"],
+        json!(true)
+    );
+
+    program.kill();
+    let whole = fs::read_to_string(&state).unwrap();
+    fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    let status = program.run_to_its_end();
+    assert_eq!(status.code(), Some(78));
+    assert!(
+        program
+            .log()
+            .contains("move it away to start without the tenants made by the API")
+    );
+    fs::remove_file(&state).unwrap();
+}

@@ -1,0 +1,68 @@
+//! How the program stops.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+
+use crate::program::{ONE_TENANT, Program, Value, eventually, json, tenant};
+
+/// A client that has begun to log in, and does not go on.
+fn client(program: &Program) -> TcpStream {
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, program.postgres)).unwrap();
+    let parameters = b"\x00\x03\x00\x00user\x00one__app\x00\x00";
+    let length = u32::try_from(parameters.len() + 4).unwrap();
+    client.write_all(&length.to_be_bytes()).unwrap();
+    client.write_all(parameters).unwrap();
+    let clients = |shard: &Value| shard["clients"].as_u64().unwrap();
+    eventually("a shard has the client", || {
+        let shards = program.get("/shards").json();
+        (shards.as_array().unwrap().iter().map(clients).sum::<u64>() == 1).then_some(())
+    });
+    client
+}
+
+#[test]
+fn without_clients_it_stops_at_once_and_well() {
+    for signal in ["TERM", "INT"] {
+        let mut program = Program::start(ONE_TENANT);
+        program.signal(signal);
+        assert_eq!(program.ends().code(), Some(0));
+        assert!(
+            program.log().trim_end().ends_with("stopped"),
+            "{}",
+            program.log()
+        );
+    }
+}
+
+#[test]
+fn it_is_not_ready_first_and_waits_for_clients_until_it_is_told_again() {
+    let mut program = Program::start(&format!("shutdown_grace: 10m\n{ONE_TENANT}"));
+    let _client = client(&program);
+    program.signal("TERM");
+    eventually("it is not ready", || {
+        (program.get("/ready").status == 503).then_some(())
+    });
+    assert_eq!(program.get("/ready").json()["status"], json!("stopping"));
+    // It lives, shows what it does, and changes nothing any more.
+    assert_eq!(program.get("/health").status, 200);
+    assert_eq!(program.get("/tenants").status, 200);
+    assert_eq!(program.post("/tenants", &tenant("acme")).status, 503);
+    eventually("the port is closed", || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, program.postgres)).err()
+    });
+    program.signal("TERM");
+    assert_eq!(program.ends().code(), Some(0));
+    assert!(
+        program.log().contains("1 clients were cut off"),
+        "{}",
+        program.log()
+    );
+}
+
+#[test]
+fn the_grace_period_ends() {
+    let mut program = Program::start(&format!("shutdown_grace: 100ms\n{ONE_TENANT}"));
+    let _client = client(&program);
+    program.signal("TERM");
+    assert_eq!(program.ends().code(), Some(0));
+}

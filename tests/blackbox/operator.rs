@@ -1,0 +1,271 @@
+//! What an operator does to one tenant while clients are at work: they do what was asked, and no more.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, eventually};
+
+use crate::drivers::{postgres, postgres_config, try_postgres};
+
+pub fn plan(plan: &mut Plan) {
+    let one = [Kind::Postgres];
+    plan.add(
+        World::Bouncer,
+        &one,
+        "neighbours_do_not_feel_changes",
+        neighbours_do_not_feel_changes,
+    );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "removing_lets_transactions_finish",
+        removing_lets_transactions_finish,
+    );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "removing_cuts_off_after_the_grace",
+        removing_cuts_off_after_the_grace,
+    );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "limits_change_in_place_and_databases_afresh",
+        limits_change_in_place_and_databases_afresh,
+    );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "a_paused_tenant_waits",
+        a_paused_tenant_waits,
+    );
+}
+
+/// Tenants come, change and go all the time; a client of another tenant sees no error.
+async fn neighbours_do_not_feel_changes(server: &'static Server) {
+    const ROUNDS: usize = 100;
+    let tenants = Tenant::many_on(server, "neighbour", 2);
+    let [quiet, busy] = tenants.as_slice() else {
+        unreachable!()
+    };
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(quiet)));
+    let door = bouncer.door(quiet);
+    let client = postgres(&door).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let (api, body, id, done) = (
+        bouncer.api(),
+        json(busy),
+        busy.id.clone(),
+        Arc::clone(&over),
+    );
+    let operator = tokio::task::spawn_blocking(move || {
+        for round in 0..ROUNDS {
+            let changed = body.replace(
+                "\"max_connections\": 5",
+                &format!("\"max_connections\": {}", 5 + round % 3),
+            );
+            assert_eq!(ask(api, "POST", "/tenants", &body), 201);
+            assert_eq!(ask(api, "PUT", &format!("/tenants/{id}"), &changed), 200);
+            assert_eq!(ask(api, "POST", &format!("/tenants/{id}/drain"), ""), 202);
+            assert_eq!(ask(api, "DELETE", &format!("/tenants/{id}"), ""), 204);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let mut served = 0;
+    while !over.load(Ordering::Relaxed) && !operator.is_finished() {
+        let row = client
+            .query_one("select id from whoami", &[])
+            .await
+            .expect("the neighbour is served");
+        assert_eq!(row.get::<_, String>(0), quiet.id);
+        postgres(&door)
+            .await
+            .simple_query("select 1")
+            .await
+            .expect("a new client is served");
+        served += 1;
+    }
+    operator.await.expect("every change was made");
+    assert!(served > 0);
+    bouncer.stop();
+}
+
+async fn removing_lets_transactions_finish(server: &'static Server) {
+    let tenant = Tenant::on(server, "leaving");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let client = postgres(&door).await;
+    client
+        .batch_execute("begin; create table t (n int); insert into t values (1)")
+        .await
+        .expect("a transaction");
+    assert_eq!(
+        ask(
+            bouncer.api(),
+            "DELETE",
+            &format!("/tenants/{}", tenant.id),
+            ""
+        ),
+        204
+    );
+    assert!(
+        try_postgres(&postgres_config(&door)).await.is_err(),
+        "nobody comes in any more"
+    );
+    client
+        .batch_execute("insert into t values (2); commit")
+        .await
+        .expect("the transaction ends well");
+    let told = client
+        .batch_execute("select 1")
+        .await
+        .expect_err("the client has been sent away");
+    assert!(
+        told.is_closed() || told.code().is_some_and(|code| code.code() == "57P01"),
+        "{told}"
+    );
+    assert_eq!(
+        server.sql(&tenant.dbname, "select count(*) from t").trim(),
+        "2"
+    );
+    bouncer.stop();
+}
+
+async fn removing_cuts_off_after_the_grace(server: &'static Server) {
+    let tenant = Tenant::on(server, "lingering");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant)).with("shutdown_grace: 100ms");
+    let bouncer = Bouncer::start(&config);
+    let client = postgres(&bouncer.door(&tenant)).await;
+    client.batch_execute("begin").await.expect("a transaction");
+    assert_eq!(
+        ask(
+            bouncer.api(),
+            "DELETE",
+            &format!("/tenants/{}", tenant.id),
+            ""
+        ),
+        204
+    );
+    eventually("its backend is gone", || {
+        (backends(server, &tenant) == 0).then_some(())
+    });
+    let told = client.batch_execute("commit").await;
+    assert!(told.is_err(), "the client was cut off");
+    bouncer.stop();
+}
+
+async fn limits_change_in_place_and_databases_afresh(server: &'static Server) {
+    let tenants = Tenant::many_on(server, "moving", 2);
+    let [tenant, other] = tenants.as_slice() else {
+        unreachable!()
+    };
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(tenant)));
+    let door = bouncer.door(tenant);
+    let client = postgres(&door).await;
+    let path = format!("/tenants/{}", tenant.id);
+    assert_eq!(ask(bouncer.api(), "PUT", &path, &json(tenant)), 200);
+    client
+        .batch_execute("select 1")
+        .await
+        .expect("the connection stays when only limits change");
+    // From here on the name means another database.
+    let moved = Tenant {
+        id: tenant.id.clone(),
+        ..other.clone()
+    };
+    assert_eq!(ask(bouncer.api(), "PUT", &path, &json(&moved)), 200);
+    let fresh = postgres(&bouncer.door(&moved)).await;
+    let row = fresh
+        .query_one("select id from whoami", &[])
+        .await
+        .expect("the new database serves");
+    assert_eq!(row.get::<_, String>(0), other.id);
+    eventually("the old database is left", || {
+        (backends(server, tenant) == 0).then_some(())
+    });
+    let told = client.batch_execute("select 1").await;
+    assert!(
+        told.is_err(),
+        "clients of the old database have been sent away"
+    );
+    bouncer.stop();
+}
+
+async fn a_paused_tenant_waits(server: &'static Server) {
+    let tenant = Tenant::on(server, "paused");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let (api, config) = (bouncer.api(), postgres_config(&bouncer.door(&tenant)));
+    assert_eq!(
+        ask(api, "POST", &format!("/tenants/{}/pause", tenant.id), ""),
+        202
+    );
+    eventually("its idle backends are closed", || {
+        (backends(server, &tenant) == 0).then_some(())
+    });
+    let waiting = tokio::spawn(async move { try_postgres(&config).await.map(drop) });
+    let path = format!("/tenants/{}/stats", tenant.id);
+    eventually("the client waits", || {
+        read(api, "GET", &path, "")
+            .contains("\"waiting\":1")
+            .then_some(())
+    });
+    assert_eq!(
+        ask(api, "POST", &format!("/tenants/{}/resume", tenant.id), ""),
+        202
+    );
+    waiting
+        .await
+        .expect("no panic")
+        .expect("the client is served after all");
+    bouncer.stop();
+}
+
+/// The tenant as the API takes it.
+fn json(tenant: &Tenant) -> String {
+    let Tenant {
+        id,
+        address,
+        dbname,
+        username,
+        password,
+        ..
+    } = tenant;
+    format!(
+        r#"{{"id": "{id}", "db_type": "postgres", "host": "{}", "port": {}, "dbname": "{dbname}", "username": "{username}", "password": "{password}", "max_connections": 5}}"#,
+        address.ip(),
+        address.port()
+    )
+}
+
+fn backends(server: &Server, tenant: &Tenant) -> usize {
+    let count = format!(
+        "select count(*) from pg_stat_activity where usename = '{}'",
+        tenant.username
+    );
+    server.sql("", &count).trim().parse().expect("a number")
+}
+
+fn ask(api: SocketAddr, method: &str, path: &str, body: &str) -> u16 {
+    let answer = read(api, method, path, body);
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("{answer}"))
+}
+
+fn read(api: SocketAddr, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(api).expect("the API listens");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream
+        .write_all((head + body).as_bytes())
+        .expect("the API reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the API answers");
+    answer
+}
