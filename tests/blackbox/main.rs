@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod answers;
 mod crowd;
 mod drivers;
 mod faults;
@@ -20,6 +21,7 @@ mod refusals;
 mod routing;
 mod scene;
 mod servers;
+mod stopping;
 mod tools;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     refusals::plan(&mut plan);
     frames::plan(&mut plan);
     faults::plan(&mut plan);
+    answers::plan(&mut plan);
+    stopping::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use crate::{Door, Tenant, eventually};
@@ -188,35 +188,47 @@ impl Bouncer {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks it to stop as Kubernetes would, and waits for it.
+    /// Asks it to stop as Kubernetes would, and waits for it as [`Bouncer::ended`] does.
     ///
     /// # Panics
-    /// If it does not end with status 0, or if a thread of it panicked in its life.
-    pub fn stop(mut self) {
-        let status = self.terminate();
-        let log = self.log();
-        assert!(
-            status.success(),
-            "the bouncer ended with {status}:\n{}",
-            tail(&log)
-        );
-        assert!(
-            !log.contains("panicked at"),
-            "something panicked in the bouncer:\n{}",
-            tail(&log)
-        );
+    /// As [`Bouncer::ended`] does.
+    pub fn stop(self) {
+        self.tell_to_stop();
+        self.ended();
     }
 
-    fn terminate(&mut self) -> ExitStatus {
+    /// Asks it to stop as Kubernetes would.
+    pub fn tell_to_stop(&self) {
         let pid = self.child.id().to_string();
         // The shell's kill, since sending a signal from Rust needs unsafe code.
         let _ = Command::new("sh")
             .args(["-c", &format!("kill -TERM {pid}")])
             .stderr(Stdio::null())
             .status();
-        eventually("the bouncer ends after SIGTERM", || {
+    }
+
+    /// Waits for its end, after it has been told to stop.
+    ///
+    /// # Panics
+    /// If it does not end with status 0, if a thread of it panicked in its life, or if it did not
+    /// understand what a database said.
+    pub fn ended(mut self) {
+        let status = eventually("the bouncer ends after SIGTERM", || {
             self.child.try_wait().ok().flatten()
-        })
+        });
+        let log = self.log();
+        assert!(
+            status.success(),
+            "the bouncer ended with {status}:\n{}",
+            tail(&log)
+        );
+        for never in ["panicked at", "lost track"] {
+            assert!(
+                !log.contains(never),
+                "{never:?} stands in the bouncer's log:\n{}",
+                tail(&log)
+            );
+        }
     }
 }
 
