@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shards::Silent;
-use shards::contract::{Command, Reply, ShardSnapshot, Steering, TenantId};
+use shards::contract::{Command, Door, Reply, ShardSnapshot, Steering, TenantId};
 
 use crate::api::{Operator, Put, Refused, Reloaded, When};
 use crate::config::{Node, Settings};
@@ -91,10 +91,14 @@ impl Operator for Desk {
         let replies = asked.within(SNAPSHOT_WITHIN).into_iter().enumerate();
         Ok(replies
             .map(|(shard, reply)| match reply? {
-                Reply::Snapshot(snapshot) => Ok(snapshot),
+                Reply::Snapshot(snapshot) => Ok(*snapshot),
                 _ => Err(Silent(shard)),
             })
             .collect())
+    }
+
+    fn door(&self) -> Result<Door, Refused> {
+        self.ask(|control| control.fleet.plane().door())
     }
 
     fn settings(&self) -> Result<Arc<Settings>, Refused> {

@@ -1,99 +1,422 @@
-//! Metrics in Prometheus' text format: names, labels and types stand here and nowhere else.
+//! Metrics for Prometheus: names, labels, types and help stand here and nowhere else.
+//!
+//! The shards count, this adds up and names. It reads snapshots, so a scrape costs the data path no
+//! more than copying them.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+mod family;
+mod gather;
 
+use log::error;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{TEXT_FORMAT, TextEncoder};
 use shards::Silent;
-use shards::contract::{ShardSnapshot, TenantSnapshot};
+use shards::contract::{
+    CloseReason, Counts, DialFault, Dialect, Disproof, Door, EndKind, ShardSnapshot, Timings,
+};
 
+use self::family::Family;
+use self::gather::{Row, rows};
 use crate::roster::Entry;
 use crate::vitals::Vitals;
 
 /// The media type of the text format.
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const MEDIA_TYPE: &str = TEXT_FORMAT;
 
-/// All metrics at one moment. The tenants of a silent shard are left out rather than shown as idle.
-pub fn render(
-    tenants: &[Entry],
-    shards: &[Result<ShardSnapshot, Silent>],
-    vitals: &Vitals,
-) -> String {
-    let standing: HashMap<_, _> = shards
-        .iter()
-        .flatten()
-        .flat_map(|shard| &shard.tenants)
-        .map(|now| (&now.id, now))
-        .collect();
-    let mut text = String::new();
-    let gauges: [Gauge; 4] = [
+/// Everything there is to show at one moment.
+pub struct Scene<'a> {
+    /// The tenants that are wanted, by name.
+    pub tenants: &'a [Entry],
+    /// How the shards stand, or that they do not say.
+    pub shards: &'a [Result<ShardSnapshot, Silent>],
+    /// How it stands at the door.
+    pub door: &'a Door,
+    /// How the process is.
+    pub vitals: &'a Vitals,
+    /// How many tenants have a label of their own.
+    pub tenant_limit: usize,
+}
+
+/// The metrics in Prometheus' text format.
+pub fn render(scene: &Scene<'_>) -> String {
+    let mut families = Vec::new();
+    let rows = rows(scene.tenants, scene.shards, scene.tenant_limit);
+    gauges(&rows, &mut families);
+    counters(&rows, &mut families);
+    reasons(&rows, &strangers(scene), &mut families);
+    timings(&rows, &mut families);
+    shards(scene.shards, &mut families);
+    process(scene, &mut families);
+    // It complains of families that are empty or do not say their type: ours are not and do.
+    TextEncoder::new()
+        .encode_to_string(&families)
+        .unwrap_or_else(|why| {
+            error!("metrics cannot be written: {why}");
+            String::new()
+        })
+}
+
+/// How tenants stand.
+fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
+    type Gauge = (&'static str, &'static str, fn(&Row) -> usize);
+    let both: [Gauge; 7] = [
         (
             "connections_active",
             "Connections to the database that serve a client",
-            |now| now.backends.leased,
+            |row| row.active,
         ),
         (
             "connections_idle",
             "Connections to the database that nobody uses",
-            |now| now.backends.idle,
+            |row| row.idle,
         ),
         (
             "connections_total",
-            "Connections to the database, active, idle and being opened",
-            |now| now.backends.leased + now.backends.idle + now.backends.opening,
+            "Connections to the database: active, idle and being opened",
+            |row| row.active + row.idle + row.opening,
         ),
         (
             "connections_waiting",
-            "Clients waiting for a connection",
-            |now| now.backends.waiting,
+            "Clients waiting for a connection to the database",
+            |row| row.waiting,
+        ),
+        (
+            "connections_opening",
+            "Connections to the database that are being opened",
+            |row| row.opening,
+        ),
+        (
+            "connections_max",
+            "The most connections to the database that there may be",
+            |row| row.max,
+        ),
+        (
+            "tenant_clients",
+            "Clients of the tenant that are logged in and served",
+            |row| row.clients,
         ),
     ];
-    for (name, help, value) in gauges {
-        head(&mut text, name, help, "gauge");
-        for entry in tenants {
-            let spec = &entry.spec;
-            if let Some(now) = standing.get(&spec.id) {
-                // Neither a tenant's name nor a dialect's can hold what would need an escape.
-                let _ = writeln!(
-                    text,
-                    "dbbouncer_{name}{{tenant=\"{}\",db_type=\"{}\"}} {}",
-                    spec.id,
-                    spec.dialect,
-                    value(now)
-                );
-            }
+    for (name, help, value) in both {
+        let mut family = Family::gauge(name, help);
+        for row in rows {
+            let labels = [("tenant", &*row.tenant), ("db_type", db_type(row))];
+            family.add(&labels, value(row) as f64);
+        }
+        family.put(families);
+    }
+    let mut health = Family::gauge(
+        "tenant_health",
+        "Whether the tenant's database passes its health checks: 1 it does, 0 it does not",
+    );
+    let mut serving = Family::gauge(
+        "tenant_serving",
+        "Whether the tenant's pool gives out connections: 0 while it is paused or draining",
+    );
+    for row in rows {
+        health.add(&[("tenant", &row.tenant)], f64::from(u8::from(row.is_well)));
+        serving.add(&[("tenant", &row.tenant)], f64::from(u8::from(row.serves)));
+    }
+    health.put(families);
+    serving.put(families);
+}
+
+/// What tenants add up to.
+fn counters(rows: &[Row], families: &mut Vec<MetricFamily>) {
+    type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
+    let counters: [Counter; 8] = [
+        (
+            "pool_exhausted_total",
+            "Clients refused because no connection to the database became free in time",
+            |counts| counts.exhausted,
+        ),
+        (
+            "queries_total",
+            "Requests of clients: queries, executions, commands",
+            |counts| counts.queries,
+        ),
+        (
+            "transactions_total",
+            "Transactions that ended, those of single statements among them (PostgreSQL)",
+            |counts| counts.transactions,
+        ),
+        (
+            "query_errors_total",
+            "Errors that the database answered with",
+            |counts| counts.errors,
+        ),
+        (
+            "client_received_bytes_total",
+            "Bytes from clients after their login",
+            |counts| counts.from_clients,
+        ),
+        (
+            "client_sent_bytes_total",
+            "Bytes to clients after their login",
+            |counts| counts.to_clients,
+        ),
+        (
+            "logins_total",
+            "Clients that have proved who they are",
+            |counts| counts.logins,
+        ),
+        (
+            "cancel_requests_total",
+            "Cancel requests and KILLs that were passed on to the database",
+            |counts| counts.cancels,
+        ),
+    ];
+    for (name, help, value) in counters {
+        let mut family = Family::counter(name, help);
+        for row in rows {
+            family.add(&[("tenant", &row.tenant)], value(&row.counts) as f64);
+        }
+        family.put(families);
+    }
+    let mut checks = Family::counter("health_checks_total", "Health checks of the database");
+    for Row { tenant, counts, .. } in rows {
+        for (result, count) in [
+            ("passed", counts.checks_passed),
+            ("failed", counts.checks_failed),
+        ] {
+            checks.add(&[("tenant", tenant), ("result", result)], count as f64);
         }
     }
-    let (reloads, failures) = vitals.reloads();
-    for (name, help, value) in [
-        (
-            "config_reloads_total",
-            "Times the config file was loaded again with success",
-            reloads,
-        ),
-        (
-            "config_reload_failures_total",
-            "Times the config file was found wrong, so that nothing changed",
-            failures,
-        ),
-    ] {
-        head(&mut text, name, help, "counter");
-        let _ = writeln!(text, "dbbouncer_{name} {value}");
+    checks.put(families);
+}
+
+/// What happened, by reason. A reason that has not come up for a tenant has no sample there, which
+/// keeps a scrape of many tenants small.
+fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
+    let mut ended = Family::counter(
+        "sessions_ended_total",
+        "Sessions of clients that ended, refused ones among them, by reason",
+    );
+    let mut logins = Family::counter(
+        "login_failures_total",
+        "Logins of clients that proved nothing, by reason",
+    );
+    let mut dials = Family::counter(
+        "backend_connect_failures_total",
+        "Attempts to connect and log in to the database that failed, by reason",
+    );
+    let mut closed = Family::counter(
+        "backends_closed_total",
+        "Connections to the database that were closed, by reason",
+    );
+    let known = rows.iter().map(|row| (&*row.tenant, &row.counts));
+    for (tenant, counts) in known.chain([(UNKNOWN, strangers)]) {
+        for kind in EndKind::ALL {
+            add_reason(&mut ended, tenant, end(kind), counts.ended[kind as usize]);
+        }
+        for kind in Disproof::ALL {
+            let count = counts.login_failures[kind as usize];
+            add_reason(&mut logins, tenant, disproof(kind), count);
+        }
+        for kind in DialFault::ALL {
+            let count = counts.dial_failures[kind as usize];
+            add_reason(&mut dials, tenant, dial_fault(kind), count);
+        }
+        for kind in CloseReason::ALL {
+            add_reason(
+                &mut closed,
+                tenant,
+                close(kind),
+                counts.closed[kind as usize],
+            );
+        }
     }
-    head(&mut text, "build_info", "The version that runs", "gauge");
-    let _ = writeln!(
-        text,
-        "dbbouncer_build_info{{version=\"{}\"}} 1",
-        env!("CARGO_PKG_VERSION")
-    );
-    text
+    for family in [ended, logins, dials, closed] {
+        family.put(families);
+    }
 }
 
-/// A name, what it means, and where its value stands.
-type Gauge = (&'static str, &'static str, fn(&TenantSnapshot) -> usize);
-
-fn head(text: &mut String, name: &str, help: &str, kind: &str) {
-    let _ = writeln!(
-        text,
-        "# HELP dbbouncer_{name} {help}\n# TYPE dbbouncer_{name} {kind}"
-    );
+fn add_reason(family: &mut Family, tenant: &str, reason: &str, count: u64) {
+    if count > 0 {
+        family.add(&[("tenant", tenant), ("reason", reason)], count as f64);
+    }
 }
+
+/// How long things took.
+fn timings(rows: &[Row], families: &mut Vec<MetricFamily>) {
+    let mut queries = Family::histogram(
+        "query_duration_seconds",
+        "From a client's request to the end of its answer",
+    );
+    for row in rows {
+        let labels = [("tenant", &*row.tenant), ("db_type", db_type(row))];
+        queries.add_timings(&labels, &row.counts.query_time);
+    }
+    queries.put(families);
+    type Histogram = (&'static str, &'static str, fn(&Counts) -> &Timings);
+    let others: [Histogram; 3] = [
+        (
+            "session_duration_seconds",
+            "Sessions of clients that were served, from the first answer to the end",
+            |counts| &counts.session_time,
+        ),
+        (
+            "client_wait_seconds",
+            "How long clients waited for a connection to the database; 0 for those that did not",
+            |counts| &counts.wait_time,
+        ),
+        (
+            "backend_connect_duration_seconds",
+            "Connecting and logging in to the database, where it succeeded",
+            |counts| &counts.dial_time,
+        ),
+    ];
+    for (name, help, value) in others {
+        let mut family = Family::histogram(name, help);
+        for row in rows {
+            family.add_timings(&[("tenant", &row.tenant)], value(&row.counts));
+        }
+        family.put(families);
+    }
+}
+
+/// The shards' load. One that does not answer is down, and that is all that is known of it.
+fn shards(shards: &[Result<ShardSnapshot, Silent>], families: &mut Vec<MetricFamily>) {
+    let mut up = Family::gauge(
+        "shard_up",
+        "Whether the shard answers: 1 it does, 0 it does not",
+    );
+    let mut clients = Family::gauge("shard_clients", "Sessions on the shard");
+    let mut tenants = Family::gauge("shard_tenants", "Tenants that the shard owns");
+    let mut busy = Family::counter(
+        "shard_busy_seconds_total",
+        "Processor time that the shard's thread has used",
+    );
+    for (index, now) in shards.iter().enumerate() {
+        let index = index.to_string();
+        let labels = [("shard", &*index)];
+        up.add(&labels, f64::from(u8::from(now.is_ok())));
+        if let Ok(now) = now {
+            clients.add(&labels, now.clients as f64);
+            tenants.add(&labels, now.tenants.len() as f64);
+            busy.add(&labels, now.busy.as_secs_f64());
+        }
+    }
+    for family in [up, clients, tenants, busy] {
+        family.put(families);
+    }
+}
+
+/// The process as a whole.
+fn process(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
+    let (reloads, failures) = scene.vitals.reloads();
+    let singles = [
+        (
+            Family::gauge("clients", "Clients connected, those that log in among them"),
+            scene.door.clients as f64,
+        ),
+        (
+            Family::gauge("clients_max", "The most clients that may be connected"),
+            scene.door.limit as f64,
+        ),
+        (
+            Family::counter(
+                "config_reloads_total",
+                "Times the config file was loaded again with success",
+            ),
+            reloads as f64,
+        ),
+        (
+            Family::counter(
+                "config_reload_failures_total",
+                "Times the config file was found wrong, so that nothing changed",
+            ),
+            failures as f64,
+        ),
+    ];
+    for (mut family, value) in singles {
+        family.add(&[], value);
+        family.put(families);
+    }
+    let mut build = Family::gauge("build_info", "The version that runs");
+    build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    build.put(families);
+    families.extend(ProcessCollector::for_self().collect());
+}
+
+/// What became of clients that named no tenant, at the door and behind it.
+fn strangers(scene: &Scene<'_>) -> Counts {
+    let mut sum = Counts {
+        ended: scene.door.refused,
+        ..Counts::default()
+    };
+    for shard in scene.shards.iter().flatten() {
+        sum += &shard.strangers;
+    }
+    sum
+}
+
+fn db_type(row: &Row) -> &'static str {
+    match row.dialect {
+        Dialect::Postgres => "postgres",
+        Dialect::MySql => "mysql",
+    }
+}
+
+fn end(kind: EndKind) -> &'static str {
+    match kind {
+        EndKind::ClientLeft => "client_left",
+        EndKind::ClientBroke => "client_broke",
+        EndKind::ClientMisbehaved => "client_misbehaved",
+        EndKind::ClientUnsupported => "client_unsupported",
+        EndKind::ClientMisnamed => "client_misnamed",
+        EndKind::ClientWrongDatabase => "client_wrong_database",
+        EndKind::ClientUnproven => "client_unproven",
+        EndKind::ClientTooSlow => "client_too_slow",
+        EndKind::ClientStalled => "client_stalled",
+        EndKind::TooManyClients => "too_many_clients",
+        EndKind::ShardBusy => "shard_busy",
+        EndKind::PoolExhausted => "pool_exhausted",
+        EndKind::TenantClosed => "tenant_closed",
+        EndKind::DatabaseUnreachable => "database_unreachable",
+        EndKind::DatabaseRefused => "database_refused",
+        EndKind::DatabaseMisbehaved => "database_misbehaved",
+        EndKind::DatabaseLeft => "database_left",
+        EndKind::DatabaseUnhealthy => "database_unhealthy",
+        EndKind::Stopping => "stopping",
+        EndKind::CutOff => "cut_off",
+    }
+}
+
+fn disproof(kind: Disproof) -> &'static str {
+    match kind {
+        Disproof::NoTenant => "no_tenant",
+        Disproof::NoSecret => "no_secret",
+        Disproof::NoUser => "no_user",
+        Disproof::WrongPassword => "wrong_password",
+    }
+}
+
+fn dial_fault(kind: DialFault) -> &'static str {
+    match kind {
+        DialFault::Unreachable => "unreachable",
+        DialFault::Refused => "refused",
+        DialFault::Misbehaved => "misbehaved",
+    }
+}
+
+fn close(kind: CloseReason) -> &'static str {
+    match kind {
+        CloseReason::IdleTimeout => "idle_timeout",
+        CloseReason::MaxLifetime => "max_lifetime",
+        CloseReason::OverMax => "over_max",
+        CloseReason::MadeRoom => "made_room",
+        CloseReason::Reconnect => "reconnect",
+        CloseReason::Paused => "paused",
+        CloseReason::Draining => "draining",
+        CloseReason::SessionEnd => "session_end",
+        CloseReason::Unclean => "unclean",
+        CloseReason::Broken => "broken",
+    }
+}
+
+/// The label of clients that named no tenant. No tenant's name begins with an underscore.
+const UNKNOWN: &str = "_unknown";
+
+#[cfg(test)]
+mod tests;

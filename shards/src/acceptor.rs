@@ -126,7 +126,7 @@ impl Acceptor {
                 log::debug!("{dialect} client {peer} left before its login: {broken}")
             }
             NotTaken::Tell(end, sequence) => {
-                end.log(dialect, peer, None);
+                self.refused(&end, dialect, peer, None);
                 conn.close_with(end.last_words(dialect, sequence));
             }
         }
@@ -190,7 +190,12 @@ impl Acceptor {
             Preface::Postgres(_) => (Dialect::Postgres, 0),
             Preface::MySql(login, _) => (Dialect::MySql, login.sequence),
         };
-        SessionEnd::ShardBusy.log(dialect, handoff.peer, Some(&handoff.tenant));
+        self.refused(
+            &SessionEnd::ShardBusy,
+            dialect,
+            handoff.peer,
+            Some(&handoff.tenant),
+        );
         if let Ok(stream) = Stream::adopt(handoff.socket) {
             Conn::new(stream, &handoff.unread)
                 .close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
@@ -200,8 +205,20 @@ impl Acceptor {
     /// Beyond the limit of clients: a sentence, and the end.
     fn turn_away(&self, dialect: Dialect, stream: Stream, peer: SocketAddr) {
         let end = SessionEnd::TooManyClients(self.settings.gate.limit());
-        end.log(dialect, peer, None);
+        self.refused(&end, dialect, peer, None);
         Conn::new(stream, &[]).close_with(end.before_greeting(dialect));
+    }
+
+    /// The line in the log, and the sums.
+    fn refused(
+        &self,
+        end: &SessionEnd,
+        dialect: Dialect,
+        peer: SocketAddr,
+        tenant: Option<&TenantId>,
+    ) {
+        end.log(dialect, peer, tenant);
+        self.settings.gate.refuse(end.kind());
     }
 }
 

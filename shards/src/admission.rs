@@ -1,16 +1,21 @@
-//! How many clients may be here at once, counted across all threads.
+//! How many clients may be here at once, counted across all threads, and who was refused at the
+//! door.
 //!
 //! The acceptor asks before it reads a byte; the answer is a value that travels with the client
 //! from thread to thread and gives its place back when it is dropped, wherever that happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::contract::{Door, EndKind};
 
 /// Counts clients against a limit. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Gate {
     limit: usize,
     inside: Arc<AtomicUsize>,
+    /// Clients that got no further than an acceptor, by [`EndKind`].
+    refused: Arc<[AtomicU64; EndKind::ALL.len()]>,
 }
 
 /// A client's place. Dropping it makes room for another.
@@ -24,6 +29,7 @@ impl Gate {
         Gate {
             limit,
             inside: Arc::default(),
+            refused: Arc::new([const { AtomicU64::new(0) }; _]),
         }
     }
 
@@ -36,6 +42,20 @@ impl Gate {
                 (inside < self.limit).then_some(inside + 1)
             });
         taken.ok().map(|_| Place(Arc::clone(&self.inside)))
+    }
+
+    /// A client goes no further.
+    pub fn refuse(&self, kind: EndKind) {
+        self.refused[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How it stands.
+    pub fn door(&self) -> Door {
+        Door {
+            clients: self.inside(),
+            limit: self.limit,
+            refused: std::array::from_fn(|kind| self.refused[kind].load(Ordering::Relaxed)),
+        }
     }
 
     /// How many are inside now.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use wire::pg::pooling::BackendMemory;
 use wire::{mysql, pg};
 
 use crate::conn::Conn;
@@ -53,9 +54,25 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What the database said at the login.
     pub welcome: Welcome,
+    /// In transaction mode, what has been made on it; out while it is lent.
+    pub memory: Option<BackendMemory>,
 }
 
 impl Backend {
+    /// Whether nothing is amiss with a backend that was idle. Settings and notices that a server
+    /// sends by itself are noted where somebody will want to know them; anything else, and the end
+    /// of the connection, makes the backend useless.
+    pub fn is_sound(&mut self) -> bool {
+        if let Some(memory) = &mut self.memory {
+            while let Some(chunk) = self.conn.stream().try_recv() {
+                if memory.idle_said(&chunk).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.conn.is_quiet()
+    }
+
     /// Says goodbye and closes.
     pub fn dismiss(self) {
         let mut out = BytesMut::new();

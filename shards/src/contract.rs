@@ -3,6 +3,9 @@
 //! Everything here is plain, `Send` and already checked: there is no default to guess and no text
 //! left to parse. The control plane makes these values, the shards consume them.
 
+mod counts;
+mod snapshot;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +13,13 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
-pub use pool::{Gauges, Limits};
+pub use pool::{CloseReason, Gauges, Limits};
 use wire::pg::Stored;
+pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
+
+pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
+pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -100,6 +107,10 @@ pub struct TenantSpec {
     pub access: Access,
     /// How many backends, and for how long.
     pub limits: Limits,
+    /// When a client gives its backend back.
+    pub pool_mode: PoolMode,
+    /// How sessions are moved between backends, in transaction mode.
+    pub rules: Rules,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
@@ -116,7 +127,18 @@ impl TenantSpec {
             && self.dbname == other.dbname
             && self.username == other.username
             && self.password == other.password
+            // In transaction mode backends are opened without any client's startup parameters.
+            && self.pool_mode == other.pool_mode
     }
+}
+
+/// When a client gives its backend back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// When it leaves.
+    Session,
+    /// At the end of each transaction, unless something pins it. PostgreSQL only.
+    Transaction,
 }
 
 /// Who may connect to a tenant, and how they prove it.
@@ -246,41 +268,7 @@ pub enum Reply {
         clients: usize,
     },
     /// How everything stands.
-    Snapshot(ShardSnapshot),
-}
-
-/// A shard at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardSnapshot {
-    /// Sessions that have not ended, those that are still logging in among them.
-    pub clients: usize,
-    /// Its tenants, in no order.
-    pub tenants: Vec<TenantSnapshot>,
-}
-
-/// A tenant at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TenantSnapshot {
-    /// Which.
-    pub id: TenantId,
-    /// Whether its pool serves.
-    pub standing: Standing,
-    /// Clients that have proved who they are.
-    pub clients: usize,
-    /// Its backends, and who waits for one.
-    pub backends: Gauges,
-}
-
-/// Whether a tenant's pool serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
-    /// It serves.
-    #[default]
-    Active,
-    /// Its clients wait until it is resumed.
-    Paused,
-    /// It gives out nothing until it is resumed.
-    Draining,
+    Snapshot(Box<ShardSnapshot>),
 }
 
 /// A command with the way back for its answer, so that nobody keeps a table of open questions.

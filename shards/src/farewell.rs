@@ -1,5 +1,7 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+mod tally;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -12,7 +14,7 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
-use crate::contract::{Dialect, TenantId};
+use crate::contract::{Dialect, Disproof, TenantId};
 use crate::control::Leave;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
@@ -26,6 +28,10 @@ pub enum SessionEnd {
     ClientMisbehaved(WireError),
     /// The client asked for something legitimate that is not to be had.
     ClientUnsupported(&'static str),
+    /// What the client asked for was refused, in these words.
+    ClientRefused(ErrorResponse),
+    /// The client cancelled what it was waiting for.
+    ClientCancelled,
     /// The client's names make no sense, or name no tenant.
     ClientMisnamed(Misnamed),
     /// The client asked for a database that is not its tenant's.
@@ -51,12 +57,16 @@ pub enum SessionEnd {
     DatabaseUnreachable(String),
     /// The database refused our login.
     DatabaseRefused(Refusal),
+    /// The database would not be set as the client's startup parameters ask.
+    SettingsRefused(Refusal),
     /// The database broke the protocol.
     DatabaseMisbehaved(WireError),
+    /// The database said something that was not its turn to say.
+    DatabaseOutOfTurn(String),
     /// The database closed the connection.
     DatabaseLeft {
-        /// Something of ours may still be said: the client has not been given the database's own
-        /// reason, and stands between two messages.
+        /// Something of ours is to be said: the client listens, and has not been given the
+        /// database's own reason.
         may_speak: bool,
     },
     /// We are stopping.
@@ -95,8 +105,8 @@ pub struct Unproven {
     pub peer: SocketAddr,
     /// Whether it sent a proof at all.
     pub used_password: bool,
-    /// The truth, for the log only.
-    pub reason: &'static str,
+    /// The truth, for the log and the sums only.
+    pub disproof: Disproof,
 }
 
 /// What one end sounds like in both protocols.
@@ -114,6 +124,7 @@ impl SessionEnd {
         let response = match self {
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
             SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
+            SessionEnd::ClientRefused(response) => Some(response.clone()),
             _ => self.words().map(|words| {
                 let response = ErrorResponse::fatal(words.sqlstate, words.text);
                 match words.hint {
@@ -171,7 +182,11 @@ impl SessionEnd {
     }
 
     fn level(&self) -> Level {
-        self.words().map_or(Level::Debug, |words| words.level)
+        match self {
+            // Worth knowing, also where the client is not told.
+            SessionEnd::DatabaseLeft { .. } => Level::Warn,
+            _ => self.words().map_or(Level::Debug, |words| words.level),
+        }
     }
 
     /// The table. `None`: nobody is there to be told, or the client has been told already.
@@ -189,6 +204,18 @@ impl SessionEnd {
                 Level::Info,
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 code::ER_UNKNOWN_COM_ERROR,
+                None,
+            ),
+            SessionEnd::ClientRefused(_) => (
+                Level::Info,
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                code::ER_UNKNOWN_ERROR,
+                None,
+            ),
+            SessionEnd::ClientCancelled => (
+                Level::Info,
+                sqlstate::QUERY_CANCELED,
+                code::ER_QUERY_INTERRUPTED,
                 None,
             ),
             SessionEnd::ClientMisnamed(_) => (
@@ -238,8 +265,10 @@ impl SessionEnd {
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
-            SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
-            SessionEnd::DatabaseMisbehaved(_) => (
+            SessionEnd::DatabaseRefused(refusal) | SessionEnd::SettingsRefused(refusal) => {
+                return Some(refused(refusal));
+            }
+            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
                 code::ER_NET_READ_ERROR,
@@ -286,6 +315,12 @@ impl fmt::Display for SessionEnd {
                 write!(f, "protocol violation by the client: {error}")
             }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
+            SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
+            SessionEnd::ClientCancelled => write!(f, "canceling statement due to user request"),
+            SessionEnd::SettingsRefused(refusal) => {
+                write!(f, "the database refused the session's settings: {refusal}")
+            }
+            SessionEnd::DatabaseOutOfTurn(what) => write!(f, "{what}"),
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
             SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {
@@ -300,7 +335,8 @@ impl fmt::Display for SessionEnd {
             SessionEnd::ClientUnproven(unproven) => write!(
                 f,
                 "login of {:?} refused: {}",
-                unproven.user, unproven.reason
+                unproven.user,
+                tally::in_words(unproven.disproof)
             ),
             SessionEnd::ClientTooSlow(limit) => {
                 write!(f, "the login was not complete within {limit:?}")
@@ -403,19 +439,22 @@ fn refused(refusal: &Refusal) -> Words {
 mod tests {
     use super::*;
 
-    fn unproven(reason: &'static str) -> SessionEnd {
+    fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));
         SessionEnd::ClientUnproven(Unproven {
             user: "u".into(),
             peer,
             used_password: true,
-            reason,
+            disproof,
         })
     }
 
     #[test]
     fn a_client_cannot_tell_why_its_login_failed() {
-        let (tenant, password) = (unproven("unknown tenant"), unproven("wrong password"));
+        let (tenant, password) = (
+            unproven(Disproof::NoTenant),
+            unproven(Disproof::WrongPassword),
+        );
         assert_eq!(tenant.to_postgres(), password.to_postgres());
         assert_eq!(tenant.to_mysql(2), password.to_mysql(2));
         assert_ne!(tenant.to_string(), password.to_string());

@@ -15,7 +15,9 @@ use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
 use crate::admission::Gate;
-use crate::contract::{Command, Dialect, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of};
+use crate::contract::{
+    Command, Dialect, Door, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of,
+};
 use crate::handoff::Arrival;
 use crate::{random, shard};
 
@@ -222,9 +224,9 @@ impl Plane {
         &self.listening
     }
 
-    /// Clients connected now, from their first byte to their last.
-    pub fn clients(&self) -> usize {
-        self.gate.inside()
+    /// Who is in, and who was refused before any shard saw it.
+    pub fn door(&self) -> Door {
+        self.gate.door()
     }
 
     /// Threads that ended, as it happens.

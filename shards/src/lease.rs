@@ -4,9 +4,12 @@
 //! any await, and the pool's count stays right.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use log::warn;
 use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
+
+use wire::pg::pooling::{BackendMemory, Cleanup};
 
 use crate::backend::{Backend, Shape};
 use crate::control::Leave;
@@ -43,21 +46,28 @@ impl Lease {
         shape: &Shape,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
+        let mut waited = Duration::ZERO;
         loop {
             let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
                 Acquired::Ready(checkout) => checkout,
                 Acquired::Refused(refusal) => return Err(refused(refusal)),
-                Acquired::Full => match wait(tenant, shape, patience).await? {
-                    Ok(checkout) => checkout,
-                    Err(NotServed::NoDial(failure)) => return Err(failure.into()),
-                    Err(NotServed::Closed(why)) => return Err(why.into()),
-                },
+                Acquired::Full => {
+                    let began = Instant::now();
+                    let gift = wait(tenant, shape, patience).await?;
+                    waited += began.elapsed();
+                    match gift {
+                        Ok(checkout) => checkout,
+                        Err(NotServed::NoDial(failure)) => return Err(failure.into()),
+                        Err(NotServed::Closed(why)) => return Err(why.into()),
+                    }
+                }
             };
-            let lease = Lease {
+            let mut lease = Lease {
                 tenant: Rc::clone(tenant),
                 held: Some(checkout),
             };
-            if lease.backend().conn.is_quiet() {
+            if lease.backend_mut().is_sound() {
+                tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
                 return Ok(lease);
             }
             // It died, or said something, while nobody listened: not to be trusted. Try the next.
@@ -78,6 +88,30 @@ impl Lease {
         match &mut self.held {
             Some(checkout) => checkout,
             None => unreachable!("a lease holds its backend until it ends, and ending consumes it"),
+        }
+    }
+
+    /// Ends the lease; the backend may serve the next client at once.
+    pub fn give_back(mut self, memory: BackendMemory) {
+        self.backend_mut().memory = Some(memory);
+        self.end(Verdict::Reusable);
+    }
+
+    /// Ends the lease; the backend may serve the next client when it has been cleaned, which is
+    /// done here, off any client's path. One that cannot be cleaned in time is closed.
+    pub async fn clean(mut self, mut cleanup: Cleanup) {
+        let conn = &mut self.backend_mut().conn;
+        match sockets::timeout(CLEANUP_LIMIT, conn.carry(&mut cleanup)).await {
+            Ok(Ok(memory)) => self.give_back(memory),
+            failed => {
+                let why = match failed {
+                    Ok(Err(broken)) => broken.to_string(),
+                    _ => format!("not done within {CLEANUP_LIMIT:?}"),
+                };
+                let (id, sql) = (&self.tenant.spec().id, cleanup.sql());
+                warn!("tenant {id}: a backend could not be cleaned by {sql:?}: {why}");
+                self.close(CloseReason::Unclean);
+            }
         }
     }
 
@@ -116,9 +150,13 @@ async fn wait(
     let given = waiting.seat.given();
     match patience {
         None => Ok(given.await),
-        Some(patience) => sockets::timeout(patience, given)
-            .await
-            .map_err(|_| SessionEnd::PoolExhausted(patience)),
+        Some(patience) => sockets::timeout(patience, given).await.map_err(|_| {
+            tenant.stats.count(|counts| {
+                counts.exhausted += 1;
+                counts.wait_time.add(patience, 1);
+            });
+            SessionEnd::PoolExhausted(patience)
+        }),
     }
 }
 
@@ -145,3 +183,6 @@ fn refused(refusal: pool::Refusal) -> SessionEnd {
         pool::Refusal::QueueFull => SessionEnd::ShardBusy,
     }
 }
+
+/// How long a cleanup may take before the backend is rather closed.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(5);

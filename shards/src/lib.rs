@@ -16,7 +16,7 @@
 //!
 //! From top to bottom, each knowing only what is below it:
 //! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `dial` · `backend`, `conn`, `farewell` · `contract`, `admission`, `control`, `seat`.
+//! `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `control`, `seat`.
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +39,7 @@ mod resolve;
 mod seat;
 mod session;
 mod shard;
+mod stats;
 mod tenant;
 mod threads;
 mod verifiers;

@@ -10,6 +10,7 @@
 
 mod mysql;
 mod postgres;
+mod transaction;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use sockets::Stream;
 use crate::admission::Place;
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
-use crate::contract::{Access, Dialect, TenantId, Users};
+use crate::contract::{Access, Dialect, Disproof, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
@@ -124,28 +125,38 @@ fn client_broke(broken: Broken) -> SessionEnd {
     }
 }
 
-/// Why a login that the client cannot be told the reason of was refused, for the log.
-fn why_unproven(access: Option<&Access>, user: &str) -> &'static str {
+/// Why a login was refused that the client cannot be told the reason of.
+fn why_unproven(access: Option<&Access>, user: &str) -> Disproof {
     match access.map(|access| &access.users) {
-        None => "no such tenant on this port",
-        Some(Users::Unknown) => {
-            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
-        }
-        Some(Users::Named(users)) if !users.contains_key(user) => "no such user",
-        Some(_) => "wrong password",
+        None => Disproof::NoTenant,
+        Some(Users::Unknown) => Disproof::NoSecret,
+        Some(Users::Named(users)) if !users.contains_key(user) => Disproof::NoUser,
+        Some(_) => Disproof::WrongPassword,
     }
+}
+
+/// The line in the log, and the sums: its tenant's, or those of the clients that have none.
+fn ended(
+    shard: &Shard,
+    client: &Client,
+    dialect: Dialect,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+) {
+    end.log(dialect, client.peer, Some(&client.id));
+    end.count_in(tenant.map_or(&shard.strangers, |tenant| &tenant.stats));
 }
 
 fn unproven(
     client: &Client,
     raw_user: String,
     used_password: bool,
-    reason: &'static str,
+    disproof: Disproof,
 ) -> SessionEnd {
     SessionEnd::ClientUnproven(Unproven {
         user: raw_user,
         peer: client.peer,
         used_password,
-        reason,
+        disproof,
     })
 }

@@ -13,6 +13,7 @@ use crate::contract::{Command, Envelope, Reply, ShardId, ShardSnapshot, TenantId
 use crate::control::Leave;
 use crate::handoff::{Arrival, CancelHandoff, Handoff};
 use crate::session;
+use crate::stats::{self, Stats};
 use crate::tenant::Tenant;
 use crate::verifiers::Verifiers;
 
@@ -42,6 +43,8 @@ pub struct Shard {
     pub verifiers: Verifiers,
     /// Sessions that have not ended.
     sessions: Cell<usize>,
+    /// What became of clients that have no tenant here.
+    pub strangers: Stats,
 }
 
 /// A shard's life, on its own executor: until nobody is left who could send it anything.
@@ -57,6 +60,7 @@ pub async fn run(
         settings,
         tenants: RefCell::default(),
         sessions: Cell::new(0),
+        strangers: Stats::default(),
     });
     for spec in tenants {
         shard.upsert(spec, Duration::ZERO);
@@ -111,15 +115,17 @@ impl Shard {
             Command::Census => Reply::Census {
                 clients: self.sessions.get(),
             },
-            Command::Snapshot => Reply::Snapshot(ShardSnapshot {
+            Command::Snapshot => Reply::Snapshot(Box::new(ShardSnapshot {
                 clients: self.sessions.get(),
+                busy: stats::busy(),
+                strangers: self.strangers.counts(),
                 tenants: self
                     .tenants
                     .borrow()
                     .values()
                     .map(|tenant| tenant.snapshot())
                     .collect(),
-            }),
+            })),
         }
     }
 
@@ -129,20 +135,19 @@ impl Shard {
 
     fn upsert(&self, spec: TenantSpec, grace: Duration) {
         self.verifiers.forget(&spec.id);
-        let standing = self
-            .tenant(&spec.id)
-            .filter(|tenant| tenant.spec().same_database(&spec));
-        match standing {
-            Some(tenant) => tenant.amend(spec),
-            None => {
-                let id = spec.id.clone();
-                let tenant = Tenant::new(spec);
-                tenant.dial_what_is_due();
-                let old = self.tenants.borrow_mut().insert(id, tenant);
-                if let Some(old) = old {
-                    old.retire(grace);
-                }
-            }
+        let old = self.tenant(&spec.id);
+        if let Some(tenant) = &old
+            && tenant.spec().same_database(&spec)
+        {
+            return tenant.amend(spec);
+        }
+        let stats = old.as_ref().map(|old| Rc::clone(&old.stats));
+        let id = spec.id.clone();
+        let tenant = Tenant::new(spec, stats.unwrap_or_default());
+        tenant.dial_what_is_due();
+        self.tenants.borrow_mut().insert(id, tenant);
+        if let Some(old) = old {
+            old.retire(grace);
         }
     }
 

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
-use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec};
+use crate::contract::{Health, Standing, Steering, TenantSnapshot, TenantSpec};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
+use crate::stats::Stats;
 use crate::threads::OwnIds;
 
 /// One tenant.
@@ -27,6 +29,8 @@ pub struct Tenant {
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
     /// What the last SCRAM login to the database left, so that the next one is cheap.
     pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// What PostgreSQL sessions in transaction mode share.
+    pub commons: Rc<Commons>,
     /// A dial is due when the back-off is over, and a timer is running for it.
     retrying: Cell<bool>,
     /// Who is connected.
@@ -34,20 +38,25 @@ pub struct Tenant {
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
     standing: Cell<Standing>,
+    /// What everything adds up to.
+    pub stats: Rc<Stats>,
 }
 
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
-    pub fn new(spec: TenantSpec) -> Rc<Tenant> {
+    /// What it adds up to goes on from `stats`.
+    pub fn new(spec: TenantSpec, stats: Rc<Stats>) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         Rc::new(Tenant {
             pool: RefCell::new(pool),
+            commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: RefCell::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
             standing: Cell::default(),
+            stats,
         })
     }
 
@@ -59,6 +68,7 @@ impl Tenant {
     /// Takes new limits, users and times; the database is the same.
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
+        self.commons.amend(spec.rules);
         *self.spec.borrow_mut() = Rc::new(spec);
         self.upkeep();
     }
@@ -111,6 +121,8 @@ impl Tenant {
             standing: self.standing.get(),
             clients: self.sessions.count(),
             backends: self.pool.borrow().gauges(),
+            health: Health::Well,
+            counts: self.stats.counts(),
         }
     }
 
@@ -141,9 +153,12 @@ impl Tenant {
     /// Spends one permit.
     async fn dial(self: Rc<Self>, permit: Permit<Shape>) {
         let spec = self.spec();
+        let began = Instant::now();
         let dialled = dial::dial(&self, permit.shape()).await;
         match dialled {
             Ok(backend) => {
+                let took = began.elapsed();
+                self.stats.count(|counts| counts.dial_time.add(took, 1));
                 debug!(
                     "tenant {}: opened {} ({:?})",
                     spec.id,
@@ -166,6 +181,8 @@ impl Tenant {
         permit: Permit<Shape>,
         failure: &DialFailure,
     ) {
+        self.stats
+            .count(|counts| counts.dial_failures[failure.fault() as usize] += 1);
         let blame = failure.blame();
         // A refusal of what one client asked for is that client's to hear, and its line to log.
         let level = if blame == Blame::Shape {
@@ -238,6 +255,8 @@ impl Tenant {
             "tenant {}: closing {backend}: {reason:?}",
             self.spec.borrow().id
         );
+        self.stats
+            .count(|counts| counts.closed[reason as usize] += 1);
         backend.dismiss();
     }
 }

@@ -50,6 +50,7 @@ pub fn serve(
         vitals,
         access: Access::new(settings.key.as_ref()),
         metrics_auth: settings.metrics_auth,
+        metrics_tenant_limit: settings.metrics_tenant_limit,
         etags: ETags::new(u64::from_ne_bytes(random)),
     };
     door::open(listener, Lanes::open(Arc::new(router))?)

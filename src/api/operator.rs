@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shards::Silent;
-use shards::contract::{ShardSnapshot, Steering, TenantId};
+use shards::contract::{Door, ShardSnapshot, Steering, TenantId};
 
 use crate::config::{Complaint, Node, Settings};
 use crate::roster::Entry;
@@ -27,6 +27,8 @@ pub trait Operator: Send + Sync + 'static {
     fn reload(&self) -> Result<Reloaded, Refused>;
     /// How everything stands, shard by shard.
     fn snapshots(&self) -> Result<Vec<Result<ShardSnapshot, Silent>>, Refused>;
+    /// How it stands at the door, before any shard.
+    fn door(&self) -> Result<Door, Refused>;
     /// The settings in force, and which shard owns a tenant.
     fn settings(&self) -> Result<Arc<Settings>, Refused>;
 }

@@ -13,7 +13,7 @@ use super::lanes::Answer;
 use super::operator::{Operator, Put, Refused, When};
 use super::problem::{FieldError, Problem};
 use super::{body, etag::ETags, show};
-use crate::metrics;
+use crate::metrics::{self, Scene};
 use crate::vitals::Vitals;
 
 /// The API's answers.
@@ -26,6 +26,8 @@ pub struct Router {
     pub access: Access,
     /// Whether those who read metrics need the key, too.
     pub metrics_auth: bool,
+    /// How many tenants have a label of their own there.
+    pub metrics_tenant_limit: usize,
     /// Names for the revisions of tenants.
     pub etags: ETags,
 }
@@ -252,11 +254,13 @@ impl Router {
     }
 
     fn metrics(&self) -> Result<Response, Problem> {
-        let text = metrics::render(
-            &self.operator.tenants()?,
-            &self.operator.snapshots()?,
-            &self.vitals,
-        );
+        let text = metrics::render(&Scene {
+            tenants: &self.operator.tenants()?,
+            shards: &self.operator.snapshots()?,
+            door: &self.operator.door()?,
+            vitals: &self.vitals,
+            tenant_limit: self.metrics_tenant_limit,
+        });
         Ok(Response::of_type(
             200,
             metrics::MEDIA_TYPE,

@@ -11,11 +11,14 @@ mod drivers;
 mod faults;
 mod frames;
 mod mysql;
+mod mysql_session;
 mod operator;
 mod postgres;
+mod postgres_session;
 mod raw;
 mod refusals;
 mod routing;
+mod scene;
 mod servers;
 mod tools;
 
@@ -27,7 +30,9 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    postgres_session::plan(&mut plan);
     mysql::plan(&mut plan);
+    mysql_session::plan(&mut plan);
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);

@@ -114,6 +114,22 @@ pub enum CloseReason {
     Broken,
 }
 
+impl CloseReason {
+    /// All of them, in the order of their values.
+    pub const ALL: [CloseReason; 10] = [
+        CloseReason::IdleTimeout,
+        CloseReason::MaxLifetime,
+        CloseReason::OverMax,
+        CloseReason::MadeRoom,
+        CloseReason::Reconnect,
+        CloseReason::Paused,
+        CloseReason::Draining,
+        CloseReason::SessionEnd,
+        CloseReason::Unclean,
+        CloseReason::Broken,
+    ];
+}
+
 /// What the pool knows of a connection while it lives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {

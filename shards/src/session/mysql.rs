@@ -5,12 +5,15 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
 use wire::WireError;
+use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
+    LoggedIn, Named, Next, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
-use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use super::{
+    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+};
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
@@ -19,8 +22,8 @@ use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
+use crate::stats::Meter;
 use crate::tenant::Tenant;
-use crate::threads::OwnIds;
 
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, named: Named) {
@@ -38,12 +41,21 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
         (Ok(_), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => return leave(client, &end, greet.next_sequence()),
+        (Err(end), tenant) => {
+            return leave(
+                shard,
+                client,
+                tenant.as_deref(),
+                &end,
+                Some(greet.next_sequence()),
+            );
+        }
     };
+    tenant.stats.count(|counts| counts.logins += 1);
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(client, &end, sequence),
+        Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
     let session = Session {
         shard,
@@ -55,10 +67,17 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, and the line in the log.
-fn leave(client: Client, end: &SessionEnd, sequence: u8) {
-    end.log(Dialect::MySql, client.peer, Some(&client.id));
-    client.conn.close_with(end.to_mysql(sequence));
+/// The last words, if the client would take any; the line in the log, and the sums.
+fn leave(
+    shard: &Shard,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+    sequence: Option<u8>,
+) {
+    ended(shard, &client, Dialect::MySql, tenant, end);
+    let words = sequence.map(|sequence| end.to_mysql(sequence));
+    client.conn.close_with(words.unwrap_or_default());
 }
 
 /// What a client must prove to be `named`.
@@ -93,12 +112,12 @@ async fn prove(
         Ok(greeted) => Ok(greeted.sequence),
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let spec = tenant.map(Tenant::spec);
-            let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+            let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
             Err(unproven(
                 client,
                 named.raw_user.clone(),
                 greet.used_password(),
-                reason,
+                disproof,
             ))
         }
         Err(broken) => Err(client_broke(broken)),
@@ -127,17 +146,16 @@ struct Session<'a> {
 impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
-        let (ok, backend_id) = {
-            let welcome = welcome_of(lease.backend());
-            (welcome.ok.clone(), welcome.connection_id)
-        };
+        let welcome = welcome_of(lease.backend());
         let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &ok);
+        packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
 
-        let _alias = self.tenant.own_ids.register(self.own_id, backend_id);
+        let own_ids = &self.tenant.own_ids;
+        let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
-        let mut watch = MySqlWatch::new(self.capabilities, &self.tenant.own_ids);
+        let replies = Replies::new(self.capabilities, welcome.status);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -151,35 +169,47 @@ impl Session<'_> {
             match relay.run().await {
                 RelayEnd::Over(end) => break end,
                 RelayEnd::Interrupted => {
-                    let Some(request) = watch.interrupted_by.take() else {
+                    let Some(request) = watch.change.take() else {
                         unreachable!(
                             "a MySQL relay is interrupted by what its watch holds, and by nothing else"
                         )
                     };
-                    if let Err((end, sequence)) =
-                        self.change_user(&mut client, &mut lease, request).await
-                    {
-                        watch.say_next = Some(sequence);
-                        break end;
+                    if watch.replies.lost().is_some() {
+                        break SessionEnd::ClientUnsupported(
+                            "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
+                        );
+                    }
+                    match self.change_user(&mut client, &mut lease, request).await {
+                        Ok(status) => watch.replies.begun_anew(status),
+                        Err((end, sequence)) => {
+                            watch.say_next = Some(sequence);
+                            break end;
+                        }
                     }
                     client.conn.put_back(std::mem::take(&mut watch.held));
                 }
             }
         };
-        let sequence = watch
-            .say_next
-            .unwrap_or_else(|| watch.backend.next_sequence());
-        leave(client, &end, sequence);
+        if let Some(lost) = watch.replies.lost() {
+            log::warn!(
+                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}",
+                client.peer,
+                client.id.as_str()
+            );
+        }
+        let sequence = watch.say_next.or(watch.replies.next_sequence());
+        leave(self.shard, client, Some(self.tenant), &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
-    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it.
+    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
+    /// is in the state answered.
     async fn change_user(
         &self,
         client: &mut Client,
         lease: &mut Lease,
         mut request: ChangeUser,
-    ) -> Result<(), (SessionEnd, u8)> {
+    ) -> Result<u16, (SessionEnd, u8)> {
         let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
         let named = request
             .name_tenant()
@@ -227,7 +257,7 @@ impl Session<'_> {
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
-        Ok(())
+        Ok(changed.status)
     }
 }
 
@@ -238,39 +268,65 @@ fn welcome_of(backend: &Backend) -> &LoggedIn {
     }
 }
 
-/// Watches what a MySQL client sends, and where its backend's packets end.
+/// Watches what a MySQL client asks for, and whether it has been answered.
 struct MySqlWatch<'a> {
     client: wire::mysql::Watch,
-    backend: Walker,
+    replies: Replies,
     capabilities: Capabilities,
-    own_ids: &'a OwnIds,
-    /// The beginning of a command that cannot be judged yet, or what came behind an interruption.
+    tenant: &'a Tenant,
+    /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     held: BytesMut,
-    interrupted_by: Option<ChangeUser>,
-    /// The sequence id of our last word, where it is not simply behind the backend's last packet.
+    /// A change of user, whose turn comes when all before it has been answered.
+    change: Option<ChangeUser>,
+    /// The sequence id of our last word, where another dialogue than the relay was the last.
     say_next: Option<u8>,
     quit: bool,
+    meter: Meter<'a>,
 }
 
 impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, own_ids: &'a OwnIds) -> Self {
+    fn new(capabilities: Capabilities, tenant: &'a Tenant, replies: Replies) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
-            backend: Walker::default(),
+            replies,
             capabilities,
-            own_ids,
+            tenant,
             held: BytesMut::new(),
-            interrupted_by: None,
+            change: None,
             say_next: None,
             quit: false,
+            meter: Meter::new(&tenant.stats),
         }
+    }
+
+    /// Whether the turn of a change of user has come. If the answers cannot be followed it never
+    /// comes by itself, and the session must deal with that.
+    fn turn(&self) -> Said {
+        let due = self.replies.is_quiet() || self.replies.lost().is_some();
+        match due && self.change.is_some() {
+            true => Said::Interrupts,
+            false => Said::Passed,
+        }
+    }
+
+    /// Keeps what came behind a change of user until after it.
+    fn hold(&mut self, bytes: &[u8]) -> Result<Said, SessionEnd> {
+        if self.held.len() + bytes.len() > MAX_BEHIND_CHANGE {
+            return Err(SessionEnd::ClientMisbehaved(WireError::TooLarge {
+                what: "what was sent behind a COM_CHANGE_USER",
+                limit: MAX_BEHIND_CHANGE,
+            }));
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(self.turn())
     }
 
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
     /// say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
-        match self.own_ids.backend_of(kill.id) {
+        match self.tenant.own_ids.backend_of(kill.id) {
             Some(id) => {
+                self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();
                 kill.put_with(id, &mut out);
                 backend.send(out);
@@ -287,6 +343,9 @@ impl Watch for MySqlWatch<'_> {
         _client: &Stream,
         backend: &Stream,
     ) -> Result<Said, SessionEnd> {
+        if self.change.is_some() {
+            return self.hold(&chunk);
+        }
         let mut bytes = if self.held.is_empty() {
             chunk
         } else {
@@ -294,10 +353,16 @@ impl Watch for MySqlWatch<'_> {
             Chunk::from(self.held.split())
         };
         loop {
+            let owed = self.replies.awaited();
             let look = self
                 .client
-                .look(&bytes, self.capabilities)
+                .look(&bytes, self.capabilities, &mut self.replies)
                 .map_err(SessionEnd::ClientMisbehaved)?;
+            let asked = self.replies.awaited().saturating_sub(owed) as u32;
+            self.meter.client_said(look.pass, asked);
+            if asked > 0 {
+                self.meter.asked();
+            }
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
             }
@@ -316,9 +381,8 @@ impl Watch for MySqlWatch<'_> {
                             backend.send(as_sent);
                         }
                         Intercepted::ChangeUser(request) => {
-                            self.interrupted_by = Some(request);
-                            self.held.extend_from_slice(&bytes);
-                            return Ok(Said::Interrupts);
+                            self.change = Some(request);
+                            return self.hold(&bytes);
                         }
                     }
                 }
@@ -326,24 +390,36 @@ impl Watch for MySqlWatch<'_> {
         }
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        self.backend.feed(chunk);
-        Ok(())
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        let owed = self.replies.awaited();
+        let errors = self.replies.backend_said(chunk);
+        self.meter.backend_said(chunk.len(), errors);
+        let owes = self.replies.awaited();
+        if owes < owed {
+            self.meter.answered((owed - owes) as u32, 0, owes > 0);
+        }
+        Ok(self.turn())
     }
 
     fn backend_left(&self) -> SessionEnd {
         if self.quit {
             SessionEnd::ClientLeft
         } else {
+            // A client that waits for nothing sees its connection end, as at the database itself:
+            // drivers know that for the end of an idle connection, and not our words.
             SessionEnd::DatabaseLeft {
-                may_speak: self.backend.at_boundary(),
+                may_speak: self.replies.client_waits(),
             }
         }
     }
 
-    /// Never known here: where an answer ends takes more than headers. So a MySQL session is not
-    /// ended at a boundary of its own, but by its client or at the end of the grace period.
     fn at_rest(&self) -> bool {
-        self.quit
+        let nothing_begun =
+            self.client.at_boundary() && self.held.is_empty() && self.change.is_none();
+        self.quit || (nothing_begun && self.replies.at_rest())
     }
 }
+
+/// Most bytes that a client may send behind a COM_CHANGE_USER before it has been asked for its token:
+/// there is nothing sensible to send, but a chunk may bring it.
+const MAX_BEHIND_CHANGE: usize = 2 * MAX_HELD;

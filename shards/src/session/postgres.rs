@@ -11,16 +11,20 @@ use wire::pg::{
     self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
 };
 
-use super::{Client, client_broke, lease_for, tenant_for, unproven, why_unproven, within_login};
+use super::{
+    Client, client_broke, ended, lease_for, tenant_for, transaction, unproven, why_unproven,
+    within_login,
+};
 use crate::backend::{Shape, Welcome};
-use crate::cancel::{Registered, SecretLength};
+use crate::cancel::{Aim, Registered, SecretLength};
 use crate::conn::Broken;
-use crate::contract::{Access, ClientAuth, Credential, Dialect, TenantSpec, Users};
+use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::shard::Shard;
+use crate::stats::{Meter, Stats};
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
@@ -33,22 +37,31 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
         prove(shard, &mut client, tenant.as_deref(), &named),
     )
     .await;
-    let leased = match (proven, tenant) {
-        (Ok(()), Some(tenant)) => lease(&mut client, &tenant, named).await,
+    let tenant = match (proven, tenant) {
+        (Ok(()), Some(tenant)) => tenant,
         (Ok(()), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), _) => Err(end),
+        (Err(end), tenant) => return leave(shard, client, tenant.as_deref(), &end),
     };
-    match leased {
-        Ok((tenant, lease, minor)) => work(shard, client, &tenant, lease, minor).await,
-        Err(end) => leave(client, &end),
+    tenant.stats.count(|counts| counts.logins += 1);
+    if let Err(end) = check(&client, &tenant.spec(), &named) {
+        return leave(shard, client, Some(&tenant), &end);
+    }
+    if tenant.spec().pool_mode == PoolMode::Transaction {
+        return transaction::serve(shard, client, &tenant, &named).await;
+    }
+    let minor = named.minor;
+    let shape = Shape::Postgres(named.parameters);
+    match lease_for(&mut client, &tenant, &shape).await {
+        Ok(lease) => work(shard, client, &tenant, lease, minor).await,
+        Err(end) => leave(shard, client, Some(&tenant), &end),
     }
 }
 
-/// The last words, and the line in the log.
-fn leave(client: Client, end: &SessionEnd) {
-    end.log(Dialect::Postgres, client.peer, Some(&client.id));
+/// The last words, the line in the log, and the sums.
+pub(super) fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd) {
+    ended(shard, &client, Dialect::Postgres, tenant, end);
     client.conn.close_with(end.to_postgres());
 }
 
@@ -68,8 +81,8 @@ async fn prove(
         .await
         .map_err(|broken| match broken {
             Broken::Wire(WireError::BadCredentials) => {
-                let reason = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
-                unproven(client, named.raw_user.clone(), true, reason)
+                let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+                unproven(client, named.raw_user.clone(), true, disproof)
             }
             other => client_broke(other),
         })
@@ -134,13 +147,8 @@ fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
     }
 }
 
-/// Checks what the client asks for, and gets it a backend of just that.
-async fn lease(
-    client: &mut Client,
-    tenant: &Rc<Tenant>,
-    named: NamedStartup,
-) -> Result<(Rc<Tenant>, Lease, u16), SessionEnd> {
-    let spec = tenant.spec();
+/// Whether the client may have what it asks for.
+fn check(client: &Client, spec: &TenantSpec, named: &NamedStartup) -> Result<(), SessionEnd> {
     if named.replication != Replication::No {
         return Err(SessionEnd::ClientUnsupported(
             "replication connections are not pooled: connect to the database itself",
@@ -154,9 +162,7 @@ async fn lease(
             asked: asked.clone(),
         });
     }
-    let shape = Shape::Postgres(named.parameters);
-    let lease = lease_for(client, tenant, &shape).await?;
-    Ok((Rc::clone(tenant), lease, named.minor))
+    Ok(())
 }
 
 /// The session proper: welcome, relay, farewell.
@@ -171,13 +177,12 @@ async fn work(
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
     };
-    let registered = welcome.key.clone().map(|key| {
-        let length = if minor >= 2 {
-            SecretLength::Long
-        } else {
-            SecretLength::Short
-        };
-        shard.cancels.register(key, backend.address, length)
+    let registered = welcome.key.as_ref().map(|key| {
+        let length = SecretLength::for_minor(minor);
+        let process_id = Some(key.process_id());
+        let registered = shard.cancels.register(process_id, length, &tenant.stats);
+        registered.aim(Aim::at(backend));
+        registered
     });
     let mut words = BytesMut::new();
     for notice in &welcome.notices {
@@ -191,7 +196,7 @@ async fn work(
     );
     client.conn.say(words);
 
-    let mut watch = PgWatch::new();
+    let mut watch = PgWatch::new(&tenant.stats);
     let listed = tenant.sessions.enter();
     let relay = Relay {
         client: &mut client.conn,
@@ -207,16 +212,16 @@ async fn work(
         }
     };
     let busy = !watch.at_rest();
-    leave(client, &end);
+    leave(shard, client, Some(tenant), &end);
     if let (true, Some(registered)) = (busy, registered) {
         // The database does not notice by itself that nobody waits for the answer any more.
-        registered.target().tell().await;
+        registered.cancel().await;
     }
     lease.close(pool::CloseReason::SessionEnd);
 }
 
 /// Follows both directions of a PostgreSQL session by headers.
-struct PgWatch {
+struct PgWatch<'a> {
     client: Walker,
     backend: Walker,
     /// ReadyForQuery messages that the client has asked for and not been given. An error in a
@@ -229,11 +234,13 @@ struct PgWatch {
     terminated: bool,
     /// The database has said why it will close.
     explained: bool,
+    meter: Meter<'a>,
 }
 
-impl PgWatch {
-    fn new() -> PgWatch {
+impl<'a> PgWatch<'a> {
+    fn new(stats: &'a Stats) -> PgWatch<'a> {
         PgWatch {
+            meter: Meter::new(stats),
             client: Walker::new(Sender::Frontend),
             backend: Walker::new(Sender::Backend),
             owed: 0,
@@ -245,7 +252,7 @@ impl PgWatch {
     }
 }
 
-impl Watch for PgWatch {
+impl Watch for PgWatch<'_> {
     fn client_said(
         &mut self,
         chunk: Chunk,
@@ -256,6 +263,10 @@ impl Watch for PgWatch {
             .client
             .feed(&chunk)
             .map_err(SessionEnd::ClientMisbehaved)?;
+        self.meter.client_said(chunk.len(), passed.requests);
+        if passed.awaits_ready > 0 {
+            self.meter.asked();
+        }
         self.owed += i64::from(passed.awaits_ready);
         self.batch_open = passed.batch_open.unwrap_or(self.batch_open);
         self.terminated |= passed.terminate;
@@ -263,15 +274,20 @@ impl Watch for PgWatch {
         Ok(Said::Passed)
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         let passed = self
             .backend
             .feed(chunk)
             .map_err(SessionEnd::DatabaseMisbehaved)?;
         self.owed -= i64::from(passed.ready);
+        self.meter.backend_said(chunk.len(), passed.errors);
+        if passed.ready > 0 {
+            self.meter
+                .answered(passed.ready, passed.transactions, self.owed > 0);
+        }
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
-        Ok(())
+        Ok(Said::Passed)
     }
 
     fn backend_left(&self) -> SessionEnd {

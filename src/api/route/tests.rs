@@ -5,7 +5,9 @@
 use std::sync::Mutex;
 
 use shards::Silent;
-use shards::contract::{Gauges, Standing, TenantSpec};
+use std::time::Duration;
+
+use shards::contract::{Counts, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
@@ -76,6 +78,8 @@ impl Operator for Fake {
         let tenants = self.tenants()?.into_iter().map(|entry| TenantSnapshot {
             id: entry.spec.id.clone(),
             standing: Standing::Active,
+            health: Health::Well,
+            counts: Counts::default(),
             clients: 3,
             backends: Gauges {
                 idle: 1,
@@ -86,6 +90,8 @@ impl Operator for Fake {
         });
         Ok(vec![Ok(ShardSnapshot {
             clients: 3,
+            busy: Duration::ZERO,
+            strangers: Counts::default(),
             tenants: tenants.collect(),
         })])
     }

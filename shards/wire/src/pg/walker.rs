@@ -36,6 +36,8 @@ pub struct Passed {
     pub terminate: bool,
     /// From a database: ReadyForQuery.
     pub ready: u32,
+    /// From a database: ReadyForQuery that says idle, which is where a transaction has ended.
+    pub transactions: u32,
     /// From a database: what the last ReadyForQuery of this chunk said.
     pub status: Option<TransactionStatus>,
     /// From a database: ErrorResponse.
@@ -175,6 +177,7 @@ impl Walker {
             let status = TransactionStatus::from_byte(byte).ok_or(WireError::Malformed {
                 what: "ReadyForQuery",
             })?;
+            passed.transactions += u32::from(status == TransactionStatus::Idle);
             passed.status = Some(status);
         }
         Ok(())
@@ -329,6 +332,7 @@ mod tests {
             Passed {
                 messages: 4,
                 ready: 2,
+                transactions: 1,
                 status: Some(TransactionStatus::InBlock),
                 errors: 1,
                 ..Passed::default()

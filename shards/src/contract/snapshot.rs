@@ -1,0 +1,74 @@
+//! How shards stand at one moment, as they answer it.
+
+use std::time::Duration;
+
+use pool::Gauges;
+
+use super::TenantId;
+use super::counts::{Counts, EndKind};
+
+/// The door at which acceptors stand, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Clients connected, from their first byte to their last.
+    pub clients: usize,
+    /// How many there may be.
+    pub limit: usize,
+    /// Clients that got no further than here, by [`EndKind`].
+    pub refused: [u64; EndKind::ALL.len()],
+}
+
+/// A shard at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardSnapshot {
+    /// Sessions that have not ended, those that are still logging in among them.
+    pub clients: usize,
+    /// Processor time that its thread has used.
+    pub busy: Duration,
+    /// What became of clients that named no tenant of this shard.
+    pub strangers: Counts,
+    /// Its tenants, in no order.
+    pub tenants: Vec<TenantSnapshot>,
+}
+
+/// A tenant at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantSnapshot {
+    /// Which.
+    pub id: TenantId,
+    /// Whether its pool serves.
+    pub standing: Standing,
+    /// Whether its database is well.
+    pub health: Health,
+    /// Clients that have their backend.
+    pub clients: usize,
+    /// Its backends, and who waits for one.
+    pub backends: Gauges,
+    /// What it all adds up to.
+    pub counts: Counts,
+}
+
+/// Whether a tenant's pool serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves.
+    #[default]
+    Active,
+    /// Its clients wait until it is resumed.
+    Paused,
+    /// It gives out nothing until it is resumed.
+    Draining,
+}
+
+/// Whether a tenant's database is well, as far as its health checks tell. It is until they say no.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing to the contrary is known.
+    #[default]
+    Well,
+    /// It has failed too many checks in a row.
+    Unwell {
+        /// What the last one said.
+        why: String,
+    },
+}

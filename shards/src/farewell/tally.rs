@@ -1,0 +1,60 @@
+//! What the end of a session counts as, and the truth about a login.
+
+use super::SessionEnd;
+use crate::contract::{Disproof, EndKind};
+use crate::stats::Stats;
+
+impl SessionEnd {
+    /// Counts it, for the tenant or for those that have none.
+    pub fn count_in(&self, stats: &Stats) {
+        stats.count(|counts| {
+            counts.ended[self.kind() as usize] += 1;
+            if let SessionEnd::ClientUnproven(unproven) = self {
+                counts.login_failures[unproven.disproof as usize] += 1;
+            }
+        });
+    }
+
+    /// What it counts as.
+    pub fn kind(&self) -> EndKind {
+        match self {
+            SessionEnd::ClientLeft => EndKind::ClientLeft,
+            SessionEnd::ClientBroke(_) => EndKind::ClientBroke,
+            SessionEnd::ClientMisbehaved(_) => EndKind::ClientMisbehaved,
+            SessionEnd::ClientUnsupported(_) => EndKind::ClientUnsupported,
+            SessionEnd::ClientRefused(_) | SessionEnd::SettingsRefused(_) => {
+                EndKind::ClientUnsupported
+            }
+            SessionEnd::ClientCancelled => EndKind::ClientLeft,
+            SessionEnd::ClientMisnamed(_) => EndKind::ClientMisnamed,
+            SessionEnd::ClientWrongDatabase { .. } => EndKind::ClientWrongDatabase,
+            SessionEnd::ClientUnproven(_) => EndKind::ClientUnproven,
+            SessionEnd::ClientTooSlow(_) => EndKind::ClientTooSlow,
+            SessionEnd::ClientStalled(_) => EndKind::ClientStalled,
+            SessionEnd::TooManyClients(_) => EndKind::TooManyClients,
+            SessionEnd::ShardBusy => EndKind::ShardBusy,
+            SessionEnd::PoolExhausted(_) => EndKind::PoolExhausted,
+            SessionEnd::TenantClosed => EndKind::TenantClosed,
+            SessionEnd::DatabaseUnreachable(_) => EndKind::DatabaseUnreachable,
+            SessionEnd::DatabaseRefused(_) => EndKind::DatabaseRefused,
+            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => {
+                EndKind::DatabaseMisbehaved
+            }
+            SessionEnd::DatabaseLeft { .. } => EndKind::DatabaseLeft,
+            SessionEnd::Stopping => EndKind::Stopping,
+            SessionEnd::CutOff => EndKind::CutOff,
+        }
+    }
+}
+
+/// The truth about a login, for the log.
+pub fn in_words(disproof: Disproof) -> &'static str {
+    match disproof {
+        Disproof::NoTenant => "no such tenant on this port",
+        Disproof::NoSecret => {
+            "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
+        }
+        Disproof::NoUser => "no such user",
+        Disproof::WrongPassword => "wrong password",
+    }
+}

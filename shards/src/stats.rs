@@ -1,0 +1,163 @@
+//! Counting on the data path: sums in place, no name, no allocation, and the clock read at most once
+//! for what one batch of messages brings.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use crate::contract::Counts;
+
+/// The sums of one tenant, or of the clients that have none. Outlives a tenant's pool when a fresh
+/// one takes its name.
+#[derive(Default)]
+pub struct Stats(RefCell<Counts>);
+
+impl Stats {
+    /// Changes some sums. `change` does nothing else.
+    pub fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.0.borrow_mut());
+    }
+
+    /// The sums now.
+    pub fn counts(&self) -> Counts {
+        self.0.borrow().clone()
+    }
+}
+
+/// Follows one session that is served. Its own time counts when it is dropped.
+///
+/// Where a protocol's headers tell when an answer is complete, say [`answered`](Meter::answered).
+/// Where they do not, say [`heard`](Meter::heard): the answer to a request then ended with what was
+/// heard last before the next one.
+pub struct Meter<'a> {
+    stats: &'a Stats,
+    began: Instant,
+    /// When the oldest request that has no answer yet was made.
+    asked: Option<Instant>,
+    /// When the database was last heard after that.
+    heard: Option<Instant>,
+}
+
+impl<'a> Meter<'a> {
+    /// For a session that begins now.
+    pub fn new(stats: &'a Stats) -> Meter<'a> {
+        Meter {
+            stats,
+            began: Instant::now(),
+            asked: None,
+            heard: None,
+        }
+    }
+
+    /// The client sent so many bytes, with so many requests in them.
+    pub fn client_said(&self, bytes: usize, queries: u32) {
+        self.stats.count(|counts| {
+            counts.from_clients += bytes as u64;
+            counts.queries += u64::from(queries);
+        });
+    }
+
+    /// The client was sent so many bytes, with so many errors in them.
+    pub fn backend_said(&self, bytes: usize, errors: u32) {
+        self.stats.count(|counts| {
+            counts.to_clients += bytes as u64;
+            counts.errors += u64::from(errors);
+        });
+    }
+
+    /// The client wants an answer.
+    pub fn asked(&mut self) {
+        self.settle();
+        self.asked.get_or_insert_with(Instant::now);
+    }
+
+    /// The database said something that may be an answer, or a part of one.
+    pub fn heard(&mut self) {
+        if self.asked.is_some() {
+            self.heard = Some(Instant::now());
+        }
+    }
+
+    /// So many answers are complete, and so many transactions with them; perhaps more are owed.
+    pub fn answered(&mut self, answers: u32, transactions: u32, more: bool) {
+        let now = Instant::now();
+        let took = self.asked.map(|asked| now.duration_since(asked));
+        self.asked = more.then_some(now);
+        self.stats.count(|counts| {
+            counts.transactions += u64::from(transactions);
+            if let Some(took) = took {
+                counts.query_time.add(took, answers);
+            }
+        });
+    }
+
+    /// What was heard since the last request was its answer.
+    fn settle(&mut self) {
+        if let Some(heard) = self.heard.take()
+            && let Some(asked) = self.asked.take()
+        {
+            let took = heard.duration_since(asked);
+            self.stats.count(|counts| counts.query_time.add(took, 1));
+        }
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.settle();
+        let lasted = self.began.elapsed();
+        self.stats
+            .count(|counts| counts.session_time.add(lasted, 1));
+    }
+}
+
+/// Processor time that this thread has used.
+pub fn busy() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(
+        used.tv_sec.try_into().unwrap_or(0),
+        used.tv_nsec.try_into().unwrap_or(0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_an_end_ends_with_what_was_heard_last() {
+        let stats = Stats::default();
+        let mut meter = Meter::new(&stats);
+        meter.heard();
+        meter.asked();
+        assert_eq!(
+            stats.counts().query_time.count(),
+            0,
+            "a greeting is no answer"
+        );
+        meter.heard();
+        meter.heard();
+        assert_eq!(stats.counts().query_time.count(), 0, "more may come");
+        meter.asked();
+        assert_eq!(stats.counts().query_time.count(), 1);
+        meter.heard();
+        drop(meter);
+        let counts = stats.counts();
+        assert_eq!(
+            (counts.query_time.count(), counts.session_time.count()),
+            (2, 1)
+        );
+    }
+
+    #[test]
+    fn each_answer_of_a_pipeline_is_timed() {
+        let stats = Stats::default();
+        let mut meter = Meter::new(&stats);
+        meter.asked();
+        meter.asked();
+        meter.answered(1, 1, true);
+        meter.answered(1, 0, false);
+        meter.answered(1, 1, false);
+        let counts = stats.counts();
+        assert_eq!((counts.query_time.count(), counts.transactions), (2, 2));
+    }
+}
