@@ -18,17 +18,17 @@ use super::{
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
 use crate::conn::Broken;
+use crate::context::ShardContext;
 use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
-use crate::shard::Shard;
 use crate::stats::{Meter, Stats};
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
-pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
+pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedStartup) {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
     let deadline = client.login_deadline;
     let proven = within_login(
@@ -60,14 +60,19 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
 }
 
 /// The last words, the line in the log, and the sums.
-pub(super) fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd) {
+pub(super) fn leave(
+    shard: &ShardContext,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+) {
     ended(shard, &client, Dialect::Postgres, tenant, end);
     client.conn.close_with(end.to_postgres());
 }
 
 /// Lets the client prove who it is.
 async fn prove(
-    shard: &Shard,
+    shard: &ShardContext,
     client: &mut Client,
     tenant: Option<&Tenant>,
     named: &NamedStartup,
@@ -90,7 +95,7 @@ async fn prove(
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
 async fn challenge(
-    shard: &Shard,
+    shard: &ShardContext,
     client: &Client,
     spec: Option<&TenantSpec>,
     named: &NamedStartup,
@@ -167,7 +172,7 @@ fn check(client: &Client, spec: &TenantSpec, named: &NamedStartup) -> Result<(),
 
 /// The session proper: welcome, relay, farewell.
 async fn work(
-    shard: &Rc<Shard>,
+    shard: &Rc<ShardContext>,
     mut client: Client,
     tenant: &Rc<Tenant>,
     lease: Lease,

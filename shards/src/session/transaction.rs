@@ -24,15 +24,21 @@ use wire::pg::{self, NamedStartup, TransactionStatus};
 use super::{Client, client_broke, postgres};
 use crate::backend::{Backend, Shape};
 use crate::cancel::{Aim, Registered, SecretLength};
+use crate::context::ShardContext;
 use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::relay::has_room;
-use crate::shard::Shard;
+use crate::stats::Meter;
 use crate::tenant::Tenant;
 
 /// Serves a client that has proved who it is, to its end.
-pub async fn serve(shard: &Rc<Shard>, client: Client, tenant: &Rc<Tenant>, named: &NamedStartup) {
+pub async fn serve(
+    shard: &Rc<ShardContext>,
+    client: Client,
+    tenant: &Rc<Tenant>,
+    named: &NamedStartup,
+) {
     let tracker = match Tracker::new(Rc::clone(&tenant.commons), &named.parameters) {
         Ok(tracker) => tracker,
         Err(refusal) => {
@@ -51,6 +57,7 @@ pub async fn serve(shard: &Rc<Shard>, client: Client, tenant: &Rc<Tenant>, named
         control: &listed.control,
         lease: None,
         out: Outbound::default(),
+        meter: Meter::new(&tenant.stats),
     };
     let end = match session.run().await {
         Ok(never) => match never {},
@@ -61,7 +68,7 @@ pub async fn serve(shard: &Rc<Shard>, client: Client, tenant: &Rc<Tenant>, named
 
 /// One client between its login and its leave.
 struct Session<'a> {
-    shard: &'a Shard,
+    shard: &'a ShardContext,
     tenant: &'a Rc<Tenant>,
     client: Client,
     tracker: Tracker,
@@ -71,6 +78,7 @@ struct Session<'a> {
     lease: Option<Lease>,
     /// What the tracker wants said; empty between turns.
     out: Outbound,
+    meter: Meter<'a>,
 }
 
 /// What a session with a backend is at work for.
@@ -262,7 +270,13 @@ impl Session<'_> {
         match self.backend().conn.stream().poll_recv(cx) {
             Poll::Pending => Ok(Heard::Nothing),
             Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
+                let owed = self.tracker.is_owed();
                 let passage = self.tracker.backend_said(&chunk, &mut self.out);
+                self.meter.backend_said(chunk.len(), 0);
+                if owed && !self.tracker.is_owed() {
+                    let ended = self.tracker.status() == TransactionStatus::Idle;
+                    self.meter.answered(1, u32::from(ended), false);
+                }
                 self.speak(None, whole(&passage, chunk));
                 passage.map(|_| Heard::Something).map_err(fault)
             }
@@ -274,6 +288,11 @@ impl Session<'_> {
     /// Lets the tracker hear the client, and does what it says.
     fn hear_client(&mut self, chunk: Chunk) -> Result<(), SessionEnd> {
         let passage = self.tracker.client_said(&chunk, &mut self.out);
+        let asks = self.tracker.needs_backend() || self.tracker.is_owed();
+        self.meter.client_said(chunk.len(), u32::from(asks));
+        if asks {
+            self.meter.asked();
+        }
         self.speak(whole(&passage, chunk), None);
         passage.map(|_| ()).map_err(fault)?;
         match self.tracker.has_terminated() {

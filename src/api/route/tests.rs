@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use shards::Silent;
 use std::time::Duration;
 
-use shards::contract::{Counts, Gauges, Health, Standing, TenantSpec};
+use shards::contract::{Counts, Door, EndKind, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
@@ -96,6 +96,14 @@ impl Operator for Fake {
         })])
     }
 
+    fn door(&self) -> Result<Door, Refused> {
+        Ok(Door {
+            clients: 3,
+            limit: 10,
+            refused: [0; EndKind::ALL.len()],
+        })
+    }
+
     fn settings(&self) -> Result<Arc<Settings>, Refused> {
         Err(Refused::Busy)
     }
@@ -112,6 +120,7 @@ fn router(silent: bool) -> Router {
         vitals: Arc::new(Vitals::new(1)),
         access: Access::new(None),
         metrics_auth: false,
+        metrics_tenant_limit: 10,
         etags: ETags::new(1),
     }
 }

@@ -53,8 +53,11 @@ pub struct Commons {
     /// What the last backend reported when it had just been opened.
     fresh: RefCell<Option<Rc<Parameters>>>,
     /// Settings that a backend has accepted, and what it then reported of them.
-    accepted: RefCell<HashMap<(Rc<str>, Value), Option<Bytes>>>,
+    accepted: RefCell<Accepted>,
 }
+
+/// A setting's name and value, and what is then reported of it, if anything is.
+type Accepted = HashMap<(Rc<str>, Value), Option<Bytes>>;
 
 impl Commons {
     /// For a tenant that nobody uses yet.

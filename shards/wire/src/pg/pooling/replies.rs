@@ -27,6 +27,8 @@ pub(super) struct Owed {
     pub(super) changes: Vec<Change>,
     /// What it does decides how later messages are to be understood: they wait for its reply.
     pub(super) barrier: bool,
+    /// It may turn out to be a COPY FROM STDIN.
+    pub(super) copies: bool,
 }
 
 /// What was asked, by which the replies to it are known.
@@ -103,12 +105,18 @@ impl Owed {
             next_step: 0,
             changes: Vec::new(),
             barrier: false,
+            copies: false,
         }
     }
 
     /// With what it does to the session.
     pub(super) fn doing(self, script: Option<Rc<Script>>) -> Owed {
-        Owed { script, ..self }
+        let copies = script.as_ref().is_some_and(|script| script.may_copy());
+        Owed {
+            script,
+            copies,
+            ..self
+        }
     }
 
     /// What a message of this type from the backend means for it. An ErrorResponse and the
@@ -226,6 +234,17 @@ impl Replies {
         false
     }
 
+    /// Whether messages of the extended protocol may still fail, so that the backend ignores what
+    /// follows them up to the next Sync.
+    pub(super) fn may_skip(&self) -> bool {
+        let behind_sync = self
+            .queue
+            .iter()
+            .rev()
+            .take_while(|owed| owed.what != What::Sync);
+        behind_sync.into_iter().any(Owed::is_extended)
+    }
+
     /// An error at the front, which belongs to the extended protocol: takes out everything that the
     /// backend will ignore, the front first. Whether a Sync is left at which it goes on.
     pub(super) fn skip_to_sync(&mut self, tables: &mut Tables<'_>) -> bool {
@@ -258,48 +277,20 @@ impl Replies {
         }
     }
 
-    /// CopyInResponse at the front: what has been sent behind it is read as part of the COPY. Sync
-    /// and Flush are ignored there; any other message ends the COPY with an error.
-    pub(super) fn enter_copy(&mut self, tables: &mut Tables<'_>) -> CopyBegin {
-        while let Some(next) = self.queue.get(1) {
-            match next.what {
-                What::Sync => self.remove_second(),
-                What::CopyEnd => {
-                    self.remove_second();
-                    return CopyBegin::Ended;
-                }
-                _ => {
-                    if let Some(offending) = self.queue.remove(1) {
-                        self.forget(&offending);
-                        for change in offending.changes.into_iter().rev() {
-                            self.undo(change, tables);
-                        }
-                    }
-                    return CopyBegin::Offended;
-                }
+    /// CopyInResponse at the front: what has been sent behind it is read as part of the COPY, where a
+    /// Sync is ignored. Whether the end of the COPY is among it.
+    ///
+    /// Nothing else can be: it waited for the reply.
+    pub(super) fn enter_copy(&mut self) -> bool {
+        while let Some(What::Sync | What::CopyEnd) = self.queue.get(1).map(|next| next.what) {
+            let removed = self.queue.remove(1);
+            if removed.is_some_and(|removed| removed.what == What::CopyEnd) {
+                return true;
             }
         }
-        CopyBegin::Open
-    }
-
-    fn remove_second(&mut self) {
-        if let Some(owed) = self.queue.remove(1) {
-            self.forget(&owed);
-        }
+        false
     }
 }
-
-/// What had been sent by the client when a COPY FROM STDIN began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CopyBegin {
-    /// Nothing that ends it.
-    Open,
-    /// Its end.
-    Ended,
-    /// A message that has no place in it.
-    Offended,
-}
-
 /// The tables that changes are made in.
 pub(super) struct Tables<'a> {
     pub(super) names: &'a mut Names,

@@ -95,6 +95,13 @@ pub(super) fn put_bare(out: &mut BytesMut, kind: u8) {
     put_header(out, kind, 0);
 }
 
+/// Appends a CopyFail.
+pub(super) fn put_copy_fail(out: &mut BytesMut, reason: &str) {
+    put_header(out, b'f', reason.len() + 1);
+    out.put_slice(reason.as_bytes());
+    out.put_u8(0);
+}
+
 /// Appends a Query.
 pub(super) fn put_query(out: &mut BytesMut, sql: &[u8]) {
     put_header(out, b'Q', sql.len() + 1);

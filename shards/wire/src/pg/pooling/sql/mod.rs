@@ -32,8 +32,20 @@ pub struct Script {
     pub steps: Vec<Step>,
 }
 
+impl Script {
+    /// Whether it says nothing, because the text was too long or could not be read.
+    pub fn is_unread(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether the client may be asked for data.
+    pub fn may_copy(&self) -> bool {
+        self.is_unread() || self.steps.iter().any(|step| step.act == Act::CopyIn)
+    }
+}
+
 /// What one statement does to the session.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step {
     /// What it does when it succeeds.
     pub act: Act,
@@ -42,7 +54,7 @@ pub struct Step {
 }
 
 /// What a statement does to the session when it succeeds.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Act {
     /// Nothing that outlives its transaction.
     #[default]
@@ -65,6 +77,8 @@ pub enum Act {
     Makes(Pin),
     /// UNLISTEN *, CLOSE ALL, DISCARD TEMP, DISCARD SEQUENCES, `pg_advisory_unlock_all()`.
     Ends(Pin),
+    /// COPY … FROM STDIN, which asks the client for data before it completes.
+    CopyIn,
     /// SQL PREPARE.
     Prepare(Bytes),
     /// DEALLOCATE of one statement; the key if the text was made to say a shared statement's name.
@@ -102,6 +116,8 @@ pub struct Mention {
 pub struct Reading {
     /// `None` if all steps are plain and pin nothing.
     pub script: Option<Script>,
+    /// How many statements there are.
+    pub count: usize,
     /// Prepared statements that are named, in order.
     pub mentions: Vec<Mention>,
 }
@@ -122,6 +138,7 @@ pub fn read(text: &[u8], dialect: Dialect<'_>) -> Reading {
         // end of a literal cannot be told without decoding.
         return Reading {
             script: Some(Script::default()),
+            count: 0,
             mentions: Vec::new(),
         };
     }

@@ -29,6 +29,7 @@ struct Statement<'a> {
     unlocks_all: bool,
     temporary: bool,
     holds: bool,
+    copies: bool,
     /// Functions may run never, or many times.
     conditional: bool,
     routine: bool,
@@ -57,9 +58,11 @@ impl<'a> Reader<'a> {
                 self.push(step);
             }
         }
+        let count = self.step();
         let script = (!self.steps.is_empty()).then_some(Script { steps: self.steps });
         Reading {
             script,
+            count,
             mentions: self.mentions,
         }
     }
@@ -96,6 +99,7 @@ impl<'a> Reader<'a> {
             unlocks_all: false,
             temporary: false,
             holds: false,
+            copies: false,
             conditional: lead != Lead::Select,
             routine: false,
             depth,
@@ -143,6 +147,7 @@ impl<'a> Reader<'a> {
             Notable::Hold => {
                 statement.holds |= statement.lead == Lead::Declare && after(&["with"]);
             }
+            Notable::Stdin => statement.copies |= statement.lead == Lead::Copy,
             Notable::Settings if statement.lead == Lead::Update => {
                 statement.pins.insert(Pin::Setting);
             }
@@ -219,6 +224,7 @@ impl<'a> Reader<'a> {
             Lead::Unlisten if next_symbol(&rest, b'*') => Act::Ends(Pin::Listen),
             Lead::Declare if statement.holds => Act::Makes(Pin::HoldCursor),
             Lead::Close if next_is(&rest, "all") => Act::Ends(Pin::HoldCursor),
+            Lead::Copy if statement.copies => Act::CopyIn,
             Lead::Load => {
                 pins.insert(Pin::Load);
                 Act::Plain

@@ -28,6 +28,7 @@ pub(super) enum Lead {
     Declare,
     Close,
     Load,
+    Copy,
     /// Begins a transaction, reads or writes data, or defines something for all sessions.
     Other,
     /// DO and CALL, which may do anything; and whatever is not known.
@@ -45,6 +46,7 @@ pub(super) enum Notable {
     /// The schema of temporary objects, by any of its names.
     TemporarySchema,
     Hold,
+    Stdin,
     /// A clause by which functions in the select list may run never, or many times.
     Conditional,
     Execute,
@@ -82,11 +84,12 @@ impl Lead {
             b"declare" => Lead::Declare,
             b"close" => Lead::Close,
             b"load" => Lead::Load,
+            b"copy" => Lead::Copy,
             b"begin" | b"start" | b"with" | b"values" | b"table" | b"delete" | b"merge"
-            | b"copy" | b"show" | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum"
-            | b"analyze" | b"analyse" | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment"
-            | b"reindex" | b"cluster" | b"refresh" | b"checkpoint" | b"notify" | b"import"
-            | b"reassign" | b"security" => Lead::Other,
+            | b"show" | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum" | b"analyze"
+            | b"analyse" | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reindex"
+            | b"cluster" | b"refresh" | b"checkpoint" | b"notify" | b"import" | b"reassign"
+            | b"security" => Lead::Other,
             _ => Lead::Unknown,
         }
     }
@@ -109,6 +112,7 @@ impl Notable {
             b"function" | b"procedure" => Notable::Routine,
             b"temp" | b"temporary" => Notable::Temporary,
             b"hold" => Notable::Hold,
+            b"stdin" => Notable::Stdin,
             b"execute" => Notable::Execute,
             word => return Notable::of_name(word),
         })

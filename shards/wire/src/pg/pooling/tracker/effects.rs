@@ -38,7 +38,7 @@ impl Tracker {
 
     fn apply(&mut self, step: &Step, tag: &[u8]) {
         match &step.act {
-            Act::Plain => {}
+            Act::Plain | Act::CopyIn => {}
             Act::Commit if tag == b"ROLLBACK" => self.settings.rollback(),
             Act::Commit => self.settings.commit(),
             Act::Rollback => self.settings.rollback(),
@@ -102,7 +102,7 @@ impl Act {
     fn completes_with(&self, tag: &[u8]) -> bool {
         let starts = |words: &[&str]| words.iter().any(|word| tag.starts_with(word.as_bytes()));
         match self {
-            Act::Plain | Act::Makes(_) => true,
+            Act::Plain | Act::CopyIn | Act::Makes(_) => true,
             Act::Commit => starts(&["COMMIT", "ROLLBACK", "PREPARE TRANSACTION"]),
             Act::Rollback | Act::RollbackTo(_) => starts(&["ROLLBACK"]),
             Act::Savepoint(_) => starts(&["SAVEPOINT"]),

@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use super::super::backend_memory::parameter;
 use super::super::outbound::Passing;
-use super::super::replies::{Advance, CopyBegin, Replies, Tables, To, What};
+use super::super::replies::{Advance, Replies, Tables, To, What};
 use super::super::request::{HEADER, put_bare};
 use super::link::{Copy, Inbound};
+use super::said::offence;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
 use crate::pg::frame::type_name;
@@ -51,7 +52,9 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
-        let passes = belongs_to_client(&link.replies, kind)?;
+        // What RESET brought up is not what the client will see: it is told after the correction.
+        let passes =
+            belongs_to_client(&link.replies, kind)? && !(kind == b'S' && self.settings.differ());
         link.inbound.kind = kind;
         link.inbound.left = (length - LENGTH) as usize;
         link.inbound.passes = passes;
@@ -155,10 +158,14 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        link.copy = Copy::No;
         let Some(front) = link.replies.front() else {
             return;
         };
+        if let Copy::Offended(kind) = link.copy {
+            let told = error_response::parse(body.clone()).message;
+            link.drops_next = !front.is_extended() && told.ends_with(&offence(kind));
+        }
+        link.copy = Copy::No;
         if front.to == To::Us {
             link.refusal = Some(error_response::parse(body));
         }
@@ -174,6 +181,8 @@ impl Tracker {
             };
             if !link.replies.skip_to_sync(&mut tables) {
                 link.skipping = true;
+                // Even if it was a Query that seemed to end it.
+                link.batch_open = true;
             }
         }
     }
@@ -183,16 +192,10 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        let mut tables = Tables {
-            names: &mut self.names,
-            prepared: &mut link.memory.prepared,
-            client_unnamed: &mut self.unnamed,
-            backend_unnamed: &mut link.memory.unnamed,
-        };
-        link.copy = match link.replies.enter_copy(&mut tables) {
-            CopyBegin::Open => Copy::Open,
-            CopyBegin::Ended => Copy::Ended,
-            CopyBegin::Offended => Copy::Offended,
+        link.copy = if link.replies.enter_copy() {
+            Copy::Ended
+        } else {
+            Copy::Open
         };
         // A Sync that was read as part of the COPY has not ended the batch.
         let ends = |what| matches!(what, What::Query | What::Sync);

@@ -24,14 +24,16 @@ pub(super) struct Link {
     pub(super) setting: bool,
     /// Why it would not be set.
     pub(super) refusal: Option<Refusal>,
+    /// The client's next message has ended a COPY, and means nothing else.
+    pub(super) drops_next: bool,
     /// The client's next message waits for a reply.
     pub(super) holds: bool,
     /// Something of the client's has been sent.
     pub(super) touched: bool,
-    /// Statements under clients' names that must go as soon as a Sync has ended the batch.
+    /// Statements under clients' names that must go as soon as a message has ended the batch.
     pub(super) leftovers: Vec<Bytes>,
-    /// The client's last message was a Sync.
-    pub(super) synced: bool,
+    /// The client's last message has ended the batch for good, even if that had failed.
+    pub(super) ended: bool,
 }
 
 /// COPY FROM STDIN.
@@ -43,8 +45,9 @@ pub(super) enum Copy {
     Open,
     /// Its end has been sent, and is not confirmed.
     Ended,
-    /// A message has been sent that has no place in it; an error will follow.
-    Offended,
+    /// The client has sent a message of this type, which has no place in it; it was ended with
+    /// CopyFail in its stead, and an error will follow.
+    Offended(u8),
 }
 
 /// Where the stream from the backend stands.
@@ -75,10 +78,11 @@ impl Link {
             skipping: false,
             setting: false,
             refusal: None,
+            drops_next: false,
             holds: false,
             touched: false,
             leftovers: Vec::new(),
-            synced: false,
+            ended: false,
         }
     }
 
@@ -117,7 +121,7 @@ impl Link {
         self.replies.push(owed);
     }
 
-    /// Sends the Closes, and their Sync, that must follow the client's own Sync.
+    /// Sends the Closes, and their Sync, that must follow the end of the client's batch.
     pub(super) fn clear_leftovers(&mut self, to_backend: &mut BytesMut) {
         if self.leftovers.is_empty() {
             return;
@@ -136,11 +140,8 @@ impl Link {
         match self.copy {
             Copy::Open => true,
             // Data behind the end of one COPY may belong to the next.
-            Copy::No | Copy::Ended => {
-                let begins = |owed: &Owed| matches!(owed.what, What::Query | What::Execute);
-                !self.skipping && self.replies.iter().any(begins)
-            }
-            Copy::Offended => false,
+            Copy::No | Copy::Ended => self.replies.iter().any(|owed| owed.copies),
+            Copy::Offended(_) => false,
         }
     }
 }

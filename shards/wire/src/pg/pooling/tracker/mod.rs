@@ -175,6 +175,9 @@ impl Tracker {
         let heard = self.hear(&mut passing);
         let passage = passing.end();
         heard?;
+        if self.needs_correction() {
+            self.correct(&mut out.to_backend);
+        }
         self.go_on(out)?;
         Ok(passage)
     }

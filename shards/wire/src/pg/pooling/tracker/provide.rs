@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::names::Named;
 use super::super::outbound::Passing;
-use super::super::pins::Pin;
+use super::super::pins::{Pin, Pins};
 use super::super::prepared::{Key, PREFIX, own_name};
 use super::super::replies::{Change, Owed, To, Unnamed, What};
 use super::super::request::{put_about_statement, put_bare, put_parse, string};
 use super::super::settings::CONTEXT;
-use super::super::sql::{self, Act, Assignment, Dialect, Mention, Script};
+use super::super::sql::{self, Act, Assignment, Dialect, Mention, Reading, Script, Step};
 use super::super::statement::{Draft, Statement};
 use super::Tracker;
 
@@ -201,10 +201,10 @@ impl Tracker {
             });
         };
         let mut reading = sql::read(text, self.dialect());
-        let shared = self.shared_among(&reading.mentions)?;
+        let shared = self.shared_among(&reading)?;
         let needs = shared.iter().flatten().next().cloned();
         let source = if needs.is_some() {
-            note_keys(reading.script.as_mut(), &reading.mentions, &shared);
+            note_shared(&mut reading, &shared);
             let mut renamed = renamed(text, &reading.mentions, &shared);
             renamed.push(0);
             renamed.extend_from_slice(types);
@@ -221,15 +221,17 @@ impl Tracker {
 
     /// For each statement that a text names, the shared one that is meant, if it is one. `None` if a
     /// reply must come first.
-    pub(super) fn shared_among(&self, mentions: &[Mention]) -> Option<Vec<Option<Key>>> {
+    pub(super) fn shared_among(&self, reading: &Reading) -> Option<Vec<Option<Key>>> {
         let mut shared = Vec::new();
-        for mention in mentions {
+        for mention in &reading.mentions {
             let concerned = |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
             if self.is_undecided(concerned) {
                 return None;
             }
             shared.push(match self.names.get(&mention.name) {
-                Some(Named::Shared(statement, _)) => Some(self.key(statement)),
+                Some(Named::Shared(statement, _)) if !is_gone_before(reading, mention) => {
+                    Some(self.key(statement))
+                }
                 _ => None,
             });
         }
@@ -248,13 +250,19 @@ impl Tracker {
     /// Whether what a statement does decides how later messages are to be understood.
     pub(super) fn is_barrier(&self, script: Option<&Script>) -> bool {
         let decides = |act: &Act| match act {
-            Act::Prepare(_) | Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => true,
+            Act::CopyIn
+            | Act::Prepare(_)
+            | Act::Deallocate(..)
+            | Act::DeallocateAll
+            | Act::DiscardAll => true,
             Act::ResetAll => self.settings.has_base() || self.settings.context() != 0,
             Act::Assign(assignments) => assignments.iter().any(|one| self.is_decisive(one)),
             Act::Commit | Act::Rollback | Act::RollbackTo(_) => self.settings.is_touched(),
             _ => false,
         };
-        script.is_some_and(|script| script.steps.iter().any(|step| decides(&step.act)))
+        script.is_some_and(|script| {
+            script.is_unread() || script.steps.iter().any(|step| decides(&step.act))
+        })
     }
 
     fn is_decisive(&self, assignment: &Assignment) -> bool {
@@ -311,16 +319,43 @@ fn quiet(to: To) -> To {
     }
 }
 
-/// Notes in a script by which keys the statements went that it deallocates.
-pub(super) fn note_keys(script: Option<&mut Script>, mentions: &[Mention], shared: &[Option<Key>]) {
-    let Some(script) = script else {
-        return;
-    };
-    for (mention, key) in mentions.iter().zip(shared) {
-        if let Some(step) = script.steps.get_mut(mention.step)
-            && let Act::Deallocate(_, known) = &mut step.act
-        {
-            known.clone_from(key);
+/// Whether a text deallocates a statement before it names it.
+fn is_gone_before(reading: &Reading, mention: &Mention) -> bool {
+    let steps = reading.script.iter().flat_map(|script| &script.steps);
+    steps.take(mention.step).any(|step| match &step.act {
+        Act::Deallocate(name, _) => *name == mention.name,
+        Act::DeallocateAll | Act::DiscardAll => true,
+        _ => false,
+    })
+}
+
+/// Notes in a script which shared statements its text names: what it deallocates, and what it does by
+/// executing them.
+pub(super) fn note_shared(reading: &mut Reading, shared: &[Option<Key>]) {
+    let count = reading.count;
+    for (mention, key) in reading.mentions.iter().zip(shared) {
+        let Some(key) = key else {
+            continue;
+        };
+        let executed = key.statement.script.as_ref();
+        if reading.script.is_none() && executed.is_none() {
+            continue;
+        }
+        let steps = &mut reading.script.get_or_insert_default().steps;
+        steps.resize_with(count.max(steps.len()), Step::default);
+        let Some(step) = steps.get_mut(mention.step) else {
+            continue;
+        };
+        match (&mut step.act, executed) {
+            (Act::Deallocate(_, known), _) => *known = Some(key.clone()),
+            (_, Some(executed)) => {
+                let first = executed.steps.first().cloned();
+                *step = first.unwrap_or_else(|| Step {
+                    act: Act::Plain,
+                    pins: Pins::from_iter([Pin::Unknown]),
+                });
+            }
+            _ => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::super::outbound::Passing;
 use super::super::replies::{Owed, To, Unnamed, What};
-use super::super::request::{Request, put_bare, put_query};
+use super::super::request::{Request, put_bare, put_copy_fail, put_query};
 use super::super::restore;
 use super::link::{Copy, Link};
 use super::{Fault, Tail, Tracker};
@@ -94,10 +94,10 @@ impl Tracker {
         }
     }
 
-    /// Behind the client's Sync: what must follow it.
+    /// Behind the end of a batch: what must follow it.
     fn end_batch(&mut self, input: &mut Passing<'_>) {
         if let Some(link) = &mut self.link
-            && std::mem::take(&mut link.synced)
+            && std::mem::take(&mut link.ended)
             && !link.leftovers.is_empty()
         {
             link.clear_leftovers(input.ours());
@@ -132,7 +132,10 @@ impl Tracker {
         if link.setting {
             return Ok(Fate::Held);
         }
-        if let Some(fate) = decide_in_copy(link, request) {
+        if std::mem::take(&mut link.drops_next) {
+            return Ok(Fate::Dropped);
+        }
+        if let Some(fate) = decide_in_copy(link, request, input) {
             return Ok(fate);
         }
         if link.skipping && request.kind != b'S' {
@@ -146,7 +149,7 @@ impl Tracker {
                 link.push(Owed::new(What::Sync, To::Client));
                 link.batch_open = false;
                 link.skipping = false;
-                link.synced = true;
+                link.ended = true;
                 return Ok(Fate::Passes);
             }
             b'H' => {
@@ -156,10 +159,6 @@ impl Tracker {
             _ => {}
         }
         if link.replies.has_barrier() {
-            return Ok(Fate::Held);
-        }
-        if self.needs_correction() {
-            self.correct(input.ours());
             return Ok(Fate::Held);
         }
         match request.kind {
@@ -193,7 +192,7 @@ impl Tracker {
 
     /// Whether RESET has left the backend otherwise than the client must see it, and now is a
     /// moment to change that.
-    fn needs_correction(&self) -> bool {
+    pub(super) fn needs_correction(&self) -> bool {
         let Some(link) = &self.link else {
             return false;
         };
@@ -230,7 +229,7 @@ impl Tracker {
 }
 
 /// What COPY FROM STDIN has to say about a message; `None` if nothing.
-fn decide_in_copy(link: &mut Link, request: Request<'_>) -> Option<Fate> {
+fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>) -> Option<Fate> {
     match (request.kind, link.copy) {
         (b'd', _) if link.may_copy() => Some(Fate::Passes),
         // The backend drops what comes behind the end of a COPY; so it need not be sent.
@@ -248,13 +247,21 @@ fn decide_in_copy(link: &mut Link, request: Request<'_>) -> Option<Fate> {
         // Ignored during COPY. An error may be on its way, and then the backend would heed it; but a
         // client that means it so sends another one when it hears of the error.
         (b'S' | b'H', Copy::Open) => Some(Fate::Dropped),
-        (_, Copy::Open) => {
-            link.copy = Copy::Offended;
-            Some(Fate::Passes)
+        // It ends the COPY with an error, unless that has failed already and the message means what
+        // it says. CopyFail does the one and leaves the other to be found out.
+        (kind, Copy::Open) => {
+            put_copy_fail(input.ours(), &offence(kind));
+            link.copy = Copy::Offended(kind);
+            Some(Fate::Held)
         }
-        (_, Copy::Offended) => Some(Fate::Held),
+        (_, Copy::Offended(_)) => Some(Fate::Held),
         _ => None,
     }
+}
+
+/// What PostgreSQL says of a message that has no place in a COPY.
+pub(super) fn offence(kind: u8) -> String {
+    format!("unexpected message type 0x{kind:02X} during COPY from stdin")
 }
 
 /// How much may be owed at a time before the client's next message waits.

@@ -13,9 +13,9 @@ use super::super::request::{
     HEADER, NAME_LIMIT, Request, put_about_statement, put_bare, put_header, put_parse, put_query,
     string,
 };
-use super::super::sql::{self, Reading, Script};
+use super::super::sql::{self, Act, Reading, Script, Step};
 use super::super::statement::Draft;
-use super::provide::{note_keys, renamed};
+use super::provide::{note_shared, renamed};
 use super::said::Fate;
 use super::{Fault, Tracker};
 use crate::pg::ErrorResponse;
@@ -27,7 +27,7 @@ impl Tracker {
         input: &mut Passing<'_>,
     ) -> Result<Fate, Fault> {
         if request.is_long() {
-            self.push_query(Some(Rc::default()), false);
+            self.push_query(Some(Rc::default()), true);
             return Ok(Fate::Passes);
         }
         if !request.is_whole() {
@@ -37,11 +37,11 @@ impl Tracker {
             self.push_query(None, false);
             return Ok(Fate::Passes);
         };
-        let Reading {
-            mut script,
-            mentions,
-        } = sql::read(text, self.dialect());
-        let Some(shared) = self.shared_among(&mentions) else {
+        let mut reading = sql::read(text, self.dialect());
+        if self.needs_own_batch(&reading) {
+            return Ok(Fate::Held);
+        }
+        let Some(shared) = self.shared_among(&reading) else {
             return Ok(Fate::Held);
         };
         let mut fate = Fate::Passes;
@@ -49,15 +49,28 @@ impl Tracker {
             for key in shared.iter().flatten() {
                 self.provide_apart(key, input);
             }
-            note_keys(script.as_mut(), &mentions, &shared);
-            let text = renamed(text, &mentions, &shared);
+            note_shared(&mut reading, &shared);
+            let text = renamed(text, &reading.mentions, &shared);
             put_query(input.ours(), &text);
             fate = Fate::Rewritten(request.total);
         }
-        let script = script.map(Rc::new);
+        if let Some(script) = &reading.script {
+            self.refuse_taken(script, input);
+        }
+        let script = reading.script.map(Rc::new);
         let barrier = self.is_barrier(script.as_deref());
         self.push_query(script, barrier);
         Ok(fate)
+    }
+
+    /// Whether a batch of ours may have to go before a text, and cannot: its Sync would end what the
+    /// backend ignores because of an error of the client's.
+    fn needs_own_batch(&self, reading: &Reading) -> bool {
+        let prepares = |step: &Step| matches!(step.act, Act::Prepare(_));
+        let names = !reading.mentions.is_empty()
+            || (reading.script.iter()).any(|script| script.steps.iter().any(prepares));
+        let link = self.link.as_ref();
+        names && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
     }
 
     fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
@@ -70,6 +83,30 @@ impl Tracker {
             link.batch_open = false;
         }
         self.push(owed);
+    }
+
+    /// SQL PREPARE of a name that a shared statement has: the backend must refuse it, so it is given
+    /// a statement of that name, which goes again behind the Query.
+    fn refuse_taken(&mut self, script: &Script, input: &mut Passing<'_>) {
+        for step in &script.steps {
+            match &step.act {
+                Act::Prepare(name) => {
+                    if matches!(self.names.get(name), Some(Named::Shared(..)))
+                        && let Some(link) = &mut self.link
+                        && !link.batch_open
+                    {
+                        put_parse(input.ours(), name, EMPTY_STATEMENT);
+                        link.push(Owed::new(What::Parse, To::Nobody));
+                        put_bare(input.ours(), b'S');
+                        link.push(Owed::new(What::Sync, To::Nobody));
+                        link.leftovers.push(name.clone());
+                        link.ended = true;
+                    }
+                }
+                Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => return,
+                _ => {}
+            }
+        }
     }
 
     pub(super) fn parse(
