@@ -333,12 +333,11 @@ impl Tracker {
         let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
         let what = if is_own { What::Close } else { What::CloseHere };
         let mut owed = Owed::new(what, To::Client);
-        if self.names.get(&name).is_some() {
-            owed.changes.push(Change::Name {
-                before: self.names.set(&name, None),
-                name,
-            });
-        }
+        // Also if there is none: what took it away may yet fail.
+        owed.changes.push(Change::Name {
+            before: self.names.set(&name, None),
+            name,
+        });
         if is_own {
             self.push_extended(owed);
             return Ok(Fate::Passes);
