@@ -485,7 +485,6 @@ fn what_does_not_fit_is_never_rest() {
         (b"\x0E", &[b""]),
         (b"\x0E", &[b"\0\0"]),
         (b"\x03", &[b"\x01\x01"]),
-        (b"\x03", &[b"\xFE\xFF\xFF\xFF\xFF"]),
         (b"\x16", &[b"\0\x01"]),
         (b"\x16", &[b"\x03def"]),
         (b"\x19", &[b"\0\0\0\x02\0\0\0"]),

@@ -201,8 +201,7 @@ impl Tracker {
         let Some(link) = &self.link else {
             return false;
         };
-        link.is_answered() && self.status != TransactionStatus::Failed
-            && self.settings.differ()
+        link.is_answered() && self.status != TransactionStatus::Failed && self.settings.differ()
     }
 
     /// Sets the backend as the client must see it.

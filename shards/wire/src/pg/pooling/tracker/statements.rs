@@ -67,7 +67,10 @@ impl Tracker {
             Act::Prepare(name) => Some(name),
             _ => None,
         });
-        if prepares.clone().any(|name| self.is_undecided(|change| is_about_name(change, name))) {
+        if prepares
+            .clone()
+            .any(|name| self.is_undecided(|change| is_about_name(change, name)))
+        {
             return true;
         }
         let may_need = !read.needs.is_empty() || prepares.next().is_some();
