@@ -46,6 +46,9 @@ impl Config {
             let shards = std::env::var("DBBOUNCER_TEST_SHARDS").unwrap_or_else(|_| "2".to_owned());
             let _ = writeln!(yaml, "runtime: {{shards: {shards}}}");
         }
+        if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE") {
+            let _ = writeln!(yaml, "defaults: {{pool_mode: {mode}}}");
+        }
         for line in &self.lines {
             let _ = writeln!(yaml, "{line}");
         }
