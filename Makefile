@@ -22,6 +22,8 @@ demo: ## Shows it working on private databases until Ctrl-C; ONCE=1 ends by itse
 test: ## Installs what the tests need and runs all of them
 	@scripts/install-test-deps
 	$(CARGO) test --workspace --locked
+	DBBOUNCER_TEST_POOL_MODE=transaction $(CARGO) test --locked --test blackbox -- postgres \
+		$$(awk '!/^#/ && NF {print "--skip", $$1}' tests/transaction-mode-differs.txt)
 
 test-cover: ## Runs the tests and writes their coverage to target/llvm-cov/html
 	@$(CARGO) llvm-cov --version >/dev/null 2>&1 || { \

@@ -46,9 +46,6 @@ impl Config {
             let shards = std::env::var("DBBOUNCER_TEST_SHARDS").unwrap_or_else(|_| "2".to_owned());
             let _ = writeln!(yaml, "runtime: {{shards: {shards}}}");
         }
-        if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE") {
-            let _ = writeln!(yaml, "defaults: {{pool_mode: {mode}}}");
-        }
         for line in &self.lines {
             let _ = writeln!(yaml, "{line}");
         }
@@ -73,6 +70,9 @@ impl Config {
                 yaml,
                 "    dbname: {dbname}\n    username: {username}\n    password: {password:?}"
             );
+            if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE") {
+                let _ = writeln!(yaml, "    pool_mode: {mode}");
+            }
             for setting in &tenant.settings {
                 let _ = writeln!(yaml, "    {setting}");
             }
