@@ -59,6 +59,9 @@ impl Value {
 pub struct Encoding<'a>(&'a str);
 
 impl<'a> Encoding<'a> {
+    /// What is taken for the encoding as long as nothing has been reported.
+    pub const UTF8: Encoding<'static> = Encoding("UTF8");
+
     /// By its name. One that is no plain word is not an encoding, and reads as SQL_ASCII.
     pub fn named(name: &'a [u8]) -> Encoding<'a> {
         match std::str::from_utf8(name) {

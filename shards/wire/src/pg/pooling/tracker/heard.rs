@@ -216,7 +216,6 @@ impl Tracker {
         self.status = status.ok_or(malformed)?;
         if self.status == TransactionStatus::Idle {
             self.settings.idle();
-            self.portals.clear();
         }
         Ok(())
     }

@@ -187,6 +187,10 @@ impl Tracker {
             && link.is_answered()
         {
             link.clear_leftovers(to_backend);
+            if self.status == TransactionStatus::Idle {
+                // They ended with the transaction. (Those of a batch that has been begun have not.)
+                self.portals.clear();
+            }
         }
         if self.needs_correction() {
             self.correct(to_backend);
@@ -344,7 +348,7 @@ impl Tracker {
         let told = self.told.as_ref();
         match told.and_then(|told| told.get("client_encoding")) {
             Some(name) => Encoding::named(name),
-            None => Encoding::named(b"UTF8"),
+            None => Encoding::UTF8,
         }
     }
 }
@@ -381,8 +385,7 @@ fn insert(base: &mut Map, name: &str, value: &[u8]) -> Result<(), ErrorResponse>
             format!("unrecognized configuration parameter \"{name}\""),
         ));
     }
-    let encoding = Encoding::named(b"UTF8");
-    let value = Value::of_bytes(value, encoding);
+    let value = Value::of_bytes(value, Encoding::UTF8);
     base.insert(name.to_ascii_lowercase().into(), value);
     Ok(())
 }

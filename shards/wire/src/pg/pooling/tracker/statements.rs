@@ -333,10 +333,13 @@ impl Tracker {
             return Ok(Fate::Passes);
         }
         let name = Bytes::copy_from_slice(name);
+        if self.is_undecided(|change| is_about_name(change, &name)) {
+            return Ok(Fate::Held);
+        }
         let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
         let what = if is_own { What::Close } else { What::CloseHere };
         let mut owed = Owed::new(what, To::Client);
-        // Also if there is none: what took it away may yet fail.
+        // Also if there is none: what took it away, in this batch, may be taken back with it.
         owed.changes.push(Change::Name {
             before: self.names.set(&name, None),
             name,
