@@ -56,6 +56,14 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// What it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.shape {
+            Shape::Postgres(_) => Dialect::Postgres,
+            Shape::MySql(_) => Dialect::MySql,
+        }
+    }
+
     /// Says goodbye and closes.
     pub fn dismiss(self) {
         let mut out = BytesMut::new();

@@ -51,6 +51,8 @@ pub enum SessionEnd {
     TenantClosed,
     /// The database could not be reached.
     DatabaseUnreachable(String),
+    /// The database has failed its health checks: nobody waits for it.
+    DatabaseUnhealthy(String),
     /// The database refused our login.
     DatabaseRefused(Refusal),
     /// The database broke the protocol.
@@ -234,7 +236,7 @@ impl SessionEnd {
                 code::ER_CON_COUNT_ERROR,
                 None,
             ),
-            SessionEnd::DatabaseUnreachable(_) => (
+            SessionEnd::DatabaseUnreachable(_) | SessionEnd::DatabaseUnhealthy(_) => (
                 Level::Warn,
                 sqlstate::CANNOT_CONNECT_NOW,
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
@@ -323,6 +325,9 @@ impl fmt::Display for SessionEnd {
             ),
             SessionEnd::DatabaseUnreachable(why) => {
                 write!(f, "the tenant's database cannot be reached: {why}")
+            }
+            SessionEnd::DatabaseUnhealthy(why) => {
+                write!(f, "the tenant's database is unhealthy: {why}")
             }
             SessionEnd::DatabaseRefused(refusal) => {
                 write!(f, "the tenant's database refused the connection: {refusal}")

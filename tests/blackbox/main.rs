@@ -10,6 +10,7 @@ mod crowd;
 mod drivers;
 mod faults;
 mod frames;
+mod health;
 mod mysql;
 mod operator;
 mod postgres;
@@ -35,5 +36,6 @@ fn main() -> ExitCode {
     faults::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
+    health::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

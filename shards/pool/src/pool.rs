@@ -73,12 +73,33 @@ impl<C: Pooled, W> Pool<C, W> {
             let Idle { conn, terms, .. } = self.idle.remove(position);
             self.leased += 1;
             self.check();
-            return Acquired::Ready(Checkout { conn, terms });
+            return Acquired::Ready(Checkout {
+                conn,
+                terms,
+                idle_since: None,
+            });
         }
         if self.limits.queue_is_full(self.waiting.len()) {
             return Acquired::Refused(Refusal::QueueFull);
         }
         Acquired::Full
+    }
+
+    /// Takes out the connection that has been idle for longest, to see whether it lives. It counts
+    /// as leased; given back, it has been idle all the time. None is taken out of a pool that is
+    /// paused or drains.
+    pub fn inspect(&mut self) -> Option<Checkout<C>> {
+        if self.gate != Gate::Open || self.idle.is_empty() {
+            return None;
+        }
+        let Idle { conn, terms, since } = self.idle.remove(0);
+        self.leased += 1;
+        self.check();
+        Some(Checkout {
+            conn,
+            terms,
+            idle_since: Some(since),
+        })
     }
 
     /// Puts a client that was told `Full` at the end of the queue.
@@ -89,6 +110,11 @@ impl<C: Pooled, W> Pool<C, W> {
     /// Takes out a client that waits no longer; `None` if it was woken already.
     pub fn abandon(&mut self, ticket: Ticket) -> Option<W> {
         self.waiting.abandon(ticket)
+    }
+
+    /// Takes everybody out of the queue, to be told that it is in vain.
+    pub fn dismiss_waiting(&mut self) -> Vec<W> {
+        self.waiting.take_all(|_| true)
     }
 
     /// Whether one more dial is justified now. Ask again until it is not: `max_dials` may run at
@@ -137,7 +163,12 @@ impl<C: Pooled, W> Pool<C, W> {
             jitter,
             epoch: permit.epoch,
         };
-        self.release(Checkout { conn, terms }, Verdict::Reusable, now)
+        let checkout = Checkout {
+            conn,
+            terms,
+            idle_since: None,
+        };
+        self.release(checkout, Verdict::Reusable, now)
     }
 
     /// The dial failed. Those returned wait no longer and must be told why. `jitter` is a random
@@ -164,6 +195,7 @@ impl<C: Pooled, W> Pool<C, W> {
         }
         match blame {
             Blame::Shape => self.waiting.take_all(|shape| *shape == permit.shape),
+            Blame::Passing => Vec::new(),
             Blame::Database if self.total() > 0 => Vec::new(),
             Blame::Tenant | Blame::Database => self.waiting.take_all(|_| true),
         }
@@ -180,10 +212,9 @@ impl<C: Pooled, W> Pool<C, W> {
             self.leased > 0,
             "a checkout goes back to the pool that it came from, once"
         );
-        let Checkout { conn, terms } = checkout;
         let placed = match verdict {
-            Verdict::Close(reason) => Placed::Closed(conn, reason),
-            Verdict::Reusable => self.place(conn, terms, now),
+            Verdict::Close(reason) => Placed::Closed(checkout.conn, reason),
+            Verdict::Reusable => self.place(checkout, now),
         };
         if !matches!(placed, Placed::Handed { .. }) {
             self.leased -= 1;
@@ -251,7 +282,7 @@ impl<C: Pooled, W> Pool<C, W> {
     /// told. [`upkeep`](Self::upkeep) closes the idle ones.
     pub fn drain(&mut self) -> Vec<W> {
         self.gate = Gate::Draining;
-        self.waiting.take_all(|_| true)
+        self.dismiss_waiting()
     }
 
     /// Ends a pause or a drain. The first dial goes at once.
@@ -283,7 +314,12 @@ impl<C: Pooled, W> Pool<C, W> {
     }
 
     /// Where a connection that is fit for use goes. It still counts as leased.
-    fn place(&mut self, conn: C, terms: Terms, now: Instant) -> Placed<C, W> {
+    fn place(&mut self, checkout: Checkout<C>, now: Instant) -> Placed<C, W> {
+        let Checkout {
+            conn,
+            terms,
+            idle_since,
+        } = checkout;
         if let Some(reason) = self.overdue(&terms, now) {
             return Placed::Closed(conn, reason);
         }
@@ -294,14 +330,16 @@ impl<C: Pooled, W> Pool<C, W> {
         if let Some(waiter) = first.and_then(|first| self.waiting.take(first)) {
             return Placed::Handed {
                 waiter,
-                checkout: Checkout { conn, terms },
+                checkout: Checkout {
+                    conn,
+                    terms,
+                    idle_since: None,
+                },
             };
         }
-        self.idle.push(Idle {
-            conn,
-            terms,
-            since: now,
-        });
+        let since = idle_since.unwrap_or(now);
+        let position = self.idle.partition_point(|idle| idle.since <= since);
+        self.idle.insert(position, Idle { conn, terms, since });
         Placed::Parked
     }
 

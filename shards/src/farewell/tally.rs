@@ -32,6 +32,7 @@ impl SessionEnd {
             SessionEnd::PoolExhausted(_) => EndKind::PoolExhausted,
             SessionEnd::TenantClosed => EndKind::TenantClosed,
             SessionEnd::DatabaseUnreachable(_) => EndKind::DatabaseUnreachable,
+            SessionEnd::DatabaseUnhealthy(_) => EndKind::DatabaseUnhealthy,
             SessionEnd::DatabaseRefused(_) => EndKind::DatabaseRefused,
             SessionEnd::DatabaseMisbehaved(_) => EndKind::DatabaseMisbehaved,
             SessionEnd::DatabaseLeft { .. } => EndKind::DatabaseLeft,

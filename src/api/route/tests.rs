@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use shards::Silent;
-use shards::contract::{Gauges, Standing, TenantSpec};
+use shards::contract::{Counts, Door, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
@@ -83,11 +84,23 @@ impl Operator for Fake {
                 opening: 0,
                 waiting: 4,
             },
+            health: Health::Well,
+            counts: Counts::default(),
         });
         Ok(vec![Ok(ShardSnapshot {
             clients: 3,
+            busy: Duration::ZERO,
+            strangers: Counts::default(),
             tenants: tenants.collect(),
         })])
+    }
+
+    fn door(&self) -> Result<Door, Refused> {
+        Ok(Door {
+            clients: 3,
+            limit: 10,
+            refused: Default::default(),
+        })
     }
 
     fn settings(&self) -> Result<Arc<Settings>, Refused> {
@@ -106,6 +119,7 @@ fn router(silent: bool) -> Router {
         vitals: Arc::new(Vitals::new(1)),
         access: Access::new(None),
         metrics_auth: false,
+        metrics_tenant_limit: 10,
         etags: ETags::new(1),
     }
 }
