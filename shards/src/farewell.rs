@@ -14,7 +14,8 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
-use crate::contract::{Dialect, Disproof, TenantId};
+pub use self::tally::Unproven;
+use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
@@ -88,19 +89,6 @@ pub enum Misnamed {
     MySql(mysql::NamingError),
     /// MySQL, and no tenant anywhere.
     MySqlNoTenant,
-}
-
-/// Whose login failed.
-#[derive(Debug)]
-pub struct Unproven {
-    /// The user as the client wrote it.
-    pub user: String,
-    /// Where it came from.
-    pub peer: SocketAddr,
-    /// Whether it sent a proof at all.
-    pub used_password: bool,
-    /// The truth, for the log and the sums only.
-    pub disproof: Disproof,
 }
 
 /// What one end sounds like in both protocols.
@@ -346,18 +334,6 @@ impl fmt::Display for SessionEnd {
     }
 }
 
-impl Unproven {
-    /// In the server's own words, which drivers and people know.
-    fn as_mysql_says_it(&self) -> String {
-        let used = if self.used_password { "YES" } else { "NO" };
-        format!(
-            "Access denied for user '{}'@'{}' (using password: {used})",
-            self.user,
-            self.peer.ip()
-        )
-    }
-}
-
 /// Whether a database refused what one client's login asks for (a startup parameter, a database),
 /// rather than the tenant as such: then it is that client's business alone.
 pub fn is_about_the_client(refusal: &Refusal) -> bool {
@@ -410,6 +386,7 @@ fn refused(refusal: &Refusal) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Disproof;
 
     fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));

@@ -73,6 +73,7 @@ pub fn shard(index: usize, now: Option<&ShardSnapshot>) -> Value {
         "answers": true,
         "tenants": now.tenants.len(),
         "clients": now.clients,
+        "busy_seconds": now.busy.as_secs_f64(),
         "active": sum(|tenant| tenant.backends.leased),
         "idle": sum(|tenant| tenant.backends.idle),
         "opening": sum(|tenant| tenant.backends.opening),

@@ -50,6 +50,16 @@ pub struct Checkout<C> {
     pub(crate) idle_since: Option<Instant>,
 }
 
+impl<C> Checkout<C> {
+    pub(crate) fn new(conn: C, terms: Terms) -> Checkout<C> {
+        Checkout {
+            conn,
+            terms,
+            idle_since: None,
+        }
+    }
+}
+
 impl<C> Deref for Checkout<C> {
     type Target = C;
 

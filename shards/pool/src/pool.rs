@@ -8,6 +8,7 @@ use crate::connection::{
 };
 use crate::dial::{Backoff, Blame, DialReason, Grant, Permit};
 use crate::limits::Limits;
+use crate::state::{Gate, Gauges, Wanted};
 use crate::waiting::{Queue, Ticket};
 
 /// The connections of one tenant. `C` is what is pooled, `W` how a waiter is woken.
@@ -28,19 +29,6 @@ pub struct Pool<C: Pooled, W> {
     waiting: Queue<C::Shape, W>,
     /// `max`, or what stands above it since the limits shrank; see `check`.
     ceiling: usize,
-}
-
-/// How many there are now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Connections nobody uses.
-    pub idle: usize,
-    /// Connections that are out.
-    pub leased: usize,
-    /// Dials under way.
-    pub opening: usize,
-    /// Clients in the queue.
-    pub waiting: usize,
 }
 
 impl<C: Pooled, W> Pool<C, W> {
@@ -73,11 +61,7 @@ impl<C: Pooled, W> Pool<C, W> {
             let Idle { conn, terms, .. } = self.idle.remove(position);
             self.leased += 1;
             self.check();
-            return Acquired::Ready(Checkout {
-                conn,
-                terms,
-                idle_since: None,
-            });
+            return Acquired::Ready(Checkout::new(conn, terms));
         }
         if self.limits.queue_is_full(self.waiting.len()) {
             return Acquired::Refused(Refusal::QueueFull);
@@ -163,11 +147,7 @@ impl<C: Pooled, W> Pool<C, W> {
             jitter,
             epoch: permit.epoch,
         };
-        let checkout = Checkout {
-            conn,
-            terms,
-            idle_since: None,
-        };
+        let checkout = Checkout::new(conn, terms);
         self.release(checkout, Verdict::Reusable, now)
     }
 
@@ -330,11 +310,7 @@ impl<C: Pooled, W> Pool<C, W> {
         if let Some(waiter) = first.and_then(|first| self.waiting.take(first)) {
             return Placed::Handed {
                 waiter,
-                checkout: Checkout {
-                    conn,
-                    terms,
-                    idle_since: None,
-                },
+                checkout: Checkout::new(conn, terms),
             };
         }
         let since = idle_since.unwrap_or(now);
@@ -416,23 +392,4 @@ impl<C: Pooled, W> Pool<C, W> {
         );
         self.ceiling = self.limits.max.max(self.total());
     }
-}
-
-/// Whether connections may be given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// To whoever asks.
-    Open,
-    /// Not now: clients wait.
-    Paused,
-    /// Not any more: clients are refused.
-    Draining,
-}
-
-/// Whom a dial would serve.
-enum Wanted {
-    /// The client at this position of the queue.
-    For(usize),
-    /// Nobody yet: fewer than `min` stand.
-    Ahead,
 }

@@ -266,3 +266,25 @@ fn what_cannot_be_done_is_refused_with_what_can() {
         assert_eq!(ask(&router, "GET", path, "").0, 404, "{path}");
     }
 }
+
+#[test]
+fn browsers_get_a_page_and_programs_a_document() {
+    let router = router(false);
+    let front = |accept: &str| {
+        router.answer(&Request {
+            method: "GET".into(),
+            path: "/".into(),
+            headers: vec![("accept".into(), accept.into())],
+            ..Request::default()
+        })
+    };
+    let kind = |response: &Response| response.headers[0].1.clone();
+    let page = front("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    assert_eq!(kind(&page), "text/html; charset=utf-8");
+    assert!(
+        page.headers
+            .iter()
+            .any(|(name, _)| *name == "Content-Security-Policy")
+    );
+    assert_eq!(kind(&front("*/*")), "application/json");
+}
