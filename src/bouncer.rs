@@ -27,7 +27,8 @@ use shards::{LaunchError, Plane};
 
 use crate::api;
 use crate::config::{Complaint, Settings};
-use crate::control::{Control, Desk, Errand, understand};
+use crate::control::{Control, understand};
+use crate::desk::{Desk, Errand};
 use crate::fleet::Fleet;
 use crate::roster::Roster;
 use crate::state_file::{StateError, StateFile};

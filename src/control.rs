@@ -1,23 +1,18 @@
 //! What the process wants and what it has told the shards: owned by one thread, the control thread.
 //!
-//! Everybody else asks at the [`Desk`]. The control thread never waits for a shard: it sends, and
-//! whoever asked waits for the answer.
+//! It never waits for a shard: it sends, and whoever asked (see [`crate::desk`]) waits for the answer.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
-use shards::Silent;
-use shards::contract::{
-    Command, Door, Reply, ShardId, ShardSnapshot, Steering, TenantId, TenantSpec,
-};
+use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
-use crate::api::{Operator, Put, Refused, Reloaded, When, with_kept_secrets};
+use crate::api::{Put, Refused, Reloaded, When, with_kept_secrets};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
-use crate::fleet::{Answer, Asked, Fleet};
+use crate::fleet::{Answer, Fleet};
 use crate::roster::{Change, Entry, Roster};
 use crate::state_file::StateFile;
 use crate::vitals::Vitals;
@@ -140,7 +135,8 @@ impl Control {
         }
     }
 
-    fn put(
+    /// Makes the tenant what the API wrote, and tells its shard if that is a change.
+    pub fn put(
         &mut self,
         id: &TenantId,
         written: Node,
@@ -152,7 +148,7 @@ impl Control {
             settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
         // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
         self.may_change(before.as_ref(), when)?;
-        let entry = self.roster.put(spec, written).clone();
+        let entry = self.roster.put(spec, written);
         self.keep(id, before.as_ref())?;
         warnings
             .iter()
@@ -169,7 +165,8 @@ impl Control {
         Ok((Put { entry, created }, answer))
     }
 
-    fn remove(&mut self, id: &TenantId, when: &When) -> Result<Answer, Refused> {
+    /// Takes the tenant away.
+    pub fn remove(&mut self, id: &TenantId, when: &When) -> Result<Answer, Refused> {
         let before = self.roster.get(id).cloned();
         self.may_change(before.as_ref(), when)?;
         let before = before.ok_or(Refused::NoTenant)?;
@@ -221,7 +218,8 @@ impl Control {
         answer
     }
 
-    fn steer(&self, id: &TenantId, steering: Steering) -> Result<Answer, Refused> {
+    /// Has the tenant's pool serve in another way.
+    pub fn steer(&self, id: &TenantId, steering: Steering) -> Result<Answer, Refused> {
         let entry = self.roster.get(id).ok_or(Refused::NoTenant)?;
         self.may_change(Some(entry), &When::Always)?;
         info!("tenant {id}: {steering:?} by the API");
@@ -280,102 +278,3 @@ fn until_next_load(entry: &Entry) -> &'static str {
         crate::roster::Origin::Api(_) => "",
     }
 }
-
-/// Where the control thread is asked for something. Clones are the same desk.
-#[derive(Clone)]
-pub struct Desk(Sender<Errand>);
-
-/// Something for the control thread to do.
-pub type Errand = Box<dyn FnOnce(&mut Control) + Send>;
-
-impl Desk {
-    /// A desk, and what is put on it.
-    pub fn new() -> (Desk, Receiver<Errand>) {
-        let (send, receive) = bounded(ERRANDS_WAITING);
-        (Desk(send), receive)
-    }
-
-    fn ask<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&mut Control) -> T + Send + 'static,
-    ) -> Result<T, Refused> {
-        let (tell, told) = bounded(1);
-        let errand: Errand = Box::new(move |control| {
-            // Whoever has given up waiting does not need the answer.
-            let _ = tell.send(ask(control));
-        });
-        self.0
-            .send_timeout(errand, DESK_WITHIN)
-            .map_err(|_| Refused::Busy)?;
-        told.recv_timeout(DESK_WITHIN).map_err(|_| Refused::Busy)
-    }
-}
-
-impl Operator for Desk {
-    fn tenants(&self) -> Result<Vec<Entry>, Refused> {
-        self.ask(|control| control.roster.iter().cloned().collect())
-    }
-
-    fn tenant(&self, id: &TenantId) -> Result<Entry, Refused> {
-        let id = id.clone();
-        self.ask(move |control| control.roster.get(&id).cloned())?
-            .ok_or(Refused::NoTenant)
-    }
-
-    fn put(&self, id: &TenantId, written: Node, when: When) -> Result<Put, Refused> {
-        let id = id.clone();
-        let (put, answer) = self.ask(move |control| control.put(&id, written, &when))??;
-        if let Some(answer) = answer {
-            answer.within(CHANGE_WITHIN).map_err(Refused::Silent)?;
-        }
-        Ok(put)
-    }
-
-    fn remove(&self, id: &TenantId, when: When) -> Result<(), Refused> {
-        let id = id.clone();
-        let answer = self.ask(move |control| control.remove(&id, &when))??;
-        answer.within(CHANGE_WITHIN).map_err(Refused::Silent)?;
-        Ok(())
-    }
-
-    fn steer(&self, id: &TenantId, steering: Steering) -> Result<(), Refused> {
-        let id = id.clone();
-        let answer = self.ask(move |control| control.steer(&id, steering))??;
-        match answer.within(CHANGE_WITHIN).map_err(Refused::Silent)? {
-            Reply::Unknown => Err(Refused::NoTenant),
-            _ => Ok(()),
-        }
-    }
-
-    fn reload(&self) -> Result<Reloaded, Refused> {
-        self.ask(Control::reload)?.map_err(Refused::BadFile)
-    }
-
-    fn snapshots(&self) -> Result<Vec<Result<ShardSnapshot, Silent>>, Refused> {
-        let asked: Asked = self.ask(|control| control.fleet.ask_all(|| Command::Snapshot))?;
-        let replies = asked.within(SNAPSHOT_WITHIN).into_iter().enumerate();
-        Ok(replies
-            .map(|(shard, reply)| match reply? {
-                Reply::Snapshot(snapshot) => Ok(*snapshot),
-                _ => Err(Silent(shard)),
-            })
-            .collect())
-    }
-
-    fn door(&self) -> Result<Door, Refused> {
-        self.ask(|control| control.fleet.plane().door())
-    }
-
-    fn settings(&self) -> Result<Arc<Settings>, Refused> {
-        self.ask(|control| Arc::clone(&control.settings))
-    }
-}
-
-/// How many errands may wait.
-const ERRANDS_WAITING: usize = 64;
-/// How long the control thread may take to come to an errand, and to do its own part of it.
-const DESK_WITHIN: Duration = Duration::from_secs(5);
-/// How long a shard may take to carry out a change.
-const CHANGE_WITHIN: Duration = Duration::from_secs(2);
-/// How long a shard may take to say how it stands.
-const SNAPSHOT_WITHIN: Duration = Duration::from_millis(250);

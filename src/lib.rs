@@ -11,6 +11,7 @@ pub mod bouncer;
 pub mod cli;
 pub mod config;
 mod control;
+mod desk;
 mod fleet;
 pub mod logging;
 mod metrics;

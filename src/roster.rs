@@ -90,7 +90,7 @@ impl Roster {
     }
 
     /// Wants a tenant by the word of the API. A tenant of the file stays one of the file.
-    pub fn put(&mut self, spec: TenantSpec, written: Node) -> &Entry {
+    pub fn put(&mut self, spec: TenantSpec, written: Node) -> Entry {
         let id = spec.id.clone();
         let origin = match self.get(&id).map(|entry| &entry.origin) {
             Some(Origin::File) => Origin::File,
@@ -141,13 +141,14 @@ impl Roster {
     }
 
     /// An unchanged tenant keeps its revision, so that saying a thing twice is saying it once.
-    fn set(&mut self, spec: TenantSpec, origin: Origin) -> &Entry {
+    fn set(&mut self, spec: TenantSpec, origin: Origin) -> Entry {
         let id = spec.id.clone();
         let entry = match self.entries.remove(&id) {
             Some(old) if *old.spec == spec => Entry { origin, ..old },
             _ => self.fresh(spec, origin),
         };
-        self.entries.entry(id).insert_entry(entry).into_mut()
+        self.entries.insert(id, entry.clone());
+        entry
     }
 
     fn fresh(&mut self, spec: TenantSpec, origin: Origin) -> Entry {

@@ -132,6 +132,18 @@ fn this_machine_is_good() {
     assert!(status == 0 && out == "this machine: good\n", "{out}{error}");
 }
 
+#[test]
+fn a_soft_limit_is_raised_to_the_hard_one() {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -S -l 64 && ulimit -S -n 70 && exec \"$0\" check --system",
+        PROGRAM,
+    ]);
+    let (status, _, error) = run(command);
+    assert_eq!((status, error.as_str()), (0, ""));
+}
+
 /// With too little memory to lock, the executor's library panics, unless it is said before.
 #[test]
 fn too_little_memory_to_lock_ends_with_71() {

@@ -155,8 +155,8 @@ defaults.sslmode: is not available yet in this version
 defaults.max_connections: must be a whole number from 1 to 10000
 tenants.t1: is written more than once; keep one
 tenants.bad__name: is not a tenant's name: 1 to 63 letters, digits, dots, hyphens and single underscores are allowed, with no underscore at either end
-tenants.t1.db_type: must be postgres or mysql; did you mean postgres?
 tenants.t1.host: is missing
+tenants.t1.db_type: must be postgres or mysql; did you mean postgres?
 tenants.t1.port: must be a port from 1 to 65535
 tenants.t1.dbname: is empty
 tenants.t1.username: must be text, not a number: put it in quotes
@@ -276,6 +276,11 @@ fn an_open_or_a_closed_door_is_worth_a_warning() {
     assert_eq!(
         open,
         "tenants.t1.client_auth: trust: whoever reaches this tenant gets in without a password\n"
+    );
+    let clear = warnings(&tenant("client_auth: password\npassword: p"));
+    assert_eq!(
+        clear,
+        "tenants.t1.client_auth: password: clients send theirs in clear\n"
     );
     let closed = warnings(&tenant(""));
     assert!(

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use wire::pg::pooling::BackendMemory;
 use wire::{mysql, pg};
 
 use crate::conn::Conn;
@@ -53,6 +55,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// What the database said at the login.
     pub welcome: Welcome,
+    /// In transaction mode, what has been made on it; out while it is lent.
+    pub memory: Option<BackendMemory>,
 }
 
 impl Backend {
@@ -62,6 +66,38 @@ impl Backend {
             Shape::Postgres(_) => Dialect::Postgres,
             Shape::MySql(_) => Dialect::MySql,
         }
+    }
+
+    /// Ready when an idle backend is of no use any more; until then `cx` is woken by whatever it
+    /// says. See [`is_sound`](Backend::is_sound) for what it may say.
+    pub fn poll_useless(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(said) = self.conn.stream().poll_recv(cx) {
+            let may_be_said = match (said, &mut self.memory) {
+                (Ok(chunk), Some(memory)) => !chunk.is_empty() && memory.idle_said(&chunk).is_ok(),
+                _ => false,
+            };
+            if !may_be_said {
+                return Poll::Ready(());
+            }
+        }
+        match self.conn.is_quiet() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Whether nothing is amiss with a backend that was idle. Settings and notices that a server
+    /// sends by itself are noted where somebody will want to know them; anything else, and the end
+    /// of the connection, makes the backend useless.
+    pub fn is_sound(&mut self) -> bool {
+        if let Some(memory) = &mut self.memory {
+            while let Some(chunk) = self.conn.stream().try_recv() {
+                if memory.idle_said(&chunk).is_err() {
+                    return false;
+                }
+            }
+        }
+        self.conn.is_quiet()
     }
 
     /// Says goodbye and closes.

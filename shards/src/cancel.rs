@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use log::debug;
 use sockets::{SocketOptions, Stream};
-use wire::pg::CancelKey;
+use wire::pg::{CancelKey, LoggedIn};
 
+use crate::backend::{Backend, Welcome};
 use crate::contract::ShardId;
 use crate::random;
 use crate::stats::Stats;
@@ -28,18 +30,47 @@ pub struct Cancels {
     targets: RefCell<HashMap<i32, Vec<Rc<Target>>>>,
 }
 
-/// A backend that can be told to cancel.
+/// What a client's key means.
 pub struct Target {
     /// What the client has.
     key: CancelKey,
-    /// Where the backend's server listens.
-    address: SocketAddr,
-    /// What the server gave us.
-    backend: CancelKey,
+    aim: RefCell<Aim>,
+    /// A request has been passed on, or noticed, since the aim was last set.
+    used: Cell<bool>,
     /// A request is on its way; another one would say nothing new.
     busy: Cell<bool>,
-    /// Where requests that are passed on count.
+    /// Whom to wake when a request comes for a client that waits.
+    waiter: RefCell<Option<Waker>>,
     stats: Rc<Stats>,
+}
+
+/// Whom a key means at this moment.
+#[derive(Clone, Debug)]
+pub enum Aim {
+    /// Nobody: the client has no backend and wants none.
+    Nobody,
+    /// The client itself, which waits for a backend.
+    Waiting,
+    /// This backend.
+    Backend {
+        /// Where its server listens.
+        address: SocketAddr,
+        /// What the server gave us.
+        key: CancelKey,
+    },
+}
+
+impl Aim {
+    /// At a backend; at nobody if its server gave it no key.
+    pub fn at(backend: &Backend) -> Aim {
+        match &backend.welcome {
+            Welcome::Postgres(LoggedIn { key: Some(key), .. }) => Aim::Backend {
+                address: backend.address,
+                key: key.clone(),
+            },
+            _ => Aim::Nobody,
+        }
+    }
 }
 
 /// How long a secret the client's protocol can carry.
@@ -49,6 +80,16 @@ pub enum SecretLength {
     Short,
     /// As many as PostgreSQL itself sends, 32: protocol 3.2.
     Long,
+}
+
+impl SecretLength {
+    /// What protocol 3.`minor` can carry.
+    pub fn for_minor(minor: u16) -> SecretLength {
+        match minor {
+            0 | 1 => SecretLength::Short,
+            _ => SecretLength::Long,
+        }
+    }
 }
 
 /// A key that is in force until this is dropped.
@@ -67,12 +108,12 @@ impl Cancels {
         }
     }
 
-    /// Makes a key for a client whose backend has the key `backend` at `address`: the same process
-    /// id, which drivers compare with the one in notifications, and a secret of our own.
+    /// Makes a key for a client. `process_id` is its backend's own where it keeps that one for life,
+    /// since drivers compare it with the one in notifications; else one is made up. The secret is
+    /// ours in any case.
     pub fn register(
         &self,
-        backend: CancelKey,
-        address: SocketAddr,
+        process_id: Option<i32>,
         length: SecretLength,
         stats: &Rc<Stats>,
     ) -> Registered<'_> {
@@ -81,19 +122,21 @@ impl Cancels {
             SecretLength::Long => random::bytes::<32>().to_vec(),
         };
         steer_to(&mut secret, self.shard, self.shards);
-        let key = backend
-            .with_secret(secret)
+        // Positive, for clients that print it.
+        let process_id = process_id.unwrap_or_else(|| (random::u32() >> 1) as i32);
+        let key = CancelKey::new(process_id, secret)
             .unwrap_or_else(|_| unreachable!("4 and 32 bytes are lengths that the protocol knows"));
         let target = Rc::new(Target {
             key,
-            address,
-            backend,
+            aim: RefCell::new(Aim::Nobody),
+            used: Cell::new(false),
             busy: Cell::new(false),
+            waiter: RefCell::default(),
             stats: Rc::clone(stats),
         });
         self.targets
             .borrow_mut()
-            .entry(target.key.process_id())
+            .entry(process_id)
             .or_default()
             .push(Rc::clone(&target));
         Registered {
@@ -122,7 +165,7 @@ impl Cancels {
                 target.tell().await;
                 target.busy.set(false);
             }
-            Some(_) => debug!("a cancel request for a backend that is being cancelled already"),
+            Some(_) => debug!("a cancel request for a client whose last one is still on its way"),
             None => debug!("a cancel request with a key that is not in force"),
         }
         drop(client);
@@ -135,9 +178,25 @@ impl Registered<'_> {
         &self.target.key
     }
 
-    /// The target, for a cancel of our own when the client has gone in the middle of a query.
-    pub fn target(&self) -> Rc<Target> {
-        Rc::clone(&self.target)
+    /// Sets whom the key means from now on. Tells whether a request came for whom it meant before:
+    /// then that backend must not serve anybody else, since the request may still hit it.
+    pub fn aim(&self, aim: Aim) -> bool {
+        *self.target.aim.borrow_mut() = aim;
+        self.target.used.replace(false)
+    }
+
+    /// Ready when a request came for a client that waits.
+    pub fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.target.used.get() {
+            return Poll::Ready(());
+        }
+        *self.target.waiter.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Cancels what the client has begun and will not wait for.
+    pub async fn cancel(&self) {
+        self.target.tell().await;
     }
 }
 
@@ -155,24 +214,36 @@ impl Drop for Registered<'_> {
 }
 
 impl Target {
-    /// Sends a CancelRequest on a connection of its own and waits until the server closes it: by
-    /// then the signal has been sent.
-    pub async fn tell(&self) {
-        let told = sockets::timeout(CANCEL_TIMEOUT, async {
-            let stream = Stream::connect(self.address, &SocketOptions::default()).await?;
-            let mut request = BytesMut::new();
-            self.backend.write_cancel_request(&mut request);
-            stream.send(request);
-            stream.recv().await
-        });
-        match told.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => debug!("cancel request to {}: {error}", self.address),
-            Err(_) => debug!(
-                "cancel request to {}: no answer within {CANCEL_TIMEOUT:?}",
-                self.address
-            ),
+    /// Tells whom the key means now.
+    async fn tell(&self) {
+        self.used.set(true);
+        let aim = self.aim.borrow().clone();
+        match aim {
+            Aim::Nobody => debug!("a cancel request for a client that has nothing to cancel"),
+            Aim::Waiting => {
+                if let Some(waiter) = self.waiter.borrow_mut().take() {
+                    waiter.wake();
+                }
+            }
+            Aim::Backend { address, key } => request(address, &key).await,
         }
+    }
+}
+
+/// Sends a CancelRequest on a connection of its own and waits until the server closes it: by then
+/// the signal has been sent.
+async fn request(address: SocketAddr, key: &CancelKey) {
+    let told = sockets::timeout(CANCEL_TIMEOUT, async {
+        let stream = Stream::connect(address, &SocketOptions::default()).await?;
+        let mut request = BytesMut::new();
+        key.write_cancel_request(&mut request);
+        stream.send(request);
+        stream.recv().await
+    });
+    match told.await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => debug!("cancel request to {address}: {error}"),
+        Err(_) => debug!("cancel request to {address}: no answer within {CANCEL_TIMEOUT:?}"),
     }
 }
 

@@ -120,6 +120,11 @@ impl Conn {
         self.unread.is_empty() && self.stream.is_quiet()
     }
 
+    /// Nothing more may be said: the peer stands in the middle of a message.
+    pub fn say_no_more(&mut self) {
+        self.told = true;
+    }
+
     /// Ends the connection with a last message, unless a failed exchange has sent one. The socket stays in the background for the few
     /// seconds that the peer may take to read it ([`sockets::LINGER`]).
     pub fn close_with(self, last: BytesMut) {

@@ -15,6 +15,7 @@ use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{CloseReason, Gauges, Limits};
 use wire::pg::Stored;
+pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
 
 pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
@@ -106,6 +107,10 @@ pub struct TenantSpec {
     pub access: Access,
     /// How many backends, and for how long.
     pub limits: Limits,
+    /// When a client gives its backend back.
+    pub pool_mode: PoolMode,
+    /// How sessions are moved between backends, in transaction mode.
+    pub rules: Rules,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
@@ -126,6 +131,8 @@ impl TenantSpec {
             && self.dbname == other.dbname
             && self.username == other.username
             && self.password == other.password
+            // In transaction mode backends are opened without any client's startup parameters.
+            && self.pool_mode == other.pool_mode
     }
 }
 
@@ -149,6 +156,15 @@ pub enum WhenUnwell {
     Fail,
     /// They wait, as long as their patience lasts.
     Queue,
+}
+
+/// When a client gives its backend back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    /// When it leaves.
+    Session,
+    /// At the end of each transaction, unless something pins it. PostgreSQL only.
+    Transaction,
 }
 
 /// Who may connect to a tenant, and how they prove it.

@@ -10,7 +10,7 @@ use wire::{Refusal, Secret, WireError, pg};
 
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::{Broken, Conn};
-use crate::contract::{DialFault, TenantSpec};
+use crate::contract::{DialFault, PoolMode, TenantSpec};
 use crate::farewell::{SessionEnd, is_about_the_client};
 use crate::random;
 use crate::resolve::resolve;
@@ -79,11 +79,18 @@ pub async fn dial(tenant: &Tenant, shape: &Shape) -> Result<Backend, DialFailure
             }
             Shape::MySql(shape) => Welcome::MySql(log_in_mysql(&spec, shape, &mut conn).await?),
         };
+        let memory = match (&welcome, spec.pool_mode) {
+            (Welcome::Postgres(welcome), PoolMode::Transaction) => {
+                Some(tenant.commons.backend_opened(&welcome.parameters))
+            }
+            _ => None,
+        };
         Ok(Backend {
             conn,
             shape: shape.clone(),
             address,
             welcome,
+            memory,
         })
     });
     dialled.await.unwrap_or_else(|_| {

@@ -1,9 +1,9 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+mod sentence;
 mod tally;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,6 +29,10 @@ pub enum SessionEnd {
     ClientMisbehaved(WireError),
     /// The client asked for something legitimate that is not to be had.
     ClientUnsupported(&'static str),
+    /// What the client asked for was refused, in these words.
+    ClientRefused(ErrorResponse),
+    /// The client cancelled what it was waiting for.
+    ClientCancelled,
     /// The client's names make no sense, or name no tenant.
     ClientMisnamed(Misnamed),
     /// The client asked for a database that is not its tenant's.
@@ -56,12 +60,16 @@ pub enum SessionEnd {
     DatabaseUnhealthy(String),
     /// The database refused our login.
     DatabaseRefused(Refusal),
+    /// The database would not be set as the client's startup parameters ask.
+    SettingsRefused(Refusal),
     /// The database broke the protocol.
     DatabaseMisbehaved(WireError),
+    /// The database said something that was not its turn to say.
+    DatabaseOutOfTurn(String),
     /// The database closed the connection.
     DatabaseLeft {
-        /// Something of ours may still be said: the client has not been given the database's own
-        /// reason, and stands between two messages.
+        /// Something of ours is to be said: the client listens, and has not been given the
+        /// database's own reason.
         may_speak: bool,
     },
     /// We are stopping.
@@ -106,6 +114,7 @@ impl SessionEnd {
         let response = match self {
             SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => Some(error.response()),
             SessionEnd::ClientMisbehaved(error) => Some(ErrorResponse::from(error)),
+            SessionEnd::ClientRefused(response) => Some(response.clone()),
             _ => self.words().map(|words| {
                 let response = ErrorResponse::fatal(words.sqlstate, words.text);
                 match words.hint {
@@ -163,7 +172,11 @@ impl SessionEnd {
     }
 
     fn level(&self) -> Level {
-        self.words().map_or(Level::Debug, |words| words.level)
+        match self {
+            // Worth knowing, also where the client is not told.
+            SessionEnd::DatabaseLeft { .. } => Level::Warn,
+            _ => self.words().map_or(Level::Debug, |words| words.level),
+        }
     }
 
     /// The table. `None`: nobody is there to be told, or the client has been told already.
@@ -181,6 +194,18 @@ impl SessionEnd {
                 Level::Info,
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 code::ER_UNKNOWN_COM_ERROR,
+                None,
+            ),
+            SessionEnd::ClientRefused(_) => (
+                Level::Info,
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                code::ER_UNKNOWN_ERROR,
+                None,
+            ),
+            SessionEnd::ClientCancelled => (
+                Level::Info,
+                sqlstate::QUERY_CANCELED,
+                code::ER_QUERY_INTERRUPTED,
                 None,
             ),
             SessionEnd::ClientMisnamed(_) => (
@@ -230,8 +255,10 @@ impl SessionEnd {
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
-            SessionEnd::DatabaseRefused(refusal) => return Some(refused(refusal)),
-            SessionEnd::DatabaseMisbehaved(_) => (
+            SessionEnd::DatabaseRefused(refusal) | SessionEnd::SettingsRefused(refusal) => {
+                return Some(refused(refusal));
+            }
+            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
                 code::ER_NET_READ_ERROR,
@@ -264,73 +291,6 @@ impl SessionEnd {
             text,
             hint,
         })
-    }
-}
-
-/// The whole truth in a sentence. What a client is told is the same, save where it has not proved
-/// who it is.
-impl fmt::Display for SessionEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SessionEnd::ClientLeft => write!(f, "the client left"),
-            SessionEnd::ClientBroke(error) => write!(f, "the client's connection broke: {error}"),
-            SessionEnd::ClientMisbehaved(error) => {
-                write!(f, "protocol violation by the client: {error}")
-            }
-            SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
-            SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
-            SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
-            SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {
-                write!(
-                    f,
-                    "No tenant named: connect as user TENANT__USER, or with the connection attribute tenant_id"
-                )
-            }
-            SessionEnd::ClientWrongDatabase { asked } => {
-                write!(f, "database \"{asked}\" is not this tenant's")
-            }
-            SessionEnd::ClientUnproven(unproven) => write!(
-                f,
-                "login of {:?} refused: {}",
-                unproven.user,
-                tally::in_words(unproven.disproof)
-            ),
-            SessionEnd::ClientTooSlow(limit) => {
-                write!(f, "the login was not complete within {limit:?}")
-            }
-            SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
-            SessionEnd::TooManyClients(limit) => {
-                write!(f, "too many clients: all {limit} places are taken")
-            }
-            SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
-            SessionEnd::PoolExhausted(limit) => write!(
-                f,
-                "pool exhausted: no database connection became free within {limit:?}"
-            ),
-            SessionEnd::TenantClosed => write!(
-                f,
-                "terminating connection: the tenant is being removed or moved"
-            ),
-            SessionEnd::DatabaseUnreachable(why) => {
-                write!(f, "the tenant's database cannot be reached: {why}")
-            }
-            SessionEnd::DatabaseUnhealthy(why) => {
-                write!(f, "the tenant's database is unhealthy: {why}")
-            }
-            SessionEnd::DatabaseRefused(refusal) => {
-                write!(f, "the tenant's database refused the connection: {refusal}")
-            }
-            SessionEnd::DatabaseMisbehaved(error) => {
-                write!(f, "protocol violation by the tenant's database: {error}")
-            }
-            SessionEnd::DatabaseLeft { .. } => {
-                write!(f, "the tenant's database closed the connection")
-            }
-            SessionEnd::Stopping => {
-                write!(f, "terminating connection: the pooler is shutting down")
-            }
-            SessionEnd::CutOff => write!(f, "cut off: the time to finish was over"),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
 use crate::admission::Gate;
+use crate::context::ShardSettings;
 use crate::contract::{
     Command, Dialect, Door, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of,
 };
@@ -134,7 +135,7 @@ impl Plane {
         for (index, tenants) in owned.into_iter().enumerate() {
             let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
             let (tell, envelopes) = doorbell::<Envelope>(ENVELOPES_WAITING).map_err(no_doorbell)?;
-            let shard = shard::ShardSettings {
+            let shard = ShardSettings {
                 id: ShardId(index),
                 shards: settings.shards,
                 client_stall_timeout: settings.client_stall_timeout,

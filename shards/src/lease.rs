@@ -6,7 +6,10 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use log::warn;
 use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
+
+use wire::pg::pooling::{BackendMemory, Cleanup};
 
 use crate::backend::{Backend, Shape};
 use crate::control::Leave;
@@ -67,11 +70,11 @@ impl Lease {
                     }
                 }
             };
-            let lease = Lease {
+            let mut lease = Lease {
                 tenant: Rc::clone(tenant),
                 held: Some(checkout),
             };
-            if lease.backend().conn.is_quiet() {
+            if lease.backend_mut().is_sound() {
                 tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
                 return Ok(lease);
             }
@@ -93,6 +96,30 @@ impl Lease {
         match &mut self.held {
             Some(checkout) => checkout,
             None => unreachable!("a lease holds its backend until it ends, and ending consumes it"),
+        }
+    }
+
+    /// Ends the lease; the backend may serve the next client at once.
+    pub fn give_back(mut self, memory: BackendMemory) {
+        self.backend_mut().memory = Some(memory);
+        self.end(Verdict::Reusable);
+    }
+
+    /// Ends the lease; the backend may serve the next client when it has been cleaned, which is
+    /// done here, off any client's path. One that cannot be cleaned in time is closed.
+    pub async fn clean(mut self, mut cleanup: Cleanup) {
+        let conn = &mut self.backend_mut().conn;
+        match sockets::timeout(CLEANUP_LIMIT, conn.carry(&mut cleanup)).await {
+            Ok(Ok(memory)) => self.give_back(memory),
+            failed => {
+                let why = match failed {
+                    Ok(Err(broken)) => broken.to_string(),
+                    _ => format!("not done within {CLEANUP_LIMIT:?}"),
+                };
+                let (id, sql) = (&self.tenant.spec().id, cleanup.sql());
+                warn!("tenant {id}: a backend could not be cleaned by {sql:?}: {why}");
+                self.close(CloseReason::Unclean);
+            }
         }
     }
 
@@ -164,3 +191,6 @@ fn refused(refusal: pool::Refusal) -> SessionEnd {
         pool::Refusal::QueueFull => SessionEnd::ShardBusy,
     }
 }
+
+/// How long a cleanup may take before the backend is rather closed.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(5);

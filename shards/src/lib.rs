@@ -27,6 +27,7 @@ mod admission;
 mod backend;
 mod cancel;
 mod conn;
+mod context;
 mod control;
 mod dial;
 mod farewell;

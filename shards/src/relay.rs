@@ -34,7 +34,7 @@ pub trait Watch {
     ) -> Result<Said, SessionEnd>;
 
     /// The backend's bytes, which then go to the client unchanged.
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd>;
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd>;
 
     /// The backend closed: why, as far as its last words told.
     fn backend_left(&self) -> SessionEnd;
@@ -43,12 +43,13 @@ pub trait Watch {
     fn at_rest(&self) -> bool;
 }
 
-/// What became of a client's bytes.
+/// What became of one side's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
     /// They went their way.
     Passed,
-    /// They began something that is no relaying: the watch holds it, and the relay stops for it.
+    /// The turn has come of something that is no relaying: the watch holds it, and the relay stops
+    /// for it.
     Interrupts,
 }
 
@@ -170,10 +171,14 @@ impl<W: Watch> Relay<'_, W> {
             match self.backend.stream().poll_recv(cx) {
                 Poll::Pending => return Flow::Waits,
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
-                    if let Err(end) = self.watch.backend_said(&chunk) {
-                        return Flow::ends(end);
-                    }
+                    let said = match self.watch.backend_said(&chunk) {
+                        Ok(said) => said,
+                        Err(end) => return Flow::ends(end),
+                    };
                     self.client.stream().send(chunk);
+                    if said == Said::Interrupts {
+                        return Flow::Ends(RelayEnd::Interrupted);
+                    }
                 }
                 // A reset is how some servers end a connection; what they said before it has been
                 // passed on by now.
@@ -224,7 +229,7 @@ fn lasted(
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
-fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if peer.queued() < QUEUE_HIGH {
         Poll::Ready(Ok(()))
     } else {

@@ -10,6 +10,7 @@
 
 mod mysql;
 mod postgres;
+mod transaction;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -23,11 +24,11 @@ use sockets::Stream;
 use crate::admission::Place;
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
+use crate::context::ShardContext;
 use crate::contract::{Access, Dialect, Disproof, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
-use crate::shard::Shard;
 use crate::tenant::Tenant;
 
 /// One client, as both protocols see it.
@@ -42,7 +43,7 @@ struct Client {
 }
 
 /// Serves one client to its end, and sees to its last words.
-pub async fn serve(shard: &Rc<Shard>, handoff: Handoff) {
+pub async fn serve(shard: &Rc<ShardContext>, handoff: Handoff) {
     let Handoff {
         socket,
         peer,
@@ -80,7 +81,7 @@ fn dialect_of(preface: &Preface) -> Dialect {
 
 /// The tenant a client named, if it exists and speaks the client's protocol. A tenant of the other
 /// protocol is no tenant here, and is refused like one that does not exist.
-fn tenant_for(shard: &Shard, client: &Client, dialect: Dialect) -> Option<Rc<Tenant>> {
+fn tenant_for(shard: &ShardContext, client: &Client, dialect: Dialect) -> Option<Rc<Tenant>> {
     shard
         .tenant(&client.id)
         .filter(|tenant| tenant.spec().dialect == dialect)
@@ -88,7 +89,7 @@ fn tenant_for(shard: &Shard, client: &Client, dialect: Dialect) -> Option<Rc<Ten
 
 /// Runs the login part of a session against its deadline.
 async fn within_login<T>(
-    shard: &Shard,
+    shard: &ShardContext,
     deadline: Instant,
     login: impl Future<Output = Result<T, SessionEnd>>,
 ) -> Result<T, SessionEnd> {
@@ -136,7 +137,7 @@ fn why_unproven(access: Option<&Access>, user: &str) -> Disproof {
 
 /// The line in the log, and the sums: its tenant's, or those of the clients that have none.
 fn ended(
-    shard: &Shard,
+    shard: &ShardContext,
     client: &Client,
     dialect: Dialect,
     tenant: Option<&Tenant>,

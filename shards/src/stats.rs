@@ -24,17 +24,11 @@ impl Stats {
 }
 
 /// Follows one session that is served. Its own time counts when it is dropped.
-///
-/// Where a protocol's headers tell when an answer is complete, say [`answered`](Meter::answered).
-/// Where they do not, say [`heard`](Meter::heard): the answer to a request then ended with what was
-/// heard last before the next one.
 pub struct Meter<'a> {
     stats: &'a Stats,
     began: Instant,
     /// When the oldest request that has no answer yet was made.
     asked: Option<Instant>,
-    /// When the database was last heard after that.
-    heard: Option<Instant>,
 }
 
 impl<'a> Meter<'a> {
@@ -44,7 +38,6 @@ impl<'a> Meter<'a> {
             stats,
             began: Instant::now(),
             asked: None,
-            heard: None,
         }
     }
 
@@ -66,15 +59,7 @@ impl<'a> Meter<'a> {
 
     /// The client wants an answer.
     pub fn asked(&mut self) {
-        self.settle();
         self.asked.get_or_insert_with(Instant::now);
-    }
-
-    /// The database said something that may be an answer, or a part of one.
-    pub fn heard(&mut self) {
-        if self.asked.is_some() {
-            self.heard = Some(Instant::now());
-        }
     }
 
     /// So many answers are complete, and so many transactions with them; perhaps more are owed.
@@ -89,21 +74,10 @@ impl<'a> Meter<'a> {
             }
         });
     }
-
-    /// What was heard since the last request was its answer.
-    fn settle(&mut self) {
-        if let Some(heard) = self.heard.take()
-            && let Some(asked) = self.asked.take()
-        {
-            let took = heard.duration_since(asked);
-            self.stats.count(|counts| counts.query_time.add(took, 1));
-        }
-    }
 }
 
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
-        self.settle();
         let lasted = self.began.elapsed();
         self.stats
             .count(|counts| counts.session_time.add(lasted, 1));
@@ -122,31 +96,6 @@ pub fn busy() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_answer_without_an_end_ends_with_what_was_heard_last() {
-        let stats = Stats::default();
-        let mut meter = Meter::new(&stats);
-        meter.heard();
-        meter.asked();
-        assert_eq!(
-            stats.counts().query_time.count(),
-            0,
-            "a greeting is no answer"
-        );
-        meter.heard();
-        meter.heard();
-        assert_eq!(stats.counts().query_time.count(), 0, "more may come");
-        meter.asked();
-        assert_eq!(stats.counts().query_time.count(), 1);
-        meter.heard();
-        drop(meter);
-        let counts = stats.counts();
-        assert_eq!(
-            (counts.query_time.count(), counts.session_time.count()),
-            (2, 1)
-        );
-    }
 
     #[test]
     fn each_answer_of_a_pipeline_is_timed() {

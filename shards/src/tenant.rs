@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
+use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
@@ -30,6 +31,8 @@ pub struct Tenant {
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
     /// What the last SCRAM login to the database left, so that the next one is cheap.
     pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// What PostgreSQL sessions in transaction mode share.
+    pub commons: Rc<Commons>,
     /// A dial is due when the back-off is over, and a timer is running for it.
     retrying: Cell<bool>,
     /// Who is connected.
@@ -52,6 +55,7 @@ impl Tenant {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         let tenant = Rc::new(Tenant {
             pool: RefCell::new(pool),
+            commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: RefCell::default(),
             retrying: Cell::new(false),
@@ -76,6 +80,7 @@ impl Tenant {
     /// Takes new limits, users and times; the database is the same.
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
+        self.commons.amend(spec.rules);
         let terms = spec.health_check;
         let before = self.spec.replace(Rc::new(spec)).health_check;
         if terms != before {
@@ -163,7 +168,7 @@ impl Tenant {
     /// Takes back what was leased, and sees to whoever can be served by that.
     pub fn give_back(self: &Rc<Self>, mut checkout: Checkout<Backend>, verdict: Verdict) {
         let verdict = match verdict {
-            Verdict::Reusable if !self.vigil.begin(&mut checkout.conn) => {
+            Verdict::Reusable if !self.vigil.begin(&mut checkout) => {
                 Verdict::Close(CloseReason::Broken)
             }
             verdict => verdict,
@@ -201,7 +206,7 @@ impl Tenant {
                     permit.reason()
                 );
                 // Should it be dead already, whoever gets it will see.
-                self.vigil.begin(&mut backend.conn);
+                self.vigil.begin(&mut backend);
                 health::dial_succeeded(&self);
                 let placed = self
                     .with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));

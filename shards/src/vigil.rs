@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use crate::conn::Conn;
+use crate::backend::Backend;
 use crate::tenant::Tenant;
 
 /// The watcher's waker; there since the watcher ran first, which is before any dial can end.
@@ -17,14 +17,12 @@ use crate::tenant::Tenant;
 pub struct Vigil(RefCell<Option<Waker>>);
 
 impl Vigil {
-    /// Watches over a connection that goes idle. False if it is not fit to: it has died, or has
-    /// said something that nobody asked for.
-    pub fn begin(&self, conn: &mut Conn) -> bool {
-        if let Some(waker) = &*self.0.borrow() {
-            let gone = conn.poll_gone(&mut Context::from_waker(waker));
-            return gone.is_pending() && conn.is_quiet();
-        }
-        conn.is_quiet()
+    /// Watches over a backend that goes idle. False if it is not fit to: it has died, or has said
+    /// something that nobody asked for.
+    pub fn begin(&self, backend: &mut Backend) -> bool {
+        let waker = self.0.borrow();
+        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
+        backend.poll_useless(&mut cx).is_pending()
     }
 }
 
@@ -44,15 +42,16 @@ pub async fn keep(tenant: Weak<Tenant>) {
             return Poll::Ready(());
         };
         *tenant.vigil.0.borrow_mut() = Some(cx.waker().clone());
-        bury_the_dead(&tenant);
+        bury_the_dead(&tenant, cx);
         Poll::Pending
     })
     .await;
 }
 
 /// Closes the idle backends that died, and opens what is missing then.
-fn bury_the_dead(tenant: &Rc<Tenant>) {
-    let dead = tenant.with_pool(|pool| pool.remove_idle(|backend| !backend.conn.is_quiet()));
+fn bury_the_dead(tenant: &Rc<Tenant>, cx: &mut Context<'_>) {
+    let dead =
+        tenant.with_pool(|pool| pool.remove_idle(|backend| backend.poll_useless(cx).is_ready()));
     for backend in dead {
         tenant.dismiss(backend, pool::CloseReason::Broken);
     }

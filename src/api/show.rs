@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use shards::contract::{
-    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, ShardSnapshot, Standing,
-    TenantSnapshot, TenantSpec, Timings, Users, WhenUnwell, shard_of,
+    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, PoolMode, PreparedStatements,
+    Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Timings, Users, WhenUnwell,
+    shard_of,
 };
 
 use crate::config::{Habits, LogFormat, Settings};
@@ -23,7 +24,10 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "dbname": spec.dbname,
         "username": spec.username,
         "password_set": spec.password.is_some(),
-        "pool_mode": "session",
+        "pool_mode": pool_mode(spec.pool_mode),
+        "reset": reset(spec.rules.reset),
+        "prepared_statements": prepared_statements(spec.rules.prepared_statements),
+        "max_prepared_statements": spec.rules.max_prepared_statements,
         "client_auth": client_auth(spec.access.method),
         "min_connections": spec.limits.min,
         "max_connections": spec.limits.max,
@@ -111,7 +115,10 @@ pub fn settings(settings: &Settings) -> Value {
 
 fn habits(habits: &Habits) -> Value {
     json!({
-        "pool_mode": "session",
+        "pool_mode": pool_mode(habits.pool_mode),
+        "reset": reset(habits.rules.reset),
+        "prepared_statements": prepared_statements(habits.rules.prepared_statements),
+        "max_prepared_statements": habits.rules.max_prepared_statements,
         "client_auth": client_auth(habits.client_auth),
         "min_connections": habits.limits.min,
         "max_connections": habits.limits.max,
@@ -189,6 +196,28 @@ fn dialect(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => "postgres",
         Dialect::MySql => "mysql",
+    }
+}
+
+fn pool_mode(mode: PoolMode) -> &'static str {
+    match mode {
+        PoolMode::Session => "session",
+        PoolMode::Transaction => "transaction",
+    }
+}
+
+fn reset(reset: Reset) -> &'static str {
+    match reset {
+        Reset::Smart => "smart",
+        Reset::Always => "always",
+        Reset::Never => "never",
+    }
+}
+
+fn prepared_statements(how: PreparedStatements) -> &'static str {
+    match how {
+        PreparedStatements::Multiplex => "multiplex",
+        PreparedStatements::Pin => "pin",
     }
 }
 

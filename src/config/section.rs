@@ -4,6 +4,7 @@
 //! stand in one place, where they are read, and a bad value does not hide the next.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 
 use shards::contract::Secret;
@@ -53,32 +54,26 @@ impl<'a> Reader<'a> {
 
 impl<'a> Section<'a> {
     fn new(reader: &'a Reader<'a>, path: String, node: &'a Node) -> Self {
-        let section = |entries| Section {
+        let entries = match node {
+            Node::Map(entries) => &entries[..],
+            _ => &[],
+        };
+        let section = Section {
             reader,
             path,
             entries,
             asked: RefCell::default(),
             not_yet: RefCell::default(),
         };
-        match node {
-            Node::Map(entries) => {
-                let section = section(entries);
-                section.complain_of_repeated_keys();
-                section
-            }
-            Node::Nothing => section(&[]),
-            other => {
-                let section = section(&[]);
-                section.complain(
-                    "",
-                    format!(
-                        "must be a section with keys of its own, not {}",
-                        other.kind()
-                    ),
-                );
-                section
-            }
+        section.complain_of_repeated_keys();
+        if !matches!(node, Node::Map(_) | Node::Nothing) {
+            let kind = node.kind();
+            section.complain(
+                "",
+                format!("must be a section with keys of its own, not {kind}"),
+            );
         }
+        section
     }
 
     /// The section of this name; one without keys if it is not there.
@@ -114,6 +109,16 @@ impl<'a> Section<'a> {
             other => Err(format!("must be a single value, not {}", other.kind())),
         };
         self.note(key, value)
+    }
+
+    /// The [`value`](Self::value) of a key, or else its default.
+    pub fn value_or<T>(
+        &self,
+        key: &'static str,
+        unit: impl Fn(&str) -> Result<T, String>,
+        default: T,
+    ) -> T {
+        self.value(key, unit).unwrap_or(default)
     }
 
     /// Like [`value`](Self::value), for texts: a number or flag is none, since YAML may have made
@@ -240,9 +245,13 @@ impl<'a> Section<'a> {
     }
 
     fn complain_of_repeated_keys(&self) {
-        for (position, (key, _)) in self.entries.iter().enumerate() {
-            let is_same = |other: &&(String, Node)| other.0 == *key;
-            if self.entries[..position].iter().filter(is_same).count() == 1 {
+        let mut times = HashMap::new();
+        for (key, _) in self.entries {
+            let times = times
+                .entry(key)
+                .and_modify(|times| *times += 1)
+                .or_insert(1);
+            if *times == 2 {
                 self.complain(key, "is written more than once; keep one");
             }
         }

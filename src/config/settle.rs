@@ -63,23 +63,17 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     let reader = Reader::new(surroundings);
     let root = reader.root(written);
     let listen = root.section("listen");
-    let host = listen
-        .value("host", units::address)
-        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let host = listen.value_or("host", units::address, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let plane = plane(&root, &listen, host);
     let api = api(&root, &listen, host);
     complain_of_ports(&listen, &plane, &api);
     listen.finish();
-    let shutdown_grace = root
-        .value("shutdown_grace", units::duration)
-        .unwrap_or(SHUTDOWN_GRACE);
+    let shutdown_grace = root.value_or("shutdown_grace", units::duration, SHUTDOWN_GRACE);
     let formats = [
         ("text", Some(LogFormat::Text)),
         ("json", Some(LogFormat::Json)),
     ];
-    let log_format = root
-        .value("log_format", units::choice(&formats))
-        .unwrap_or(LogFormat::Text);
+    let log_format = root.value_or("log_format", units::choice(&formats), LogFormat::Text);
     let defaults = root.section("defaults");
     let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
     defaults.finish();
@@ -135,12 +129,8 @@ pub fn settle_tenant(
 
 fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
     let at = |port: Option<u16>| port.map(|port| SocketAddr::new(host, port));
-    let postgres = listen
-        .value("postgres_port", units::own_port)
-        .unwrap_or(Some(POSTGRES_PORT));
-    let mysql = listen
-        .value("mysql_port", units::own_port)
-        .unwrap_or(Some(MYSQL_PORT));
+    let postgres = listen.value_or("postgres_port", units::own_port, Some(POSTGRES_PORT));
+    let mysql = listen.value_or("mysql_port", units::own_port, Some(MYSQL_PORT));
     let mysql_version = listen.text("mysql_version", mysql_version);
     let runtime = root.section("runtime");
     let cpus = root.cpus();
@@ -148,24 +138,23 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
         .value("shards", units::auto_or(units::count(1..=MAX_SHARDS)))
         .flatten();
     let shards = shards.unwrap_or(cpus.parallelism.min(MAX_SHARDS));
-    let acceptors = runtime.value("acceptors", units::count(1..=MAX_ACCEPTORS));
+    let acceptors = runtime.value_or("acceptors", units::count(1..=MAX_ACCEPTORS), 1);
     let pinned = pinned(&runtime, cpus, shards);
     runtime.finish();
     let limits = root.section("limits");
-    let client_connections = limits.value("client_connections", units::count(1..=MAX_CLIENTS));
-    let login_timeout = limits.value("login_timeout", units::some_duration);
-    let stall = limits
-        .value("client_stall_timeout", units::duration)
-        .unwrap_or(STALL_TIMEOUT);
+    let clients = units::count(1..=MAX_CLIENTS);
+    let client_connections = limits.value_or("client_connections", clients, CLIENTS);
+    let login_timeout = limits.value_or("login_timeout", units::some_duration, LOGIN_TIMEOUT);
+    let stall = limits.value_or("client_stall_timeout", units::duration, STALL_TIMEOUT);
     limits.finish();
     PlaneSettings {
         postgres: at(postgres),
         mysql: at(mysql),
         shards,
-        acceptors: acceptors.unwrap_or(1),
+        acceptors,
         cpus: pinned,
-        client_connections: client_connections.unwrap_or(CLIENTS),
-        login_timeout: login_timeout.unwrap_or(LOGIN_TIMEOUT),
+        client_connections,
+        login_timeout,
         client_stall_timeout: units::unless_zero(stall),
         mysql_version: mysql_version.unwrap_or_else(|| MYSQL_VERSION.to_owned()),
     }
@@ -196,17 +185,13 @@ fn pinned(runtime: &Section, cpus: &Cpus, shards: usize) -> Vec<usize> {
 
 fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
     let key = root.secret("api_key");
-    let port = listen
-        .value("api_port", units::own_port)
-        .unwrap_or(Some(API_PORT));
+    let port = listen.value_or("api_port", units::own_port, Some(API_PORT));
     let default_host = if key.is_some() {
         host
     } else {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
     };
-    let api_host = listen
-        .value("api_host", units::address)
-        .unwrap_or(default_host);
+    let api_host = listen.value_or("api_host", units::address, default_host);
     if key.is_none() && port.is_some() && !api_host.is_loopback() {
         let text =
             format!("whoever reaches {api_host} can manage tenants, since there is no api_key");
@@ -215,7 +200,7 @@ fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
     Api {
         address: port.map(|port| SocketAddr::new(api_host, port)),
         key,
-        metrics_auth: root.value("metrics_auth", units::flag).unwrap_or(false),
+        metrics_auth: root.value_or("metrics_auth", units::flag, false),
         metrics_tenant_limit: root
             .value("metrics_tenant_limit", units::count(0..=MAX_LABELLED))
             .unwrap_or(LABELLED),

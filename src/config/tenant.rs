@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use shards::contract::{
-    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, Secret, TenantId, TenantSpec,
-    Users, WhenUnwell,
+    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements,
+    Reset, Rules, Secret, TenantId, TenantSpec, Users, WhenUnwell,
 };
 
 use super::section::Section;
@@ -16,6 +16,10 @@ use super::units;
 pub struct Habits {
     /// How many backends, and for how long.
     pub limits: Limits,
+    /// When a client gives its backend back.
+    pub pool_mode: PoolMode,
+    /// How sessions are moved between backends.
+    pub rules: Rules,
     /// How long a client may wait for a backend; zero is for ever.
     pub acquire_timeout: Duration,
     /// How long a dial may take.
@@ -34,18 +38,20 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         ("postgres", Some(Dialect::Postgres)),
         ("mysql", Some(Dialect::MySql)),
     ];
-    let dialect = required(
-        &section,
-        "db_type",
-        section.value("db_type", units::choice(&dialects)),
-    );
-    let host = required(&section, "host", section.text("host", units::host));
+    for key in ["db_type", "host", "dbname", "username"] {
+        if !section.has(key) {
+            section.complain(key, "is missing");
+        }
+    }
+    let dialect = section.value("db_type", units::choice(&dialects));
+    let host = section.text("host", units::host);
     let port = section.value("port", units::port);
-    let dbname = required(&section, "dbname", section.text("dbname", units::name));
-    let username = required(&section, "username", section.text("username", units::name));
+    let dbname = section.text("dbname", units::name);
+    let username = section.text("username", units::name);
     let password = section.secret("password");
     let habits = Habits::settle(&section, defaults);
     let users = users(&section, password.as_ref(), dialect, habits.client_auth);
+    let pool_mode = pool_mode(&section, habits.pool_mode, dialect);
     section.finish();
     Some(TenantSpec {
         id,
@@ -60,6 +66,8 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
             users,
         },
         limits: habits.limits,
+        pool_mode,
+        rules: habits.rules,
         acquire_timeout: units::unless_zero(habits.acquire_timeout),
         connect_timeout: habits.connect_timeout,
         health_check: Some(habits.health_check).filter(|check| !check.interval.is_zero()),
@@ -79,6 +87,12 @@ impl Habits {
             idle_timeout: Duration::from_secs(5 * 60),
             max_lifetime: Duration::from_secs(30 * 60),
         },
+        pool_mode: PoolMode::Session,
+        rules: Rules {
+            prepared_statements: PreparedStatements::Multiplex,
+            max_prepared_statements: 500,
+            reset: Reset::Smart,
+        },
         acquire_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         client_auth: ClientAuth::Scram,
@@ -93,12 +107,8 @@ impl Habits {
 
     /// What this section says, and for the rest what `otherwise` says.
     pub fn settle(section: &Section, otherwise: &Habits) -> Habits {
-        section.value(
-            "pool_mode",
-            units::choice(&[("session", Some(())), ("transaction", None)]),
-        );
         section.not_yet(NOT_YET);
-        let time = |key, otherwise| section.value(key, units::duration).unwrap_or(otherwise);
+        let time = |key, otherwise| section.value_or(key, units::duration, otherwise);
         let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
         let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
         let max = max.unwrap_or(otherwise.limits.max);
@@ -119,6 +129,8 @@ impl Habits {
                 max_lifetime: time("max_lifetime", otherwise.limits.max_lifetime),
                 ..otherwise.limits
             },
+            pool_mode: section.value_or("pool_mode", units::choice(POOL_MODE), otherwise.pool_mode),
+            rules: rules(section, &otherwise.rules),
             acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             client_auth: client_auth.unwrap_or(otherwise.client_auth),
@@ -150,12 +162,32 @@ fn health_check(section: &Section, otherwise: HealthCheck) -> HealthCheck {
     settled
 }
 
-/// A key that a tenant cannot be without.
-fn required<T>(section: &Section, key: &'static str, value: Option<T>) -> Option<T> {
-    if !section.has(key) {
-        section.complain(key, "is missing");
+/// What becomes of a session's state between transactions.
+fn rules(section: &Section, otherwise: &Rules) -> Rules {
+    let kept = section.value("max_prepared_statements", units::count(1..=MOST_STATEMENTS));
+    Rules {
+        prepared_statements: section.value_or(
+            "prepared_statements",
+            units::choice(PREPARED_STATEMENTS),
+            otherwise.prepared_statements,
+        ),
+        max_prepared_statements: kept.unwrap_or(otherwise.max_prepared_statements),
+        reset: section.value_or("reset", units::choice(RESET), otherwise.reset),
     }
-    value
+}
+
+/// MySQL's sessions cannot be moved between backends, whatever is the habit elsewhere.
+fn pool_mode(section: &Section, habit: PoolMode, dialect: Option<Dialect>) -> PoolMode {
+    if dialect == Some(Dialect::MySql) && habit == PoolMode::Transaction {
+        if section.has("pool_mode") {
+            section.warn(
+                "pool_mode",
+                "a MySQL tenant is always served in session mode",
+            );
+        }
+        return PoolMode::Session;
+    }
+    habit
 }
 
 /// Who is known: the names listed, or anybody who knows the tenant's own password.
@@ -165,11 +197,17 @@ fn users(
     dialect: Option<Dialect>,
     auth: ClientAuth,
 ) -> Users {
-    if auth == ClientAuth::Trust {
-        section.warn(
-            "client_auth",
-            "trust: whoever reaches this tenant gets in without a password",
-        );
+    let warning = match (auth, dialect) {
+        (ClientAuth::Trust, _) => {
+            Some("trust: whoever reaches this tenant gets in without a password")
+        }
+        (ClientAuth::Password, Some(Dialect::Postgres)) => {
+            Some("password: clients send theirs in clear")
+        }
+        _ => None,
+    };
+    if let Some(text) = warning {
+        section.warn("client_auth", text);
     }
     if !section.has("users") {
         if password.is_none() && auth != ClientAuth::Trust {
@@ -232,6 +270,24 @@ const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("cert", None),
     ("passthrough", None),
 ];
+/// When a client gives its backend back.
+const POOL_MODE: &[(&str, Option<PoolMode>)] = &[
+    ("session", Some(PoolMode::Session)),
+    ("transaction", Some(PoolMode::Transaction)),
+];
+/// What becomes of named prepared statements in transaction mode.
+const PREPARED_STATEMENTS: &[(&str, Option<PreparedStatements>)] = &[
+    ("multiplex", Some(PreparedStatements::Multiplex)),
+    ("pin", Some(PreparedStatements::Pin)),
+];
+/// When a backend is cleaned in transaction mode.
+const RESET: &[(&str, Option<Reset>)] = &[
+    ("smart", Some(Reset::Smart)),
+    ("always", Some(Reset::Always)),
+    ("never", Some(Reset::Never)),
+];
+/// The most shared statements that one backend can be asked to keep.
+const MOST_STATEMENTS: usize = 100_000;
 /// What becomes of clients while their database is unhealthy.
 const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
     ("fail", Some(WhenUnwell::Fail)),
@@ -241,9 +297,6 @@ const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
 const MOST_CHECKS: usize = 100;
 /// Keys of features to come.
 const NOT_YET: &[&str] = &[
-    "reset",
-    "prepared_statements",
-    "max_prepared_statements",
     "sslmode",
     "sslrootcert",
     "sslcert",

@@ -293,10 +293,8 @@ fn a_head_is_a_get_without_its_body() {
 /// Everything that the description allows is done, and everything that it forbids is refused.
 #[test]
 fn schemathesis_finds_no_difference_between_the_description_and_the_api() {
-    let cache = std::env::var("DBBOUNCER_CACHE").map_or_else(
-        |_| format!("{}/.cache/dbbouncer", std::env::var("HOME").unwrap()),
-        |it| it,
-    );
+    let cache = std::env::var("DBBOUNCER_CACHE")
+        .unwrap_or_else(|_| format!("{}/.cache/dbbouncer", std::env::var("HOME").unwrap()));
     let schemathesis = format!("{cache}/venv/bin/schemathesis");
     if !std::path::Path::new(&schemathesis).exists() {
         eprintln!("SKIPPED: schemathesis is not installed; scripts/install-test-deps does it");

@@ -1,7 +1,7 @@
 //! The two Rust drivers, put to a door.
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, Error, Opts, OptsBuilder, ServerError};
 use testbed::Door;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
@@ -93,5 +93,21 @@ pub async fn whoami(door: &Door) -> String {
             .await
             .unwrap()
             .unwrap()
+    }
+}
+
+/// The first row of a query that has one.
+pub async fn one<T: mysql_async::prelude::FromRow + Send + 'static>(
+    client: &mut Conn,
+    query: &str,
+) -> T {
+    client.query_first(query).await.unwrap().expect("a row")
+}
+
+/// The number of the server's own error.
+pub fn code(error: &Error) -> u16 {
+    match error {
+        Error::Server(ServerError { code, .. }) => *code,
+        other => panic!("not the server's own error: {other}"),
     }
 }

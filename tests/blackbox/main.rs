@@ -6,18 +6,23 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod answers;
 mod crowd;
 mod drivers;
 mod faults;
 mod frames;
 mod health;
 mod mysql;
+mod mysql_session;
 mod operator;
 mod postgres;
+mod postgres_session;
 mod raw;
 mod refusals;
 mod routing;
+mod scene;
 mod servers;
+mod stopping;
 mod tools;
 
 use std::process::ExitCode;
@@ -28,12 +33,16 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
     postgres::plan(&mut plan);
+    postgres_session::plan(&mut plan);
     mysql::plan(&mut plan);
+    mysql_session::plan(&mut plan);
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
     frames::plan(&mut plan);
     faults::plan(&mut plan);
+    answers::plan(&mut plan);
+    stopping::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
     health::plan(&mut plan);

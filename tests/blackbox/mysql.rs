@@ -3,10 +3,11 @@
 
 use futures_util::StreamExt;
 use mysql_async::prelude::{Query, Queryable};
-use mysql_async::{Conn, Error, Row, ServerError, TxOpts, Value};
-use testbed::{Door, Front, Kind, Plan, Server, Tenant, World, eventually};
+use mysql_async::{Conn, Error, Row, TxOpts, Value};
+use testbed::{Front, Kind, Plan, Server, Tenant, World};
 
-use crate::drivers::{mysql, mysql_options, whoami};
+use crate::drivers::{code, mysql, mysql_options, one, whoami};
+use crate::scene::one_tenant;
 
 pub fn plan(plan: &mut Plan) {
     let both = [Kind::MariaDb, Kind::MySql];
@@ -52,59 +53,6 @@ pub fn plan(plan: &mut Plan) {
         packets_of_exactly_16_mib,
     );
     plan.add(World::Any, &both, "local_infile", local_infile);
-    plan.add(World::Any, &both, "kill_query", kill_query);
-    plan.add(World::Any, &both, "kill_connection", kill_connection);
-    plan.add(
-        World::Bouncer,
-        &both,
-        "kill_reaches_no_other_tenant",
-        kill_reaches_no_other_tenant,
-    );
-    plan.add(
-        World::Any,
-        &both,
-        "session_state_stays",
-        session_state_stays,
-    );
-    plan.add(
-        World::Any,
-        &both,
-        "reset_and_change_of_database",
-        reset_and_change_of_database,
-    );
-    plan.add(
-        World::Any,
-        &both,
-        "found_rows_as_asked",
-        found_rows_as_asked,
-    );
-    plan.add(
-        World::Any,
-        &both,
-        "the_backend_is_closed_with_its_client",
-        the_backend_is_closed_with_its_client,
-    );
-}
-
-async fn one_tenant(server: &Server, name: &str) -> (Tenant, Front, Door) {
-    let tenant = Tenant::on(server, name);
-    let front = Front::for_tenants(std::slice::from_ref(&tenant));
-    let door = front.door(&tenant);
-    (tenant, front, door)
-}
-
-async fn one<T: mysql_async::prelude::FromRow + Send + 'static>(
-    client: &mut Conn,
-    query: &str,
-) -> T {
-    client.query_first(query).await.unwrap().expect("a row")
-}
-
-fn code(error: &Error) -> u16 {
-    match error {
-        Error::Server(ServerError { code, .. }) => *code,
-        other => panic!("not the server's own error: {other}"),
-    }
 }
 
 async fn reaches_its_own_database(server: &'static Server) {
@@ -117,7 +65,7 @@ async fn reaches_its_own_database(server: &'static Server) {
 }
 
 async fn values_go_and_come(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "values").await;
+    let (_tenant, front, door) = one_tenant(server, "values");
     let mut client = mysql(&door).await;
     let text = "naïve — 日本語 \u{1F99C}\n\t\\' \"";
     let bytes: Vec<u8> = (0..=255).collect();
@@ -152,7 +100,7 @@ async fn values_go_and_come(server: &'static Server) {
 }
 
 async fn an_error_arrives_whole(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "error").await;
+    let (_tenant, front, door) = one_tenant(server, "error");
     let mut client = mysql(&door).await;
     client
         .query_drop("CREATE TABLE once (id int PRIMARY KEY)")
@@ -203,7 +151,7 @@ async fn an_error_arrives_whole(server: &'static Server) {
 }
 
 async fn several_results(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "multi").await;
+    let (_tenant, front, door) = one_tenant(server, "multi");
     let mut client = mysql(&door).await;
     let mut results = client
         .query_iter("SELECT 1; SELECT 2 UNION SELECT 3; CREATE TABLE t (i int); SELECT 4")
@@ -230,7 +178,7 @@ async fn several_results(server: &'static Server) {
 }
 
 async fn stored_procedures(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "proc").await;
+    let (_tenant, front, door) = one_tenant(server, "proc");
     let mut client = mysql(&door).await;
     client
         .query_drop("CREATE PROCEDURE twice(IN a int, OUT b int) BEGIN SELECT a; SELECT a + 1, 'x'; SET b = a * 2; END")
@@ -252,7 +200,7 @@ async fn stored_procedures(server: &'static Server) {
 }
 
 async fn transactions(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "txn").await;
+    let (_tenant, front, door) = one_tenant(server, "txn");
     let (mut client, mut other) = (mysql(&door).await, mysql(&door).await);
     client.query_drop("CREATE TABLE t (i int)").await.unwrap();
     const COUNT: &str = "SELECT count(*) FROM t";
@@ -297,7 +245,7 @@ async fn transactions(server: &'static Server) {
 }
 
 async fn prepared_statements(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "prepared").await;
+    let (_tenant, front, door) = one_tenant(server, "prepared");
     // Both sessions' first statement has the id 1: the same id for different texts.
     let (mut one, mut two) = (mysql(&door).await, mysql(&door).await);
     let (add, double) = (
@@ -329,7 +277,7 @@ async fn prepared_statements(server: &'static Server) {
 
 /// The driver sends a parameter as COM_STMT_SEND_LONG_DATA, which is answered by nothing, when all do not fit a packet.
 async fn a_statement_sent_in_pieces(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "pieces").await;
+    let (_tenant, front, door) = one_tenant(server, "pieces");
     let options = mysql_options(&door).max_allowed_packet(Some(17 << 20));
     let mut client = Conn::new(options).await.unwrap();
     let text = "0123456789abcdef".repeat(3 << 19);
@@ -348,7 +296,7 @@ async fn a_statement_sent_in_pieces(server: &'static Server) {
 /// 100 MB of rows that say which they are; a byte lost, doubled or moved shows.
 async fn large_result(server: &'static Server) {
     const ROWS: u32 = 100_000;
-    let (_tenant, front, door) = one_tenant(server, "large").await;
+    let (_tenant, front, door) = one_tenant(server, "large");
     let mut client = mysql(&door).await;
     client
         .query_drop("SET @@cte_max_recursion_depth = 200000")
@@ -392,7 +340,7 @@ fn not_in_mariadb(error: Error) -> Result<(), Error> {
 use not_in_mariadb as not_in_mysql;
 
 async fn packets_over_16_mib(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "huge").await;
+    let (_tenant, front, door) = one_tenant(server, "huge");
     let mut client = mysql(&door).await;
     let text = "0123456789abcdef".repeat(5 << 19); // 40 MiB: three packets each way
     let row: Option<(bool, String)> = client
@@ -412,7 +360,7 @@ async fn packets_over_16_mib(server: &'static Server) {
 /// A payload of 0xffffff bytes, or a multiple of it, is followed by a packet that may be empty.
 async fn packets_of_exactly_16_mib(server: &'static Server) {
     const FULL: usize = 0xff_ffff;
-    let (_tenant, front, door) = one_tenant(server, "full").await;
+    let (_tenant, front, door) = one_tenant(server, "full");
     let mut client = mysql(&door).await;
     for payload in [FULL - 1, FULL, FULL + 1, 2 * FULL] {
         let frame = "\u{3}SELECT length('')".len();
@@ -440,7 +388,7 @@ async fn packets_of_exactly_16_mib(server: &'static Server) {
 }
 
 async fn local_infile(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "infile").await;
+    let (_tenant, front, door) = one_tenant(server, "infile");
     let mut client = mysql(&door).await;
     let parts = (0..100).map(|part| {
         (0..1000)
@@ -460,181 +408,5 @@ async fn local_infile(server: &'static Server) {
         (100_000, 4_999_950_000)
     );
     client.disconnect().await.unwrap();
-    front.close();
-}
-
-async fn kill_query(server: &'static Server) {
-    let (tenant, front, door) = one_tenant(server, "kill").await;
-    let (mut victim, mut killer) = (mysql(&door).await, mysql(&door).await);
-    // The id of the greeting, which is what a command line's Ctrl-C uses.
-    let id = victim.id();
-    let (ended, ()) = tokio::join!(
-        victim.query_drop("SELECT count(*) FROM whoami WHERE sleep(100) OR id"),
-        async {
-            until_asleep(server, &tenant);
-            killer.query_drop(format!("KILL QUERY {id}")).await.unwrap();
-        }
-    );
-    assert_eq!(code(&ended.unwrap_err()), 1317);
-    assert_eq!(
-        one::<i32>(&mut victim, "SELECT 1").await,
-        1,
-        "the session goes on"
-    );
-    victim.disconnect().await.unwrap();
-    killer.disconnect().await.unwrap();
-    front.close();
-}
-
-async fn kill_connection(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "killc").await;
-    let (mut victim, mut killer) = (mysql(&door).await, mysql(&door).await);
-    killer
-        .query_drop(format!("KILL {}", victim.id()))
-        .await
-        .unwrap();
-    victim.ping().await.unwrap_err();
-    assert_eq!(
-        code(&killer.query_drop("KILL 999999999").await.unwrap_err()),
-        1094,
-        "no such connection"
-    );
-    killer.disconnect().await.unwrap();
-    front.close();
-}
-
-async fn kill_reaches_no_other_tenant(server: &'static Server) {
-    let tenants = Tenant::many_on(server, "guard", 2);
-    let front = Front::for_tenants(&tenants);
-    let mut victim = mysql(&front.door(&tenants[0])).await;
-    let mut killer = mysql(&front.door(&tenants[1])).await;
-    let real: u32 = one(&mut victim, "SELECT connection_id()").await;
-    for id in [victim.id(), real] {
-        let error = killer.query_drop(format!("KILL {id}")).await.unwrap_err();
-        assert!([1094, 1095].contains(&code(&error)), "{error}");
-    }
-    victim.ping().await.unwrap();
-    victim.disconnect().await.unwrap();
-    killer.disconnect().await.unwrap();
-    front.close();
-}
-
-/// Waits until a session of this tenant is inside `sleep`.
-fn until_asleep(server: &Server, tenant: &Tenant) {
-    let asleep = format!(
-        "SELECT count(*) FROM information_schema.processlist WHERE state = 'User sleep' AND db = '{}'",
-        tenant.dbname
-    );
-    eventually("it sleeps", || {
-        (server.sql("", &asleep) == "1").then_some(())
-    });
-}
-
-async fn session_state_stays(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "state").await;
-    let (mut client, mut other) = (mysql(&door).await, mysql(&door).await);
-    let id: u32 = one(&mut client, "SELECT connection_id()").await;
-    client
-        .query_drop("SET @mine = 5, time_zone = '+09:00', NAMES latin1")
-        .await
-        .unwrap();
-    client
-        .query_drop("CREATE TEMPORARY TABLE mine AS SELECT 6 AS six")
-        .await
-        .unwrap();
-    assert_eq!(
-        one::<i32>(&mut client, "SELECT get_lock('theirs', 0)").await,
-        1
-    );
-    for _ in 0..10 {
-        assert_eq!(
-            one::<u32>(&mut client, "SELECT connection_id()").await,
-            id,
-            "one backend for the whole session"
-        );
-    }
-    let state: (i32, String, i32) = one(
-        &mut client,
-        "SELECT @mine, @@time_zone, (SELECT six FROM mine)",
-    )
-    .await;
-    assert_eq!(state, (5, "+09:00".to_owned(), 6));
-    let state: (Option<i32>, String, i32) = one(
-        &mut other,
-        "SELECT @mine, @@time_zone, get_lock('theirs', 0)",
-    )
-    .await;
-    assert_eq!(state, (None, "SYSTEM".to_owned(), 0));
-    client.disconnect().await.unwrap();
-    other.disconnect().await.unwrap();
-    front.close();
-}
-
-async fn reset_and_change_of_database(server: &'static Server) {
-    let (tenant, front, door) = one_tenant(server, "reset").await;
-    let mut client = mysql(&door).await;
-    client.query_drop("SET @mine = 5").await.unwrap();
-    assert!(
-        client.reset().await.unwrap(),
-        "COM_RESET_CONNECTION is known"
-    );
-    assert_eq!(one::<Option<i32>>(&mut client, "SELECT @mine").await, None);
-    client.query_drop("USE information_schema").await.unwrap();
-    assert_eq!(
-        one::<String>(&mut client, "SELECT database()").await,
-        "information_schema"
-    );
-    client
-        .query_drop(format!("USE {}", tenant.dbname))
-        .await
-        .unwrap();
-    assert_eq!(
-        one::<String>(&mut client, "SELECT id FROM whoami").await,
-        tenant.id
-    );
-    client.disconnect().await.unwrap();
-    front.close();
-}
-
-/// CLIENT_FOUND_ROWS is a capability of the login: the backend must have been opened with the client's own.
-async fn found_rows_as_asked(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "found").await;
-    for (found, expected) in [(true, 1), (false, 0), (true, 1)] {
-        let mut client = Conn::new(mysql_options(&door).client_found_rows(found))
-            .await
-            .unwrap();
-        client
-            .query_drop("UPDATE whoami SET id = id")
-            .await
-            .unwrap();
-        assert_eq!(client.affected_rows(), expected);
-        client.disconnect().await.unwrap();
-    }
-    front.close();
-}
-
-async fn the_backend_is_closed_with_its_client(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "closed").await;
-    for politely in [true, false] {
-        let mut client = mysql(&door).await;
-        let id: u32 = one(&mut client, "SELECT connection_id()").await;
-        let here = format!("SELECT count(*) FROM information_schema.processlist WHERE id = {id}");
-        assert_eq!(server.sql("", &here), "1");
-        if politely {
-            client.disconnect().await.unwrap();
-        } else {
-            std::mem::drop(
-                tokio::time::timeout(
-                    std::time::Duration::from_millis(50),
-                    client.query_drop("DO sleep(100)"),
-                )
-                .await,
-            );
-            drop(client); // in the midst of a query: the socket is closed
-        }
-        eventually("the backend is gone", || {
-            (server.sql("", &here) == "0").then_some(())
-        });
-    }
     front.close();
 }

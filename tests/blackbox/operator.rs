@@ -204,8 +204,7 @@ async fn a_paused_tenant_waits(server: &'static Server) {
     eventually("its idle backends are closed", || {
         (backends(server, &tenant) == 0).then_some(())
     });
-    let waiting =
-        tokio::spawn(async move { try_postgres(&config).await.map(|client| drop(client)) });
+    let waiting = tokio::spawn(async move { try_postgres(&config).await.map(drop) });
     let path = format!("/tenants/{}/stats", tenant.id);
     eventually("the client waits", || {
         read(api, "GET", &path, "")

@@ -3,11 +3,12 @@
 use std::pin::pin;
 
 use futures_util::{SinkExt, StreamExt, TryStreamExt};
-use testbed::{Door, Front, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::{Front, Kind, Plan, Server, Tenant, World};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, NoTls, SimpleQueryMessage};
 
-use crate::drivers::{postgres, postgres_config, postgres_listening, try_postgres, whoami};
+use crate::drivers::{postgres, whoami};
+use crate::scene::one_tenant;
 
 pub fn plan(plan: &mut Plan) {
     let both = [Kind::Postgres, Kind::Postgres18];
@@ -44,45 +45,6 @@ pub fn plan(plan: &mut Plan) {
     plan.add(World::Any, &one, "large_parameter", large_parameter);
     plan.add(World::Any, &one, "copy_both_ways", copy_both_ways);
     plan.add(World::Any, &one, "copy_that_fails", copy_that_fails);
-    plan.add(World::Any, &both, "cancel", cancel);
-    plan.add(
-        World::Any,
-        &one,
-        "a_late_cancel_hits_nobody",
-        a_late_cancel_hits_nobody,
-    );
-    plan.add(
-        World::Any,
-        &one,
-        "startup_parameters_take_effect",
-        startup_parameters_take_effect,
-    );
-    plan.add(
-        World::Any,
-        &one,
-        "notices_and_notifications",
-        notices_and_notifications,
-    );
-    plan.add(World::Any, &one, "session_state_stays", session_state_stays);
-    plan.add(
-        World::Any,
-        &one,
-        "the_backend_is_closed_with_its_client",
-        the_backend_is_closed_with_its_client,
-    );
-    plan.add(
-        World::Any,
-        &one,
-        "a_killed_backend_ends_its_client",
-        a_killed_backend_ends_its_client,
-    );
-}
-
-async fn one_tenant(server: &Server, name: &str) -> (Tenant, Front, Door) {
-    let tenant = Tenant::on(server, name);
-    let front = Front::for_tenants(std::slice::from_ref(&tenant));
-    let door = front.door(&tenant);
-    (tenant, front, door)
 }
 
 async fn reaches_its_own_database(server: &'static Server) {
@@ -95,7 +57,7 @@ async fn reaches_its_own_database(server: &'static Server) {
 }
 
 async fn values_go_and_come(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "values").await;
+    let (_tenant, front, door) = one_tenant(server, "values");
     let client = postgres(&door).await;
     let text = "naïve — 日本語 \u{1F99C}\n\t\\' \"";
     let bytes: Vec<u8> = (0..=255).collect();
@@ -131,7 +93,7 @@ async fn values_go_and_come(server: &'static Server) {
 }
 
 async fn an_error_arrives_whole(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "error").await;
+    let (_tenant, front, door) = one_tenant(server, "error");
     let client = postgres(&door).await;
     client
         .batch_execute("CREATE TABLE once (id int CONSTRAINT once_id PRIMARY KEY)")
@@ -173,7 +135,7 @@ async fn an_error_arrives_whole(server: &'static Server) {
 }
 
 async fn several_statements_in_one_query(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "multi").await;
+    let (_tenant, front, door) = one_tenant(server, "multi");
     let client = postgres(&door).await;
     let answers = client
         .simple_query("SELECT 1 AS a; SELECT 2 AS a UNION ALL SELECT 3; CREATE TABLE t (i int)")
@@ -203,7 +165,7 @@ async fn several_statements_in_one_query(server: &'static Server) {
 }
 
 async fn transactions(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "txn").await;
+    let (_tenant, front, door) = one_tenant(server, "txn");
     let mut client = postgres(&door).await;
     let other = postgres(&door).await;
     client
@@ -256,7 +218,7 @@ async fn transactions(server: &'static Server) {
 }
 
 async fn prepared_statements(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "prepared").await;
+    let (_tenant, front, door) = one_tenant(server, "prepared");
     let (one, two) = (postgres(&door).await, postgres(&door).await);
     // Both drivers call their first statement s0: the same name for different texts.
     let add = one.prepare("SELECT $1::int4 + 1").await.unwrap();
@@ -291,7 +253,7 @@ async fn prepared_statements(server: &'static Server) {
 }
 
 async fn a_portal_in_portions(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "portal").await;
+    let (_tenant, front, door) = one_tenant(server, "portal");
     let mut client = postgres(&door).await;
     let transaction = client.transaction().await.unwrap();
     let portal = transaction
@@ -313,7 +275,7 @@ async fn a_portal_in_portions(server: &'static Server) {
 }
 
 async fn a_pipeline(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "pipeline").await;
+    let (_tenant, front, door) = one_tenant(server, "pipeline");
     let client = postgres(&door).await;
     let statement = client.prepare("SELECT $1::int4").await.unwrap();
     let numbers: Vec<i32> = (0..500).collect();
@@ -339,7 +301,7 @@ async fn a_pipeline(server: &'static Server) {
 /// 100 MB of rows that say which they are; a byte lost, doubled or moved shows.
 async fn large_result(server: &'static Server) {
     const ROWS: i32 = 100_000;
-    let (_tenant, front, door) = one_tenant(server, "large").await;
+    let (_tenant, front, door) = one_tenant(server, "large");
     let client = postgres(&door).await;
     let rows = client
         .query_raw(
@@ -371,7 +333,7 @@ async fn large_result(server: &'static Server) {
 }
 
 async fn large_parameter(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "param").await;
+    let (_tenant, front, door) = one_tenant(server, "param");
     let client = postgres(&door).await;
     let text = "0123456789abcdef".repeat(4 << 20);
     let row = client
@@ -389,7 +351,7 @@ async fn large_parameter(server: &'static Server) {
 }
 
 async fn copy_both_ways(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "copy").await;
+    let (_tenant, front, door) = one_tenant(server, "copy");
     let client = postgres(&door).await;
     client.batch_execute("CREATE TABLE source AS SELECT i, md5(i::text) AS m FROM generate_series(1, 200000) AS i").await.unwrap();
     client
@@ -422,7 +384,7 @@ async fn copy_both_ways(server: &'static Server) {
 }
 
 async fn copy_that_fails(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "copyfail").await;
+    let (_tenant, front, door) = one_tenant(server, "copyfail");
     let client = postgres(&door).await;
     client
         .batch_execute("CREATE TABLE target (i int)")
@@ -469,241 +431,4 @@ async fn copy_that_fails(server: &'static Server) {
     );
     drop(client);
     front.close();
-}
-
-async fn cancel(server: &'static Server) {
-    let (tenant, front, door) = one_tenant(server, "cancel").await;
-    let (client, bystander) = (postgres(&door).await, postgres(&door).await);
-    for _ in 0..3 {
-        // Both queries are sent when they are first polled, which is before the third part waits for them.
-        let (spared, cancelled, ()) = tokio::join!(
-            bystander.batch_execute("SELECT pg_sleep(1)"),
-            client.batch_execute("SELECT pg_sleep(100)"),
-            async {
-                until_asleep(server, &tenant, 2);
-                client.cancel_token().cancel_query(NoTls).await.unwrap();
-            }
-        );
-        assert_eq!(
-            cancelled.unwrap_err().code(),
-            Some(&SqlState::QUERY_CANCELED)
-        );
-        spared.unwrap();
-    }
-    assert_eq!(
-        client
-            .query_one("SELECT 1", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        1,
-        "the session goes on"
-    );
-    drop((client, bystander));
-    front.close();
-}
-
-async fn a_late_cancel_hits_nobody(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "late").await;
-    let gone = postgres(&door).await;
-    let stale = gone.cancel_token();
-    drop(gone);
-    let client = postgres(&door).await;
-    for _ in 0..20 {
-        stale.cancel_query(NoTls).await.unwrap();
-        client.batch_execute("SELECT pg_sleep(0.01)").await.unwrap();
-    }
-    drop(client);
-    front.close();
-}
-
-async fn startup_parameters_take_effect(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "startup").await;
-    let mut config = postgres_config(&door);
-    config.application_name("naïve app").options("-c statement_timeout=4321 -cTimeZone=Asia/Tokyo --work-mem=8MB -c search_path=\"a\\ b\",public");
-    let client = try_postgres(&config).await.unwrap();
-    let show = async |name: &str| -> String {
-        client
-            .query_one(&format!("SHOW {name}"), &[])
-            .await
-            .unwrap()
-            .get(0)
-    };
-    assert_eq!(show("statement_timeout").await, "4321ms");
-    assert_eq!(show("TimeZone").await, "Asia/Tokyo");
-    assert_eq!(show("work_mem").await, "8MB");
-    assert_eq!(show("search_path").await, "\"a b\",public");
-    client
-        .batch_execute("SET statement_timeout = 1; RESET statement_timeout")
-        .await
-        .unwrap();
-    assert_eq!(
-        show("statement_timeout").await,
-        "4321ms",
-        "RESET goes back to what the client began with"
-    );
-    // The database prints what is not ASCII in an application's name in its own way.
-    assert!(show("application_name").await.ends_with("ve app"));
-
-    let other = postgres(&door).await;
-    let row = other
-        .query_one("SHOW statement_timeout", &[])
-        .await
-        .unwrap();
-    assert_eq!(row.get::<_, &str>(0), "0", "nobody else gets them");
-
-    let mut config = postgres_config(&door);
-    config.options("-c no_such_setting=1");
-    let error = try_postgres(&config)
-        .await
-        .err()
-        .expect("PostgreSQL refuses such a login");
-    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_OBJECT));
-    drop((client, other));
-    front.close();
-}
-
-async fn notices_and_notifications(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "notify").await;
-    let (listener, mut heard, _task) = postgres_listening(&door).await;
-    let speaker = postgres(&door).await;
-    let pid: i32 = speaker
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await
-        .unwrap()
-        .get(0);
-
-    listener
-        .batch_execute("DO $$ BEGIN RAISE NOTICE 'mind the gap'; END $$")
-        .await
-        .unwrap();
-    match heard.recv().await {
-        Some(AsyncMessage::Notice(notice)) => assert_eq!(notice.message(), "mind the gap"),
-        other => panic!("{other:?}"),
-    }
-    listener.batch_execute("LISTEN news").await.unwrap();
-    speaker
-        .batch_execute("NOTIFY news, 'war is over'")
-        .await
-        .unwrap();
-    match heard.recv().await {
-        Some(AsyncMessage::Notification(news)) => {
-            assert_eq!(
-                (news.channel(), news.payload(), news.process_id()),
-                ("news", "war is over", pid)
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-    drop((listener, speaker));
-    front.close();
-}
-
-async fn session_state_stays(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "state").await;
-    let client = postgres(&door).await;
-    let pid = async || -> i32 {
-        client
-            .query_one("SELECT pg_backend_pid()", &[])
-            .await
-            .unwrap()
-            .get(0)
-    };
-    let first = pid().await;
-    client.batch_execute("SET lock_timeout = 77; CREATE TEMP TABLE mine AS SELECT 5 AS five; SELECT pg_advisory_lock(1)").await.unwrap();
-    for _ in 0..10 {
-        assert_eq!(pid().await, first, "one backend for the whole session");
-    }
-    assert_eq!(
-        client
-            .query_one("SHOW lock_timeout", &[])
-            .await
-            .unwrap()
-            .get::<_, &str>(0),
-        "77ms"
-    );
-    assert_eq!(
-        client
-            .query_one("SELECT five FROM mine", &[])
-            .await
-            .unwrap()
-            .get::<_, i32>(0),
-        5
-    );
-    let other = postgres(&door).await;
-    assert!(
-        !other
-            .query_one("SELECT pg_try_advisory_lock(1)", &[])
-            .await
-            .unwrap()
-            .get::<_, bool>(0)
-    );
-    assert_eq!(
-        other
-            .query_one("SHOW lock_timeout", &[])
-            .await
-            .unwrap()
-            .get::<_, &str>(0),
-        "0"
-    );
-    drop((client, other));
-    front.close();
-}
-
-async fn the_backend_is_closed_with_its_client(server: &'static Server) {
-    let (_tenant, front, door) = one_tenant(server, "closed").await;
-    for politely in [true, false] {
-        let (client, connection) = postgres_config(&door).connect(NoTls).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let pid: i32 = client
-            .query_one("SELECT pg_backend_pid()", &[])
-            .await
-            .unwrap()
-            .get(0);
-        let here = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}");
-        assert_eq!(server.sql("", &here), "1");
-        if !politely {
-            connection.abort(); // the socket closes without a Terminate
-        }
-        drop(client);
-        let _ = connection.await;
-        eventually("the backend is gone", || {
-            (server.sql("", &here) == "0").then_some(())
-        });
-    }
-    front.close();
-}
-
-async fn a_killed_backend_ends_its_client(server: &'static Server) {
-    let (tenant, front, door) = one_tenant(server, "killed").await;
-    let client = postgres(&door).await;
-    let pid: i32 = client
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await
-        .unwrap()
-        .get(0);
-    let (ended, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(100)"), async {
-        until_asleep(server, &tenant, 1);
-        server.sql("", &format!("SELECT pg_terminate_backend({pid})"));
-    });
-    let error = ended.unwrap_err();
-    assert_eq!(
-        error.code(),
-        Some(&SqlState::ADMIN_SHUTDOWN),
-        "the database's own last words"
-    );
-    eventually("the client is closed", || client.is_closed().then_some(()));
-    assert_eq!(whoami(&door).await, tenant.id, "the next client is served");
-    front.close();
-}
-
-/// Waits until so many sessions of this tenant are inside `pg_sleep`.
-fn until_asleep(server: &Server, tenant: &Tenant, sessions: u32) {
-    let asleep = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = '{}'",
-        tenant.dbname
-    );
-    eventually("they sleep", || {
-        (server.sql("", &asleep) == sessions.to_string()).then_some(())
-    });
 }

@@ -163,9 +163,19 @@ pub fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
 
 /// MySQL's HandshakeResponse with a proof that proves nothing.
 pub fn handshake_response(user: &str, database: Option<&str>) -> Vec<u8> {
+    handshake_response_with(0, user, database)
+}
+
+/// The same, of a client that can do more: capability flags that do not change the response itself.
+pub fn handshake_response_with(capabilities: u32, user: &str, database: Option<&str>) -> Vec<u8> {
     // LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH
-    let capabilities: u32 =
-        0x1 | if database.is_some() { 0x8 } else { 0 } | 0x200 | 0x2000 | 0x8000 | 0x8_0000;
+    let capabilities: u32 = capabilities
+        | 0x1
+        | if database.is_some() { 0x8 } else { 0 }
+        | 0x200
+        | 0x2000
+        | 0x8000
+        | 0x8_0000;
     let mut payload = capabilities.to_le_bytes().to_vec();
     payload.extend(0x0100_0000_u32.to_le_bytes());
     payload.push(45);

@@ -151,8 +151,7 @@ async fn refusal(bouncer: &Bouncer, tenant: &Tenant) -> Complaint {
     if tenant.kind.is_postgres() {
         let error = try_postgres(&postgres_config(&door))
             .await
-            .err()
-            .expect("a refusal");
+            .expect_err("a refusal");
         let error = error.as_db_error().expect("an ErrorResponse");
         Complaint {
             state: error.code().code().to_owned(),
@@ -313,12 +312,7 @@ async fn a_slow_login_runs_out_of_time(server: &'static Server) {
 }
 
 async fn encryption_is_answered(server: &'static Server) {
-    let scene = Scene::set(
-        server,
-        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
-        "",
-    )
-    .await;
+    let scene = Scene::set(server, |tenant| tenant.set("client_auth: trust"), "").await;
     let request = |code: u32| [8_u32.to_be_bytes(), code.to_be_bytes()].concat();
     let (ssl, gss) = (request(80_877_103), request(80_877_104));
     let mut raw = Raw::to(scene.port());
@@ -336,12 +330,7 @@ async fn encryption_is_answered(server: &'static Server) {
 }
 
 async fn protocol_versions(server: &'static Server) {
-    let scene = Scene::set(
-        server,
-        |tenant| tenant.settings.push("client_auth: trust".to_owned()),
-        "",
-    )
-    .await;
+    let scene = Scene::set(server, |tenant| tenant.set("client_auth: trust"), "").await;
     let user = format!("{}__app", scene.tenant.id);
     for version in [0x0002_0000, 0x0004_0000] {
         let complaint = Raw::to(scene.port())
@@ -503,14 +492,13 @@ async fn database_refuses_the_tenant(server: &'static Server) {
 
 async fn pool_exhausted(server: &'static Server) {
     let small = |tenant: &mut Tenant| {
-        tenant.settings.extend(
-            [
-                "min_connections: 0",
-                "max_connections: 2",
-                "acquire_timeout: 300ms",
-            ]
-            .map(str::to_owned),
-        );
+        for setting in [
+            "min_connections: 0",
+            "max_connections: 2",
+            "acquire_timeout: 300ms",
+        ] {
+            tenant.set(setting);
+        }
     };
     let scene = Scene::set(server, small, "").await;
     let mut holders = [
@@ -592,5 +580,6 @@ async fn too_many_clients(server: &'static Server) {
         "{complaint:?}"
     );
     second.works().await;
+    drop(second);
     scene.end().await;
 }

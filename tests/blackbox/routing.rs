@@ -195,8 +195,7 @@ async fn database_by_any_fair_name(server: &'static Server) {
     }
     let error = try_postgres(config.dbname("postgres"))
         .await
-        .err()
-        .expect("not the tenant's");
+        .expect_err("not the tenant's");
     assert_eq!(error.code().map(|code| code.code()), Some("3D000"));
     bouncer.stop();
 }

@@ -145,7 +145,7 @@ async fn mariadb_command_line(server: &'static Server) {
         let said = mariadb_at("mariadb", &door)
             .args(["--force", "--table", &door.dbname])
             .fed(script);
-        // The status names this very connection.
+        // The status names this very connection, and one may be encrypted.
         let own = [
             "Connection id",
             "TCP port",
@@ -153,6 +153,7 @@ async fn mariadb_command_line(server: &'static Server) {
             "Uptime",
             "Threads:",
             "Connection:",
+            "SSL:",
             "Server",
         ];
         let out = said

@@ -237,8 +237,8 @@ impl<C: Pooled, W> Pool<C, W> {
 
     /// Takes out idle connections that are of no use any more, such as those that the database has
     /// closed. They are the caller's to close.
-    pub fn remove_idle(&mut self, useless: impl Fn(&C) -> bool) -> Vec<C> {
-        let removed = self.idle.extract_if(.., |idle| useless(&idle.conn));
+    pub fn remove_idle(&mut self, mut useless: impl FnMut(&mut C) -> bool) -> Vec<C> {
+        let removed = self.idle.extract_if(.., |idle| useless(&mut idle.conn));
         let removed = removed.map(|idle| idle.conn).collect();
         self.check();
         removed

@@ -140,7 +140,8 @@ struct Helpers {
     jobs: Sender<Job>,
     queue: Receiver<Job>,
     started: AtomicUsize,
-    idle: AtomicUsize,
+    /// Jobs queued or being worked on: as many threads are needed.
+    open: AtomicUsize,
 }
 
 impl Helpers {
@@ -150,48 +151,42 @@ impl Helpers {
             jobs,
             queue,
             started: AtomicUsize::new(0),
-            idle: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
         }
     }
 
     fn run(&'static self, job: Job) {
-        if self.idle.load(Ordering::Relaxed) == 0 {
+        let needed = self.open.fetch_add(1, Ordering::SeqCst) + 1;
+        if needed > self.started.load(Ordering::SeqCst) {
             self.start_another();
         }
-        if self.started.load(Ordering::Relaxed) == 0 {
+        if self.started.load(Ordering::SeqCst) == 0 {
             // No thread could be had: late is better than never.
-            return job();
+            return self.work(job);
         }
         // Cannot fail: `self` holds the receiving end too.
         let _ = self.jobs.send(job);
     }
 
     fn start_another(&'static self) {
-        let grown = self
+        let more = |started| (started < HELPERS).then_some(started + 1);
+        if self
             .started
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |started| {
-                (started < HELPERS).then_some(started + 1)
-            });
-        if grown.is_err() {
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_err()
+        {
             return;
         }
         let thread = std::thread::Builder::new().name("bouncer-helper".into());
-        if let Err(error) = thread.spawn(|| self.help()) {
-            self.started.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = thread.spawn(|| self.queue.iter().for_each(|job| self.work(job))) {
+            self.started.fetch_sub(1, Ordering::SeqCst);
             log::warn!("no helper thread could be started: {error}");
         }
     }
 
-    fn help(&self) {
-        loop {
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            let job = self.queue.recv();
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-            match job {
-                Ok(job) => job(),
-                Err(_) => return,
-            }
-        }
+    fn work(&self, job: Job) {
+        job();
+        self.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

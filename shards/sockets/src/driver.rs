@@ -62,8 +62,12 @@ impl Driver {
         let mut ring = self.reactor.ring().borrow_mut();
         ring.enter(wait)?;
         ring.reap(&mut self.completions);
+        let settled = ring.is_settled();
         drop(ring);
         self.reactor.complete(&mut self.completions);
+        if settled {
+            self.reactor.settle();
+        }
         self.fire_timers();
         Ok(())
     }

@@ -12,12 +12,23 @@ use io_uring::{opcode, squeue, types};
 use crate::chunk::Chunk;
 use crate::reactor::{os_error, remember};
 
+/// How a send is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// All or as much as goes at once; only falling short is reported.
+    Quick,
+    /// It waits for room until everything is sent, and reports.
+    Patient,
+}
+
 /// The sending half of a socket.
 #[derive(Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Chunk>,
     queued: usize,
     in_flight: usize,
+    /// The last send fell short: the kernel's buffer is full, and a quick one would not do better.
+    full: bool,
     error: Option<i32>,
     /// Shut the writing side when everything is sent; done when false again.
     shutdown: bool,
@@ -65,21 +76,44 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// The entry of the next send, if there is something to send and nothing in flight. It points
-    /// into the queue.
-    pub(crate) fn next_send(&mut self, fd: i32) -> Option<squeue::Entry> {
+    /// The next send, if there is something to send and nothing in flight. Its entry points into the
+    /// queue.
+    pub(crate) fn next_send(&mut self, fd: i32) -> Option<(squeue::Entry, Manner)> {
         if self.in_flight > 0 || self.queue.is_empty() {
             return None;
         }
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        if self.queue.len() == 1 {
-            let chunk = &self.queue[0];
-            self.in_flight = chunk.len().min(BYTES_PER_SEND);
-            return Some(
-                opcode::Send::new(types::Fd(fd), chunk.as_ptr(), self.in_flight as u32)
+        let count = self.gather();
+        let all = self.in_flight == self.queued;
+        let awaited = self.waiting.is_some() || self.shutdown;
+        let (manner, wait) = match all && !awaited && !self.full {
+            true => (Manner::Quick, libc::MSG_DONTWAIT),
+            false => (Manner::Patient, 0),
+        };
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL | wait;
+        let fd = types::Fd(fd);
+        let entry = match &mut self.message {
+            Some(message) if count > 1 => {
+                message.header.msg_iov = message.pieces.as_mut_ptr();
+                message.header.msg_iovlen = count;
+                opcode::SendMsg::new(fd, &raw const message.header)
+                    .flags(flags as u32)
+                    .build()
+            }
+            _ => {
+                let start = self.queue[0].as_ptr();
+                opcode::Send::new(fd, start, self.in_flight as u32)
                     .flags(flags)
-                    .build(),
-            );
+                    .build()
+            }
+        };
+        Some((entry, manner))
+    }
+
+    /// Sets what is in flight from now on, as pieces if it is more than one chunk; how many chunks.
+    fn gather(&mut self) -> usize {
+        if self.queue.len() == 1 {
+            self.in_flight = self.queued.min(BYTES_PER_SEND);
+            return 1;
         }
         let message = self.message.get_or_insert_with(Message::new);
         let mut count = 0;
@@ -88,25 +122,21 @@ impl Outbox {
             if len == 0 {
                 break;
             }
+            let start = chunk.as_ptr().cast_mut().cast();
             *piece = libc::iovec {
-                iov_base: chunk.as_ptr().cast_mut().cast(),
+                iov_base: start,
                 iov_len: len,
             };
             self.in_flight += len;
             count += 1;
         }
-        message.header.msg_iov = message.pieces.as_mut_ptr();
-        message.header.msg_iovlen = count;
-        Some(
-            opcode::SendMsg::new(types::Fd(fd), &raw const message.header)
-                .flags(flags as u32)
-                .build(),
-        )
+        count
     }
 
     /// Takes in the completion of a send: what was sent is forgotten, an error drops the rest.
     pub(crate) fn sent(&mut self, result: i32) -> Option<Waker> {
-        self.in_flight = 0;
+        let submitted = std::mem::take(&mut self.in_flight);
+        self.full = (0..submitted as i32).contains(&result) || result == -libc::EAGAIN;
         match -result {
             libc::EINTR | libc::EAGAIN => {}
             errno if errno > 0 => {
@@ -130,8 +160,9 @@ impl Outbox {
         self.shutdown = true;
     }
 
-    pub(crate) fn in_flight(&self) -> bool {
-        self.in_flight > 0
+    /// Bytes of the send under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Forgets what is queued, except for what the kernel is reading.

@@ -30,6 +30,9 @@ pub(crate) trait Source {
     /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
     fn prepare(&self) {}
 
+    /// The operation given to [`Reactor::submit_quick`] went through.
+    fn went_through(&self) {}
+
     /// Asked for by [`Reactor::starve`]: receive buffers came back.
     fn buffers_came_back(&self) {}
 
@@ -45,6 +48,8 @@ pub(crate) enum Operation {
     Receive,
     /// Send of a socket.
     Send,
+    /// Send that never waits, and completes only if it fails or falls short.
+    QuickSend,
     /// Multishot accept of a listener.
     Accept,
     /// Connect of a socket to be.
@@ -89,9 +94,10 @@ impl SlotId {
         let operation = match token as u8 {
             0 => Some(Operation::Receive),
             1 => Some(Operation::Send),
-            2 => Some(Operation::Accept),
-            3 => Some(Operation::Connect),
-            4 => Some(Operation::Listen),
+            2 => Some(Operation::QuickSend),
+            3 => Some(Operation::Accept),
+            4 => Some(Operation::Connect),
+            5 => Some(Operation::Listen),
             _ => None,
         };
         (slot, operation)
@@ -115,6 +121,8 @@ pub(crate) struct Reactor {
     generation: Cell<u32>,
     prepare: RefCell<Vec<SlotId>>,
     starved: RefCell<VecDeque<SlotId>>,
+    /// Who has a quick operation in this entering of the ring that has not failed so far.
+    quick: RefCell<Vec<SlotId>>,
     emptied: RefCell<Option<Waker>>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
@@ -136,6 +144,7 @@ impl Reactor {
             generation: Cell::new(0),
             prepare: RefCell::default(),
             starved: RefCell::default(),
+            quick: RefCell::default(),
             emptied: RefCell::default(),
             timers: RefCell::default(),
             tasks: Tasks::default(),
@@ -187,6 +196,19 @@ impl Reactor {
                 .borrow_mut()
                 .push(entry.user_data(slot.token(operation)))
         };
+    }
+
+    /// Queues a send that ends within the next entering of the ring, because it must not wait
+    /// (MSG_DONTWAIT), and that has no completion if it went through: its success neither ends the
+    /// driver's sleep nor costs a completion. For sends whose success nobody waits for.
+    ///
+    /// # Safety
+    /// As for [`Reactor::submit`].
+    pub(crate) unsafe fn submit_quick(&self, slot: SlotId, entry: squeue::Entry) {
+        self.quick.borrow_mut().push(slot);
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
+        // SAFETY: promised by our caller.
+        unsafe { self.submit(slot, Operation::QuickSend, entry) };
     }
 
     /// Asks the kernel to end an operation; its last completion comes all the same.
@@ -268,11 +290,28 @@ impl Reactor {
                 );
                 continue;
             };
+            if operation == Operation::QuickSend {
+                self.quick.borrow_mut().retain(|quick| *quick != slot);
+            }
             source.completed(operation, outcome);
             if !outcome.more() {
                 self.update(slot, |known| known.in_flight -= 1);
             }
         }
+    }
+
+    /// After all completions of an entering that submitted everything: the quick operations that did
+    /// not fail went through.
+    pub(crate) fn settle(&self) {
+        let mut through = std::mem::take(&mut *self.quick.borrow_mut());
+        for slot in through.drain(..) {
+            if let Some(source) = self.source(slot) {
+                source.went_through();
+            }
+            self.update(slot, |known| known.in_flight -= 1);
+        }
+        // Keeps the allocation; nothing is submitted while settling.
+        *self.quick.borrow_mut() = through;
     }
 
     /// Ends all sources; ready when the last completion was reaped.

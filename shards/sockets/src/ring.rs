@@ -102,6 +102,12 @@ impl Ring {
         }
     }
 
+    /// Whether everything pushed was submitted, and no completion is held back by the kernel.
+    pub(crate) fn is_settled(&mut self) -> bool {
+        let queue = self.ring.submission();
+        self.backlog.is_empty() && queue.is_empty() && !queue.cq_overflow()
+    }
+
     /// Moves all completions there are to `into`.
     pub(crate) fn reap(&mut self, into: &mut Vec<cqueue::Entry>) {
         into.extend(self.ring.completion());

@@ -13,7 +13,7 @@ use socket2::SockRef;
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::inbox::{Advice, Inbox};
-use crate::outbox::Outbox;
+use crate::outbox::{Manner, Outbox};
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source};
 
 /// A socket in the table. Its operations borrow the halves for one expression each; wakers run
@@ -97,12 +97,10 @@ impl Socket {
         let received = self.inbox.borrow_mut().take_all()?;
         self.closed.set(true);
         self.reactor.retire(self.slot);
-        // The table's share is gone with the slot; should somebody still hold one, a second
-        // descriptor is as good.
-        match Rc::try_unwrap(self) {
-            Ok(socket) => Ok((socket.fd, received)),
-            Err(shared) => Ok((shared.fd.try_clone()?, received)),
-        }
+        // With nothing in flight the table's share is gone, and this one is the last.
+        let alone = Rc::into_inner(self);
+        let socket = alone.ok_or_else(|| io::Error::other("an operation is in flight"))?;
+        Ok((socket.fd, received))
     }
 
     /// Ends everything; the descriptor is closed after the last completion.
@@ -114,7 +112,7 @@ impl Socket {
         self.steer();
         let mut outbox = self.outbox.borrow_mut();
         outbox.close();
-        if outbox.in_flight() {
+        if outbox.in_flight() > 0 {
             self.reactor.cancel(self.slot, Operation::Send);
         }
         drop(outbox);
@@ -170,9 +168,9 @@ impl Socket {
         }
     }
 
-    fn sent(&self, outcome: Outcome) {
+    fn sent(&self, result: i32) {
         let mut outbox = self.outbox.borrow_mut();
-        let waker = outbox.sent(outcome.result);
+        let waker = outbox.sent(result);
         if self.closed.get() {
             outbox.close();
         }
@@ -200,7 +198,7 @@ impl Source for Socket {
     fn completed(&self, operation: Operation, outcome: Outcome) {
         match operation {
             Operation::Receive => self.received(outcome),
-            Operation::Send => self.sent(outcome),
+            Operation::Send | Operation::QuickSend => self.sent(outcome.result),
             other => debug_assert!(false, "a socket has no {other:?}"),
         }
     }
@@ -209,13 +207,24 @@ impl Source for Socket {
         if self.closed.get() {
             return;
         }
-        let entry = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
-        if let Some(entry) = entry {
-            // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer)
-            // and message, which the outbox leaves alone until the completion; the descriptor
-            // belongs to this source.
-            unsafe { self.reactor.submit(self.slot, Operation::Send, entry) };
+        let next = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
+        // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and
+        // message, which the outbox leaves alone until the send is done; the descriptor belongs to
+        // this source.
+        unsafe {
+            match next {
+                None => {}
+                Some((entry, Manner::Quick)) => self.reactor.submit_quick(self.slot, entry),
+                Some((entry, Manner::Patient)) => {
+                    self.reactor.submit(self.slot, Operation::Send, entry);
+                }
+            }
         }
+    }
+
+    fn went_through(&self) {
+        let whole = self.outbox.borrow().in_flight();
+        self.sent(whole as i32);
     }
 
     fn buffers_came_back(&self) {

@@ -47,6 +47,29 @@ fn release_under_traffic_loses_nothing_in_either_direction() {
     );
 }
 
+#[test]
+fn a_receiving_stream_is_released_with_what_it_has_not_given() {
+    executor(patient(), || async {
+        let mut random = Random::new();
+        for _ in 0..300 {
+            let (stream, mut plain) = half_pair().await;
+            plain.write_all(&stream_of(0..20)).unwrap();
+            assert_eq!(recv_exactly(&stream, 20).await, stream_of(0..20));
+            // Still on its way, or in the queue, when the stream is released.
+            plain.write_all(&stream_of(20..40)).unwrap();
+            for _ in 0..random.below(8) {
+                yield_now().await;
+            }
+            let (fd, unread) = stream.release().await.unwrap();
+            let mut rest = unread.concat();
+            let (queued, mut released) = (rest.len(), std::net::TcpStream::from(fd));
+            rest.resize(20, 0);
+            released.read_exact(&mut rest[queued..]).unwrap();
+            assert_eq!(rest, stream_of(20..40));
+        }
+    });
+}
+
 /// Takes the socket over, echoes a while, and gives it to the other side; until all is echoed.
 async fn echo_some(mut mine: Doorbell<Parcel>, other: Bell<Parcel>, total: usize) -> usize {
     let mut random = Random::new();

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use sockets::{Chunk, RingLimits, doorbell, spawn, timeout};
+use sockets::{Chunk, RingLimits, doorbell, sleep, spawn, timeout};
 use support::*;
 
 /// So few buffers that most receives find none.
@@ -142,15 +142,41 @@ fn one_byte_segments_are_bounded_too() {
     };
     executor(limits, || async {
         let (stream, mut plain) = half_pair().await;
-        let writer = thread::spawn(move || {
-            (0..3000).for_each(|at| plain.write_all(&[byte_at(at)]).unwrap())
-        });
-        sockets::blocking(move || writer.join().unwrap()).await;
+        for at in 0..1000 {
+            plain.write_all(&[byte_at(at)]).unwrap();
+            // Lets the ring see each of them alone.
+            sleep(Duration::from_micros(1)).await;
+        }
         let mut pieces = 0;
         while stream.try_recv().is_some() {
             pieces += 1;
         }
-        assert!(pieces <= 200, "{pieces} pieces were queued");
+        assert!(
+            pieces <= 16 * 1024 / RingLimits::CHUNK_COST + 1,
+            "{pieces} pieces were queued"
+        );
+    });
+}
+
+#[test]
+fn what_nobody_awaits_arrives_although_the_kernel_is_full() {
+    executor(patient(), || async {
+        let (stream, mut plain) = half_pair().await;
+        stream.options().set_send_buffer_size(10_000).unwrap();
+        let mut at = 0;
+        for _ in 0..40 {
+            // Alone in its pass, and more than there is room for.
+            stream.send(stream_of(at..at + 100_000));
+            at += 100_000;
+            sleep(Duration::from_micros(1)).await;
+        }
+        assert!(stream.queued() > 0, "there was room for everything");
+        let reader = thread::spawn(move || {
+            let mut all = vec![0; at];
+            plain.read_exact(&mut all).unwrap();
+            all
+        });
+        assert!(sockets::blocking(move || reader.join().unwrap()).await == stream_of(0..at));
     });
 }
 

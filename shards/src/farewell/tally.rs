@@ -24,6 +24,10 @@ impl SessionEnd {
             SessionEnd::ClientBroke(_) => EndKind::ClientBroke,
             SessionEnd::ClientMisbehaved(_) => EndKind::ClientMisbehaved,
             SessionEnd::ClientUnsupported(_) => EndKind::ClientUnsupported,
+            SessionEnd::ClientRefused(_) | SessionEnd::SettingsRefused(_) => {
+                EndKind::ClientUnsupported
+            }
+            SessionEnd::ClientCancelled => EndKind::ClientLeft,
             SessionEnd::ClientMisnamed(_) => EndKind::ClientMisnamed,
             SessionEnd::ClientWrongDatabase { .. } => EndKind::ClientWrongDatabase,
             SessionEnd::ClientUnproven(_) => EndKind::ClientUnproven,
@@ -36,7 +40,9 @@ impl SessionEnd {
             SessionEnd::DatabaseUnreachable(_) => EndKind::DatabaseUnreachable,
             SessionEnd::DatabaseUnhealthy(_) => EndKind::DatabaseUnhealthy,
             SessionEnd::DatabaseRefused(_) => EndKind::DatabaseRefused,
-            SessionEnd::DatabaseMisbehaved(_) => EndKind::DatabaseMisbehaved,
+            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => {
+                EndKind::DatabaseMisbehaved
+            }
             SessionEnd::DatabaseLeft { .. } => EndKind::DatabaseLeft,
             SessionEnd::Stopping => EndKind::Stopping,
             SessionEnd::CutOff => EndKind::CutOff,

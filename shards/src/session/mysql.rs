@@ -1,13 +1,14 @@
 //! A MySQL or MariaDB client's session: one backend, from login to leave.
 
+mod watch;
+
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use sockets::{Chunk, Stream};
 use wire::WireError;
 use wire::mysql::{
-    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, Intercepted, Kill,
-    LoggedIn, Named, Next, Nonce, Shape as MySqlShape, Verifier, Walker, packet,
+    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
+    Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
 use super::{
@@ -15,17 +16,18 @@ use super::{
 };
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
+use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
 use crate::dial::login_request;
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
-use crate::relay::{Relay, RelayEnd, Said, Watch};
-use crate::shard::Shard;
-use crate::stats::Meter;
+use crate::relay::{Relay, RelayEnd};
 use crate::tenant::Tenant;
 
+use watch::MySqlWatch;
+
 /// Serves one client to its end.
-pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, named: Named) {
+pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLogin, named: Named) {
     let tenant = tenant_for(shard, &client, Dialect::MySql);
     let mut greet = Greet::new(&login, expect(tenant.as_deref(), &named));
     let deadline = client.login_deadline;
@@ -46,7 +48,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
                 client,
                 tenant.as_deref(),
                 &end,
-                greet.next_sequence(),
+                Some(greet.next_sequence()),
             );
         }
     };
@@ -54,7 +56,7 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
-        Err(end) => return leave(shard, client, Some(&tenant), &end, sequence),
+        Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
     let session = Session {
         shard,
@@ -66,10 +68,17 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, login: ClientLogin, na
     session.work(client, lease, sequence).await;
 }
 
-/// The last words, the line in the log, and the sums.
-fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd, sequence: u8) {
+/// The last words, if the client would take any; the line in the log, and the sums.
+fn leave(
+    shard: &ShardContext,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+    sequence: Option<u8>,
+) {
     ended(shard, &client, Dialect::MySql, tenant, end);
-    client.conn.close_with(end.to_mysql(sequence));
+    let words = sequence.map(|sequence| end.to_mysql(sequence));
+    client.conn.close_with(words.unwrap_or_default());
 }
 
 /// What a client must prove to be `named`.
@@ -125,7 +134,7 @@ fn shape_for(spec: &TenantSpec, login: &ClientLogin, named: &Named) -> MySqlShap
 
 /// A session that has its backend.
 struct Session<'a> {
-    shard: &'a Rc<Shard>,
+    shard: &'a Rc<ShardContext>,
     tenant: &'a Rc<Tenant>,
     /// The client's, and the backend's.
     capabilities: Capabilities,
@@ -138,17 +147,16 @@ struct Session<'a> {
 impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
-        let (ok, backend_id) = {
-            let welcome = welcome_of(lease.backend());
-            (welcome.ok.clone(), welcome.connection_id)
-        };
+        let welcome = welcome_of(lease.backend());
         let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &ok);
+        packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
 
-        let _alias = self.tenant.own_ids.register(self.own_id, backend_id);
+        let own_ids = &self.tenant.own_ids;
+        let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
-        let mut watch = MySqlWatch::new(self.capabilities, self.tenant);
+        let replies = Replies::new(self.capabilities, welcome.status);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -162,35 +170,47 @@ impl Session<'_> {
             match relay.run().await {
                 RelayEnd::Over(end) => break end,
                 RelayEnd::Interrupted => {
-                    let Some(request) = watch.interrupted_by.take() else {
+                    let Some(request) = watch.change.take() else {
                         unreachable!(
                             "a MySQL relay is interrupted by what its watch holds, and by nothing else"
                         )
                     };
-                    if let Err((end, sequence)) =
-                        self.change_user(&mut client, &mut lease, request).await
-                    {
-                        watch.say_next = Some(sequence);
-                        break end;
+                    if watch.replies.lost().is_some() {
+                        break SessionEnd::ClientUnsupported(
+                            "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
+                        );
+                    }
+                    match self.change_user(&mut client, &mut lease, request).await {
+                        Ok(status) => watch.replies.begun_anew(status),
+                        Err((end, sequence)) => {
+                            watch.say_next = Some(sequence);
+                            break end;
+                        }
                     }
                     client.conn.put_back(std::mem::take(&mut watch.held));
                 }
             }
         };
-        let sequence = watch
-            .say_next
-            .unwrap_or_else(|| watch.backend.next_sequence());
+        if let Some(lost) = watch.replies.lost() {
+            log::warn!(
+                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}",
+                client.peer,
+                client.id.as_str()
+            );
+        }
+        let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(self.shard, client, Some(self.tenant), &end, sequence);
         lease.close(pool::CloseReason::SessionEnd);
     }
 
-    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it.
+    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
+    /// is in the state answered.
     async fn change_user(
         &self,
         client: &mut Client,
         lease: &mut Lease,
         mut request: ChangeUser,
-    ) -> Result<(), (SessionEnd, u8)> {
+    ) -> Result<u16, (SessionEnd, u8)> {
         let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
         let named = request
             .name_tenant()
@@ -238,7 +258,7 @@ impl Session<'_> {
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
-        Ok(())
+        Ok(changed.status)
     }
 }
 
@@ -246,124 +266,5 @@ fn welcome_of(backend: &Backend) -> &LoggedIn {
     match &backend.welcome {
         Welcome::MySql(welcome) => welcome,
         Welcome::Postgres(_) => unreachable!("a MySQL tenant's backends are logged in to MySQL"),
-    }
-}
-
-/// Watches what a MySQL client sends, and where its backend's packets end.
-struct MySqlWatch<'a> {
-    client: wire::mysql::Watch,
-    backend: Walker,
-    capabilities: Capabilities,
-    tenant: &'a Tenant,
-    /// The beginning of a command that cannot be judged yet, or what came behind an interruption.
-    held: BytesMut,
-    interrupted_by: Option<ChangeUser>,
-    /// The sequence id of our last word, where it is not simply behind the backend's last packet.
-    say_next: Option<u8>,
-    quit: bool,
-    meter: Meter<'a>,
-}
-
-impl<'a> MySqlWatch<'a> {
-    fn new(capabilities: Capabilities, tenant: &'a Tenant) -> Self {
-        MySqlWatch {
-            client: wire::mysql::Watch::default(),
-            backend: Walker::default(),
-            capabilities,
-            tenant,
-            held: BytesMut::new(),
-            interrupted_by: None,
-            say_next: None,
-            quit: false,
-            meter: Meter::new(&tenant.stats),
-        }
-    }
-
-    /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
-    /// say to it is the server's business.
-    fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
-        match self.tenant.own_ids.backend_of(kill.id) {
-            Some(id) => {
-                self.tenant.stats.count(|counts| counts.cancels += 1);
-                let mut out = BytesMut::new();
-                kill.put_with(id, &mut out);
-                backend.send(out);
-            }
-            None => backend.send(as_sent),
-        }
-    }
-}
-
-impl Watch for MySqlWatch<'_> {
-    fn client_said(
-        &mut self,
-        chunk: Chunk,
-        _client: &Stream,
-        backend: &Stream,
-    ) -> Result<Said, SessionEnd> {
-        let mut bytes = if self.held.is_empty() {
-            chunk
-        } else {
-            self.held.extend_from_slice(&chunk);
-            Chunk::from(self.held.split())
-        };
-        loop {
-            let look = self
-                .client
-                .look(&bytes, self.capabilities)
-                .map_err(SessionEnd::ClientMisbehaved)?;
-            self.meter.client_said(look.pass, look.commands);
-            if look.commands > 0 {
-                self.meter.asked();
-            }
-            if look.pass > 0 {
-                backend.send(bytes.split_to(look.pass));
-            }
-            match look.next {
-                Next::Nothing => return Ok(Said::Passed),
-                Next::Incomplete => {
-                    self.held.extend_from_slice(&bytes);
-                    return Ok(Said::Passed);
-                }
-                Next::Command(command, length) => {
-                    let as_sent = bytes.split_to(length);
-                    match command {
-                        Intercepted::Kill(kill) => self.kill(&kill, as_sent, backend),
-                        Intercepted::Quit => {
-                            self.quit = true;
-                            backend.send(as_sent);
-                        }
-                        Intercepted::ChangeUser(request) => {
-                            self.interrupted_by = Some(request);
-                            self.held.extend_from_slice(&bytes);
-                            return Ok(Said::Interrupts);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
-        let walked = self.backend.feed(chunk);
-        self.meter.backend_said(chunk.len(), walked.errors);
-        self.meter.heard();
-        Ok(())
-    }
-
-    fn backend_left(&self) -> SessionEnd {
-        if self.quit {
-            SessionEnd::ClientLeft
-        } else {
-            SessionEnd::DatabaseLeft {
-                may_speak: self.backend.at_boundary(),
-            }
-        }
-    }
-
-    /// Never known here: where an answer ends takes more than headers. So a MySQL session is not
-    /// ended at a boundary of its own, but by its client or at the end of the grace period.
-    fn at_rest(&self) -> bool {
-        self.quit
     }
 }

@@ -12,22 +12,23 @@ use wire::pg::{
 };
 
 use super::{
-    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+    Client, client_broke, ended, lease_for, tenant_for, transaction, unproven, why_unproven,
+    within_login,
 };
 use crate::backend::{Shape, Welcome};
-use crate::cancel::{Registered, SecretLength};
+use crate::cancel::{Aim, Registered, SecretLength};
 use crate::conn::Broken;
-use crate::contract::{Access, ClientAuth, Credential, Dialect, TenantSpec, Users};
+use crate::context::ShardContext;
+use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
-use crate::shard::Shard;
 use crate::stats::{Meter, Stats};
 use crate::tenant::Tenant;
 
 /// Serves one client to its end.
-pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
+pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedStartup) {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
     let deadline = client.login_deadline;
     let proven = within_login(
@@ -44,22 +45,34 @@ pub async fn serve(shard: &Rc<Shard>, mut client: Client, named: NamedStartup) {
         (Err(end), tenant) => return leave(shard, client, tenant.as_deref(), &end),
     };
     tenant.stats.count(|counts| counts.logins += 1);
+    if let Err(end) = check(&client, &tenant.spec(), &named) {
+        return leave(shard, client, Some(&tenant), &end);
+    }
+    if tenant.spec().pool_mode == PoolMode::Transaction {
+        return transaction::serve(shard, client, &tenant, &named).await;
+    }
     let minor = named.minor;
-    match lease(&mut client, &tenant, named).await {
+    let shape = Shape::Postgres(named.parameters);
+    match lease_for(&mut client, &tenant, &shape).await {
         Ok(lease) => work(shard, client, &tenant, lease, minor).await,
         Err(end) => leave(shard, client, Some(&tenant), &end),
     }
 }
 
 /// The last words, the line in the log, and the sums.
-fn leave(shard: &Shard, client: Client, tenant: Option<&Tenant>, end: &SessionEnd) {
+pub(super) fn leave(
+    shard: &ShardContext,
+    client: Client,
+    tenant: Option<&Tenant>,
+    end: &SessionEnd,
+) {
     ended(shard, &client, Dialect::Postgres, tenant, end);
     client.conn.close_with(end.to_postgres());
 }
 
 /// Lets the client prove who it is.
 async fn prove(
-    shard: &Shard,
+    shard: &ShardContext,
     client: &mut Client,
     tenant: Option<&Tenant>,
     named: &NamedStartup,
@@ -82,7 +95,7 @@ async fn prove(
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
 async fn challenge(
-    shard: &Shard,
+    shard: &ShardContext,
     client: &Client,
     spec: Option<&TenantSpec>,
     named: &NamedStartup,
@@ -139,13 +152,8 @@ fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
     }
 }
 
-/// Checks what the client asks for, and gets it a backend of just that.
-async fn lease(
-    client: &mut Client,
-    tenant: &Rc<Tenant>,
-    named: NamedStartup,
-) -> Result<Lease, SessionEnd> {
-    let spec = tenant.spec();
+/// Whether the client may have what it asks for.
+fn check(client: &Client, spec: &TenantSpec, named: &NamedStartup) -> Result<(), SessionEnd> {
     if named.replication != Replication::No {
         return Err(SessionEnd::ClientUnsupported(
             "replication connections are not pooled: connect to the database itself",
@@ -159,13 +167,12 @@ async fn lease(
             asked: asked.clone(),
         });
     }
-    let shape = Shape::Postgres(named.parameters);
-    lease_for(client, tenant, &shape).await
+    Ok(())
 }
 
 /// The session proper: welcome, relay, farewell.
 async fn work(
-    shard: &Rc<Shard>,
+    shard: &Rc<ShardContext>,
     mut client: Client,
     tenant: &Rc<Tenant>,
     lease: Lease,
@@ -175,15 +182,12 @@ async fn work(
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
     };
-    let registered = welcome.key.clone().map(|key| {
-        let length = if minor >= 2 {
-            SecretLength::Long
-        } else {
-            SecretLength::Short
-        };
-        shard
-            .cancels
-            .register(key, backend.address, length, &tenant.stats)
+    let registered = welcome.key.as_ref().map(|key| {
+        let length = SecretLength::for_minor(minor);
+        let process_id = Some(key.process_id());
+        let registered = shard.cancels.register(process_id, length, &tenant.stats);
+        registered.aim(Aim::at(backend));
+        registered
     });
     let mut words = BytesMut::new();
     for notice in &welcome.notices {
@@ -216,7 +220,7 @@ async fn work(
     leave(shard, client, Some(tenant), &end);
     if let (true, Some(registered)) = (busy, registered) {
         // The database does not notice by itself that nobody waits for the answer any more.
-        registered.target().tell().await;
+        registered.cancel().await;
     }
     lease.close(pool::CloseReason::SessionEnd);
 }
@@ -275,7 +279,7 @@ impl Watch for PgWatch<'_> {
         Ok(Said::Passed)
     }
 
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<(), SessionEnd> {
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         let passed = self
             .backend
             .feed(chunk)
@@ -288,7 +292,7 @@ impl Watch for PgWatch<'_> {
         }
         self.status = passed.status.unwrap_or(self.status);
         self.explained |= passed.fatal;
-        Ok(())
+        Ok(Said::Passed)
     }
 
     fn backend_left(&self) -> SessionEnd {

@@ -19,7 +19,7 @@ use wire::{
         login::LOGIN_LIMIT,
         md5::Md5Hash,
         name_tenant, options,
-        preface::PACKET_LIMIT,
+        preface::{HASTE, PACKET_LIMIT},
         scram::{ChannelBinding, ScramServer, Verifier},
     },
 };
@@ -93,9 +93,10 @@ fn prefaces() -> Vec<Vec<u8>> {
     key().write_cancel_request(&mut cancel);
     vec![
         packet.clone(),
-        [SSL, GSS, &packet, b"behind"].concat(),
-        [GSS, SSL, &cancel].concat(),
-        [SSL, SSL].concat(),
+        [&packet[..], b"behind"].concat(),
+        cancel.to_vec(),
+        SSL.to_vec(),
+        GSS.to_vec(),
         b"\0\0\0\x09\0\x02\0\0\0".to_vec(),
         b"\0\0\0\x07\0\x03\0".to_vec(),
         b"\0\0\x27\x15\0\x03\0\0".to_vec(),
@@ -261,6 +262,10 @@ fn garbage_as_a_preface() {
                 std::iter::once(bytes),
                 PACKET_LIMIT,
             );
+            // Only here it matters what has come: nothing may stand behind a request.
+            if whole.end.contains(HASTE) {
+                continue;
+            }
             let size = 1 + random.below(20);
             assert_eq!(
                 feed(PrefaceReader::new(tls), bytes.chunks(size), PACKET_LIMIT),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use shards::Silent;
-use shards::contract::{Counts, Door, Gauges, Health, Standing, TenantSpec};
+use shards::contract::{Counts, Door, EndKind, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
@@ -43,7 +43,7 @@ impl Operator for Fake {
         let (spec, _): (TenantSpec, _) =
             settle_tenant(id, &written, &Habits::BUILT_IN).map_err(Refused::Senseless)?;
         Ok(Put {
-            entry: roster.put(spec, written).clone(),
+            entry: roster.put(spec, written),
             created: before.is_none(),
         })
     }
@@ -99,7 +99,7 @@ impl Operator for Fake {
         Ok(Door {
             clients: 3,
             limit: 10,
-            refused: Default::default(),
+            refused: [0; EndKind::ALL.len()],
         })
     }
 

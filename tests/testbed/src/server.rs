@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::{project, tool};
@@ -81,7 +81,7 @@ pub struct Server {
     pub kind: Kind,
     /// Where it listens, on loopback.
     pub address: SocketAddr,
-    _life: Option<ChildStdin>,
+    script: Option<Child>,
 }
 
 impl Server {
@@ -105,7 +105,7 @@ impl Server {
             return Server {
                 kind,
                 address,
-                _life: None,
+                script: None,
             };
         }
         let mut script = Command::new(project(SCRIPT))
@@ -114,7 +114,6 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("scripts/private-server can be run");
-        let life = script.stdin.take();
         let mut ready = String::new();
         let stdout = script
             .stdout
@@ -140,7 +139,7 @@ impl Server {
         Server {
             kind,
             address,
-            _life: life,
+            script: Some(script),
         }
     }
 
@@ -189,6 +188,15 @@ impl Server {
             said.err
         );
         said.out.trim_end().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(script) = &mut self.script {
+            drop(script.stdin.take()); // the end of its life
+            let _ = script.wait();
+        }
     }
 }
 

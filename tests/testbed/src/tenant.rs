@@ -56,11 +56,18 @@ impl Tenant {
         tenants
     }
 
-    /// Adds a line to its config entry.
+    /// The same with this line in its config entry, instead of another with the same key.
     #[must_use]
     pub fn with(mut self, setting: &str) -> Tenant {
-        self.settings.push(setting.to_owned());
+        self.set(setting);
         self
+    }
+
+    /// Puts a line into its config entry, instead of another with the same key.
+    pub fn set(&mut self, setting: &str) {
+        let key = |line: &str| line.split(':').next().map(ToOwned::to_owned);
+        self.settings.retain(|line| key(line) != key(setting));
+        self.settings.push(setting.to_owned());
     }
 
     fn planned(server: &Server, name: &str) -> Tenant {

@@ -174,6 +174,8 @@ pub mod status {
     pub const AUTOCOMMIT: u16 = 0x0002;
     /// Another result follows.
     pub const MORE_RESULTS: u16 = 0x0008;
+    /// The rows of this statement are fetched through a cursor, and there may be more.
+    pub const CURSOR_EXISTS: u16 = 0x0040;
     /// A backslash is no escape in a string literal.
     pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
     /// Behind the status flags stands what changed in the session.

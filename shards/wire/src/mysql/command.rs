@@ -11,14 +11,36 @@ use crate::exchange::{Exchange, Progress};
 pub const COM_QUIT: u8 = 0x01;
 /// A statement as text.
 pub const COM_QUERY: u8 = 0x03;
+/// The columns of a table.
+pub const COM_FIELD_LIST: u8 = 0x04;
+/// A line of text about the server.
+pub const COM_STATISTICS: u8 = 0x09;
+/// SHOW PROCESSLIST by number.
+pub const COM_PROCESS_INFO: u8 = 0x0A;
 /// KILL by number; gone from MySQL 9.
 pub const COM_PROCESS_KILL: u8 = 0x0C;
 /// "Are you there?"
 pub const COM_PING: u8 = 0x0E;
 /// A new login on the same connection.
 pub const COM_CHANGE_USER: u8 = 0x11;
+/// A replica asks for the binary log.
+pub const COM_BINLOG_DUMP: u8 = 0x12;
+/// A statement is prepared.
+pub const COM_STMT_PREPARE: u8 = 0x16;
+/// A prepared statement is executed.
+pub const COM_STMT_EXECUTE: u8 = 0x17;
+/// A part of a parameter; there is no answer.
+pub const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
+/// A prepared statement is forgotten; there is no answer.
+pub const COM_STMT_CLOSE: u8 = 0x19;
+/// Rows of an open cursor.
+pub const COM_STMT_FETCH: u8 = 0x1C;
+/// A replica asks for the binary log from a set of transactions on.
+pub const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
 /// The session's state is thrown away, its user and database stay.
 pub const COM_RESET_CONNECTION: u8 = 0x1F;
+/// A prepared statement is executed for many rows; MariaDB only.
+pub const COM_STMT_BULK_EXECUTE: u8 = 0xFA;
 
 /// Appends a command that has no body.
 pub fn put(out: &mut BytesMut, command: u8) {

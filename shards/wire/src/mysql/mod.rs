@@ -10,11 +10,12 @@
 //!                                              ◀── OK
 //!         OK ◀── (the backend's own)
 //!   commands ──▶  watch::Watch ───────────────▶    bytes
-//!      bytes ◀─────────────── walker::Walker  ◀──  answers
+//!      bytes ◀─────────────── replies::Replies ◀── answers
 //! ```
 //!
 //! Both sides have the same [`capability`] flags, so that what passes needs no translation.
 
+mod answer;
 pub mod capability;
 pub mod change_user;
 pub mod code;
@@ -30,12 +31,14 @@ pub mod naming;
 pub mod packet;
 pub mod preface;
 mod prove;
+pub mod replies;
 pub mod response;
 mod rsa;
 pub mod verifier;
-pub mod walker;
+mod walker;
 pub mod watch;
 
+pub use answer::Lost;
 pub use capability::{Capabilities, status};
 pub use change_user::ChangeUser;
 pub use code::Code;
@@ -51,7 +54,7 @@ pub use message::{EofPacket, OkPacket, parse_err, put_err, put_err_before_greeti
 pub use naming::{Named, NamingError, name_tenant};
 pub use packet::{MAX_LOGIN_PACKET, Packet};
 pub use preface::{ClientLogin, Preface, PrefaceReader};
+pub use replies::Replies;
 pub use response::HandshakeResponse;
 pub use verifier::Verifier;
-pub use walker::{Walked, Walker};
 pub use watch::{Intercepted, Look, Next, Watch};

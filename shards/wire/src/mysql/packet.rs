@@ -1,8 +1,8 @@
 //! Packets: the three-byte length, the sequence id, and the fragments of long payloads.
 //!
 //! Knows where a packet begins and ends, not what it says. Whole payloads are cut here for
-//! dialogues only, under a limit; the relay follows headers with [`super::walker`] and never holds
-//! a payload.
+//! dialogues only, under a limit; the relay follows packets by their fronts (`walker`) and never
+//! holds a payload.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 

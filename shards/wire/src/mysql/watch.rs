@@ -1,12 +1,13 @@
 //! Watching what a client sends, so that the few commands that cannot be relayed as they are stop.
 //!
 //! The relay's hot path: one look at each header and the two bytes behind it, no allocation, no
-//! bytes held here. Knows where commands begin, not whether they have been answered.
+//! bytes held here. Knows where commands begin, not whether they have been answered: that is
+//! [`Replies`]'s, which is told of each.
 //!
 //! How a relay uses it, with `bytes` the unsent rest of before and what has just come:
 //!
 //! ```text
-//!   loop: look = watch.look(bytes)
+//!   loop: look = watch.look(bytes, replies)
 //!         send bytes[..look.pass], drop them
 //!         Nothing          all passed; done
 //!         Incomplete       keep the rest; done until more has come
@@ -18,6 +19,7 @@ use super::change_user::ChangeUser;
 use super::command::{COM_CHANGE_USER, COM_PROCESS_KILL, COM_QUERY, COM_QUIT};
 use super::kill::{Kill, may_begin};
 use super::packet::{FRAGMENT, HEADER, Header, MAX_LOGIN_PACKET};
+use super::replies::Replies;
 use crate::error::WireError;
 
 /// Where a client's stream of packets stands.
@@ -31,6 +33,8 @@ pub struct Watch {
     in_data: bool,
     /// The sequence id of the last packet.
     sequence: u8,
+    /// The last command's number.
+    command: u8,
 }
 
 /// What may be done with the bytes looked at.
@@ -38,8 +42,6 @@ pub struct Watch {
 pub struct Look {
     /// So many bytes may go to the backend as they are.
     pub pass: usize,
-    /// Commands that began in them.
-    pub commands: u32,
     /// What comes behind them.
     pub next: Next,
 }
@@ -67,11 +69,17 @@ pub enum Intercepted {
 }
 
 impl Watch {
-    /// Looks at `bytes`, which begin where the last look left off. `capabilities` are the client's.
+    /// Looks at `bytes`, which begin where the last look left off, and tells `replies` what they
+    /// ask for. `capabilities` are the client's.
     ///
     /// An error is a COM_CHANGE_USER that is too large or malformed; the session ends by it.
-    pub fn look(&mut self, bytes: &[u8], capabilities: Capabilities) -> Result<Look, WireError> {
-        let (mut pass, mut commands) = (0, 0);
+    pub fn look(
+        &mut self,
+        bytes: &[u8],
+        capabilities: Capabilities,
+        replies: &mut Replies,
+    ) -> Result<Look, WireError> {
+        let mut pass = 0;
         let next = loop {
             let rest = &bytes[pass..];
             if self.remaining > 0 {
@@ -90,27 +98,23 @@ impl Watch {
                 break Next::Incomplete;
             };
             if self.is_command(header) {
-                match judge(header, &rest[HEADER..], capabilities)? {
-                    Verdict::Pass => {}
-                    Verdict::Incomplete => break Next::Incomplete,
-                    Verdict::Stop(command) => {
-                        self.begin(header, true);
-                        self.remaining = 0;
-                        break Next::Command(command, HEADER + header.length);
-                    }
+                let body = &rest[HEADER..];
+                let verdict = judge(header, body, capabilities)?;
+                if let Verdict::Incomplete = verdict {
+                    break Next::Incomplete;
                 }
-                commands += 1;
-                self.begin(header, true);
+                let command = body.first().copied().filter(|_| header.length > 0);
+                self.begin_command(command.unwrap_or(NO_COMMAND), header, replies);
+                if let Verdict::Stop(command) = verdict {
+                    self.remaining = 0;
+                    break Next::Command(command, HEADER + header.length);
+                }
             } else {
-                self.begin(header, false);
+                self.begin_other(header, replies);
             }
             pass += HEADER;
         };
-        Ok(Look {
-            pass,
-            commands,
-            next,
-        })
+        Ok(Look { pass, next })
     }
 
     /// Whether what came last ended a packet.
@@ -124,13 +128,32 @@ impl Watch {
         header.sequence == 0 && !self.continues && !(self.in_data && self.sequence == u8::MAX)
     }
 
-    fn begin(&mut self, header: Header, is_command: bool) {
-        let ends_data = header.length == 0 && !self.continues;
-        self.in_data = match (is_command, self.continues) {
-            (true, _) => false,
-            (false, true) => self.in_data,
-            (false, false) => !ends_data,
-        };
+    fn begin_command(&mut self, command: u8, header: Header, replies: &mut Replies) {
+        self.command = command;
+        self.in_data = false;
+        self.begin(header);
+        if !self.continues {
+            replies.asked(command, header.sequence);
+        }
+    }
+
+    /// The rest of a long command, or data.
+    fn begin_other(&mut self, header: Header, replies: &mut Replies) {
+        let continued = self.continues;
+        self.begin(header);
+        if continued {
+            if !self.in_data && !self.continues {
+                replies.asked(self.command, header.sequence);
+            }
+        } else {
+            self.in_data = header.length > 0;
+            if !self.in_data {
+                replies.file_ended(header.sequence);
+            }
+        }
+    }
+
+    fn begin(&mut self, header: Header) {
         self.remaining = header.length;
         self.continues = header.length == FRAGMENT;
         self.sequence = header.sequence;
@@ -182,6 +205,9 @@ fn judge_kill(whole: Option<&[u8]>) -> Verdict {
     }
 }
 
+/// What servers take an empty packet for: COM_SLEEP, which no client may send.
+const NO_COMMAND: u8 = 0x00;
+
 /// Longest command, in bytes, that is looked through for a KILL. One hidden behind a longer comment
 /// is passed on with our id in it, which the server then does not know.
 pub const MAX_KILL_PACKET: usize = 1024;
@@ -208,15 +234,23 @@ mod tests {
         out
     }
 
+    fn replies() -> Replies {
+        Replies::new(CAPABILITIES, 0)
+    }
+
     /// Plays the relay of the module's drawing over `chunks`; answers what went to the backend,
     /// and what was intercepted.
     fn relay(chunks: &[&[u8]]) -> (Vec<u8>, Vec<Intercepted>) {
+        relay_for(chunks, &mut replies())
+    }
+
+    fn relay_for(chunks: &[&[u8]], replies: &mut Replies) -> (Vec<u8>, Vec<Intercepted>) {
         let (mut watch, mut sent, mut intercepted) = (Watch::default(), Vec::new(), Vec::new());
         let mut bytes = Vec::new();
         for chunk in chunks {
             bytes.extend_from_slice(chunk);
             loop {
-                let look = watch.look(&bytes, CAPABILITIES).unwrap();
+                let look = watch.look(&bytes, CAPABILITIES, replies).unwrap();
                 sent.extend(bytes.drain(..look.pass));
                 match look.next {
                     Next::Nothing => {
@@ -269,8 +303,10 @@ mod tests {
     #[test]
     fn an_ordinary_query_passes_before_it_is_complete() {
         let whole = stream(&[(0, b"\x03SELECT 'KILL 5'")]);
-        let look = Watch::default().look(&whole[..6], CAPABILITIES).unwrap();
-        assert_eq!((look.pass, look.commands, look.next), (6, 1, Next::Nothing));
+        let (mut watch, mut replies) = (Watch::default(), replies());
+        let look = watch.look(&whole[..6], CAPABILITIES, &mut replies).unwrap();
+        assert_eq!((look.pass, look.next), (6, Next::Nothing));
+        assert_eq!((replies.awaited(), watch.at_boundary()), (1, false));
     }
 
     #[test]
@@ -304,9 +340,12 @@ mod tests {
         let mut whole = stream(&[(0, &long)]);
         let length = whole.len();
         put(&mut whole, 0, b"\x01");
-        let (sent, intercepted) = relay(&[&whole]);
+        let mut replies = replies();
+        let (sent, intercepted) = relay_for(&[&whole], &mut replies);
         assert_eq!(sent.len(), length);
         assert_eq!(intercepted, [Intercepted::Quit]);
+        // Its answer's number follows that of its last packet, the second.
+        assert_eq!((replies.awaited(), replies.next_sequence()), (1, Some(2)));
     }
 
     #[test]
@@ -320,10 +359,10 @@ mod tests {
     #[test]
     fn a_change_of_user_that_is_too_large_or_malformed_ends_the_session() {
         let large = b"\x00\x00\x01\x00\x11";
-        let refused = Watch::default().look(large, CAPABILITIES);
+        let refused = Watch::default().look(large, CAPABILITIES, &mut replies());
         assert!(matches!(refused, Err(WireError::TooLarge { .. })));
         let malformed = stream(&[(0, b"\x11app")]);
-        let refused = Watch::default().look(&malformed, CAPABILITIES);
+        let refused = Watch::default().look(&malformed, CAPABILITIES, &mut replies());
         assert!(matches!(refused, Err(WireError::Malformed { .. })));
     }
 }

@@ -3,7 +3,7 @@
 //! It knows both ends. As a server it reads a client's first bytes ([`preface`]), finds out which
 //! tenant is meant ([`tenant`]) and authenticates the client ([`greet`]); as a client it logs in to
 //! a database ([`login`]). Between the two it follows message boundaries ([`walker`]). It knows no
-//! socket, no clock, no pool and no SQL; nonces and salts are arguments.
+//! socket, no clock and no pool, and of SQL what [`pooling`] needs; nonces and salts are arguments.
 //!
 //! Facts about PostgreSQL's own behaviour were checked against PostgreSQL 15.
 
@@ -19,6 +19,7 @@ pub mod md5;
 pub mod options;
 pub mod parameters;
 pub mod ping;
+pub mod pooling;
 pub mod preface;
 pub mod replication;
 pub mod scram;

@@ -101,7 +101,9 @@ impl PrefaceReader {
                         return Ok(Progress::Done(Preface::StartTls));
                     }
                 }
-                GSSENC_REQUEST_CODE if length == REQUEST_LENGTH => self.gss_request(outbound)?,
+                GSSENC_REQUEST_CODE if length == REQUEST_LENGTH => {
+                    self.gss_request(inbound, outbound)?
+                }
                 CANCEL_REQUEST_CODE => {
                     packet.advance(4);
                     if packet.len() < 4 {
@@ -132,13 +134,8 @@ impl PrefaceReader {
             return Err(asked_twice("a second SSLRequest"));
         }
         self.ssl_asked = true;
+        nothing_behind(inbound)?;
         match self.tls {
-            // Bytes behind the request came unencrypted, perhaps from somebody in the middle, and
-            // would be taken for the client's own.
-            TlsOffer::Available if !inbound.is_empty() => Err(WireError::Unexpected {
-                expected: "a TLS handshake",
-                got: "unencrypted data behind the SSLRequest".to_owned(),
-            }),
             TlsOffer::Available => {
                 outbound.extend_from_slice(b"S");
                 Ok(true)
@@ -151,11 +148,16 @@ impl PrefaceReader {
     }
 
     /// Declines a GSSENCRequest.
-    fn gss_request(&mut self, outbound: &mut BytesMut) -> Result<(), WireError> {
+    fn gss_request(
+        &mut self,
+        inbound: &BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<(), WireError> {
         if self.gss_asked || self.tls == TlsOffer::Started {
             return Err(asked_twice("a second GSSENCRequest"));
         }
         self.gss_asked = true;
+        nothing_behind(inbound)?;
         outbound.extend_from_slice(b"N");
         Ok(())
     }
@@ -174,6 +176,19 @@ impl PrefaceReader {
             }),
         }
     }
+}
+
+/// A client waits for the answer to its request. What stands behind the request came unencrypted,
+/// perhaps from somebody in the middle, and would be taken for the client's own; PostgreSQL
+/// disconnects whatever its answer would have been, and so do we.
+fn nothing_behind(inbound: &BytesMut) -> Result<(), WireError> {
+    if inbound.is_empty() {
+        return Ok(());
+    }
+    Err(WireError::Unexpected {
+        expected: "to be asked for more",
+        got: HASTE.to_owned(),
+    })
 }
 
 impl Exchange for PrefaceReader {
@@ -248,6 +263,9 @@ const POSTGRESQL: &str = "PostgreSQL";
 const HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
 Content-Length: 39\r\nConnection: close\r\n\r\nThis port speaks PostgreSQL, not HTTP.\n";
 
+/// What a client did that sent more before it had the answer to a request for encryption.
+pub const HASTE: &str = "unencrypted data behind a request for encryption";
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -263,31 +281,46 @@ mod tests {
         (progress, outbound.to_vec())
     }
 
+    /// Reads pieces, each after the answer to the one before.
+    fn read_each(
+        tls: TlsOffer,
+        pieces: &[&[u8]],
+    ) -> (Result<Progress<Preface>, WireError>, Vec<u8>) {
+        let (mut reader, mut outbound) = (PrefaceReader::new(tls), BytesMut::new());
+        let mut progress = Ok(Progress::NeedMore);
+        for piece in pieces {
+            progress = reader.advance(&mut BytesMut::from(*piece), &mut outbound);
+        }
+        (progress, outbound.to_vec())
+    }
+
     #[test]
     fn encryption_is_declined_once_each_in_either_order() {
         for first in [[SSL, GSS], [GSS, SSL]] {
-            let (progress, answer) = read(
-                TlsOffer::Unavailable,
-                &[first[0], first[1], STARTUP].concat(),
-            );
+            let pieces = [first[0], first[1], STARTUP];
+            let (progress, answer) = read_each(TlsOffer::Unavailable, &pieces);
             assert!(matches!(progress, Ok(Progress::Done(Preface::Startup(_)))));
             assert_eq!(answer, b"NN");
         }
         for twice in [[SSL, SSL], [GSS, GSS]] {
-            let (progress, answer) = read(TlsOffer::Unavailable, &twice.concat());
+            let (progress, answer) = read_each(TlsOffer::Unavailable, &twice);
             assert!(matches!(progress, Err(WireError::Unexpected { .. })));
             assert!(answer.starts_with(b"NE"));
         }
     }
 
     #[test]
-    fn tls_begins_after_s_and_nothing_may_stand_behind_the_request() {
-        let (progress, answer) = read(TlsOffer::Available, &[GSS, SSL].concat());
+    fn nothing_may_stand_behind_a_request_for_encryption() {
+        let (progress, answer) = read_each(TlsOffer::Available, &[GSS, SSL]);
         assert!(matches!(progress, Ok(Progress::Done(Preface::StartTls))));
         assert_eq!(answer, b"NS");
-        let (progress, answer) = read(TlsOffer::Available, &[SSL, STARTUP].concat());
-        assert!(matches!(progress, Err(WireError::Unexpected { .. })));
-        assert!(answer.starts_with(b"E"));
+        for tls in [TlsOffer::Available, TlsOffer::Unavailable] {
+            for request in [SSL, GSS] {
+                let (progress, answer) = read(tls, &[request, STARTUP].concat());
+                assert!(matches!(progress, Err(WireError::Unexpected { .. })));
+                assert!(answer.starts_with(b"E"));
+            }
+        }
         for request in [SSL, GSS] {
             let (progress, _) = read(TlsOffer::Started, request);
             assert!(progress.is_err());

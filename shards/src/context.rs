@@ -1,0 +1,78 @@
+//! What all sessions of a shard share: its tenants, its clients' cancel keys, what proofs are checked
+//! against.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use wire::pg::MockKey;
+
+use crate::cancel::Cancels;
+use crate::contract::{ShardId, TenantId};
+use crate::stats::Stats;
+use crate::tenant::Tenant;
+use crate::verifiers::Verifiers;
+
+/// What a shard needs to know beside its tenants.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// Its place among its fellows.
+    pub id: ShardId,
+    /// How many there are.
+    pub shards: usize,
+    /// How long a login may take, for the sentence when it took longer.
+    pub login_timeout: Duration,
+    /// How long a client may read nothing while bytes wait for it; `None` is for ever.
+    pub client_stall_timeout: Option<Duration>,
+    /// The process's key for secrets of users that do not exist.
+    pub mock: MockKey,
+}
+
+/// What all sessions of a shard share.
+pub struct ShardContext {
+    /// As given at the start.
+    pub settings: ShardSettings,
+    tenants: RefCell<HashMap<TenantId, Rc<Tenant>>>,
+    /// The keys by which clients ask for a cancel.
+    pub cancels: Cancels,
+    /// What PostgreSQL clients' proofs are compared with.
+    pub verifiers: Verifiers,
+    /// What became of clients that have no tenant here.
+    pub strangers: Stats,
+}
+
+impl ShardContext {
+    /// Without tenants.
+    pub fn new(settings: ShardSettings) -> ShardContext {
+        ShardContext {
+            cancels: Cancels::new(settings.id, settings.shards),
+            verifiers: Verifiers::new(settings.mock.clone()),
+            settings,
+            tenants: RefCell::default(),
+            strangers: Stats::default(),
+        }
+    }
+
+    /// The tenant of that name, if there is one.
+    pub fn tenant(&self, id: &TenantId) -> Option<Rc<Tenant>> {
+        self.tenants.borrow().get(id).cloned()
+    }
+
+    /// All of them, in no order.
+    pub fn tenants(&self) -> Vec<Rc<Tenant>> {
+        self.tenants.borrow().values().cloned().collect()
+    }
+
+    /// The tenant has its name from now on.
+    pub fn put(&self, tenant: Rc<Tenant>) {
+        let id = tenant.spec().id.clone();
+        self.tenants.borrow_mut().insert(id, tenant);
+    }
+
+    /// The tenant of that name is none any more.
+    pub fn take(&self, id: &TenantId) -> Option<Rc<Tenant>> {
+        self.verifiers.forget(id);
+        self.tenants.borrow_mut().remove(id)
+    }
+}

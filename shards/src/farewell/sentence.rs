@@ -1,0 +1,78 @@
+//! The end of a session in a sentence.
+
+use std::fmt;
+
+use super::{Misnamed, SessionEnd, tally};
+
+/// The whole truth in a sentence. What a client is told is the same, save where it has not proved
+/// who it is.
+impl fmt::Display for SessionEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SessionEnd::ClientLeft => write!(f, "the client left"),
+            SessionEnd::ClientBroke(error) => write!(f, "the client's connection broke: {error}"),
+            SessionEnd::ClientMisbehaved(error) => {
+                write!(f, "protocol violation by the client: {error}")
+            }
+            SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
+            SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
+            SessionEnd::ClientCancelled => write!(f, "canceling statement due to user request"),
+            SessionEnd::SettingsRefused(refusal) => {
+                write!(f, "the database refused the session's settings: {refusal}")
+            }
+            SessionEnd::DatabaseOutOfTurn(what) => write!(f, "{what}"),
+            SessionEnd::ClientMisnamed(Misnamed::Postgres(error)) => write!(f, "{error}"),
+            SessionEnd::ClientMisnamed(Misnamed::MySql(error)) => write!(f, "{error}"),
+            SessionEnd::ClientMisnamed(Misnamed::MySqlNoTenant) => {
+                write!(
+                    f,
+                    "No tenant named: connect as user TENANT__USER, or with the connection attribute tenant_id"
+                )
+            }
+            SessionEnd::ClientWrongDatabase { asked } => {
+                write!(f, "database \"{asked}\" is not this tenant's")
+            }
+            SessionEnd::ClientUnproven(unproven) => write!(
+                f,
+                "login of {:?} refused: {}",
+                unproven.user,
+                tally::in_words(unproven.disproof)
+            ),
+            SessionEnd::ClientTooSlow(limit) => {
+                write!(f, "the login was not complete within {limit:?}")
+            }
+            SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
+            SessionEnd::TooManyClients(limit) => {
+                write!(f, "too many clients: all {limit} places are taken")
+            }
+            SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
+            SessionEnd::PoolExhausted(limit) => write!(
+                f,
+                "pool exhausted: no database connection became free within {limit:?}"
+            ),
+            SessionEnd::TenantClosed => write!(
+                f,
+                "terminating connection: the tenant is being removed or moved"
+            ),
+            SessionEnd::DatabaseUnreachable(why) => {
+                write!(f, "the tenant's database cannot be reached: {why}")
+            }
+            SessionEnd::DatabaseUnhealthy(why) => {
+                write!(f, "the tenant's database is unhealthy: {why}")
+            }
+            SessionEnd::DatabaseRefused(refusal) => {
+                write!(f, "the tenant's database refused the connection: {refusal}")
+            }
+            SessionEnd::DatabaseMisbehaved(error) => {
+                write!(f, "protocol violation by the tenant's database: {error}")
+            }
+            SessionEnd::DatabaseLeft { .. } => {
+                write!(f, "the tenant's database closed the connection")
+            }
+            SessionEnd::Stopping => {
+                write!(f, "terminating connection: the pooler is shutting down")
+            }
+            SessionEnd::CutOff => write!(f, "cut off: the time to finish was over"),
+        }
+    }
+}

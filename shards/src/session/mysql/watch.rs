@@ -1,0 +1,171 @@
+//! What passes in a MySQL session, as the relay must understand it: which commands cannot be relayed
+//! as they are, and whether everything has been answered.
+
+use bytes::BytesMut;
+use sockets::{Chunk, Stream};
+use wire::WireError;
+use wire::mysql::watch::MAX_HELD;
+use wire::mysql::{Capabilities, ChangeUser, Intercepted, Kill, Next, Replies};
+
+use crate::farewell::SessionEnd;
+use crate::relay::{Said, Watch};
+use crate::stats::Meter;
+use crate::tenant::Tenant;
+
+/// Watches what a MySQL client asks for, and whether it has been answered.
+pub struct MySqlWatch<'a> {
+    client: wire::mysql::Watch,
+    /// What the server owes.
+    pub replies: Replies,
+    capabilities: Capabilities,
+    tenant: &'a Tenant,
+    /// The beginning of a command that cannot be judged yet, or what came behind `change`.
+    pub held: BytesMut,
+    /// A change of user, whose turn comes when all before it has been answered.
+    pub change: Option<ChangeUser>,
+    /// The sequence id of our last word, where another dialogue than the relay was the last.
+    pub say_next: Option<u8>,
+    quit: bool,
+    meter: Meter<'a>,
+}
+
+impl<'a> MySqlWatch<'a> {
+    /// For a session whose login is over.
+    pub fn new(capabilities: Capabilities, tenant: &'a Tenant, replies: Replies) -> Self {
+        MySqlWatch {
+            client: wire::mysql::Watch::default(),
+            replies,
+            capabilities,
+            tenant,
+            held: BytesMut::new(),
+            change: None,
+            say_next: None,
+            quit: false,
+            meter: Meter::new(&tenant.stats),
+        }
+    }
+
+    /// Whether the turn of a change of user has come. If the answers cannot be followed it never
+    /// comes by itself, and the session must deal with that.
+    fn turn(&self) -> Said {
+        let due = self.replies.is_quiet() || self.replies.lost().is_some();
+        match due && self.change.is_some() {
+            true => Said::Interrupts,
+            false => Said::Passed,
+        }
+    }
+
+    /// Keeps what came behind a change of user until after it.
+    fn hold(&mut self, bytes: &[u8]) -> Result<Said, SessionEnd> {
+        if self.held.len() + bytes.len() > MAX_BEHIND_CHANGE {
+            return Err(SessionEnd::ClientMisbehaved(WireError::TooLarge {
+                what: "what was sent behind a COM_CHANGE_USER",
+                limit: MAX_BEHIND_CHANGE,
+            }));
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(self.turn())
+    }
+
+    /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
+    /// say to it is the server's business.
+    fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
+        match self.tenant.own_ids.backend_of(kill.id) {
+            Some(id) => {
+                self.tenant.stats.count(|counts| counts.cancels += 1);
+                let mut out = BytesMut::new();
+                kill.put_with(id, &mut out);
+                backend.send(out);
+            }
+            None => backend.send(as_sent),
+        }
+    }
+}
+
+impl Watch for MySqlWatch<'_> {
+    fn client_said(
+        &mut self,
+        chunk: Chunk,
+        _client: &Stream,
+        backend: &Stream,
+    ) -> Result<Said, SessionEnd> {
+        if self.change.is_some() {
+            return self.hold(&chunk);
+        }
+        let mut bytes = if self.held.is_empty() {
+            chunk
+        } else {
+            self.held.extend_from_slice(&chunk);
+            Chunk::from(self.held.split())
+        };
+        loop {
+            let owed = self.replies.awaited();
+            let look = self
+                .client
+                .look(&bytes, self.capabilities, &mut self.replies)
+                .map_err(SessionEnd::ClientMisbehaved)?;
+            let asked = self.replies.awaited().saturating_sub(owed) as u32;
+            self.meter.client_said(look.pass, asked);
+            if asked > 0 {
+                self.meter.asked();
+            }
+            if look.pass > 0 {
+                backend.send(bytes.split_to(look.pass));
+            }
+            match look.next {
+                Next::Nothing => return Ok(Said::Passed),
+                Next::Incomplete => {
+                    self.held.extend_from_slice(&bytes);
+                    return Ok(Said::Passed);
+                }
+                Next::Command(command, length) => {
+                    let as_sent = bytes.split_to(length);
+                    match command {
+                        Intercepted::Kill(kill) => self.kill(&kill, as_sent, backend),
+                        Intercepted::Quit => {
+                            self.quit = true;
+                            backend.send(as_sent);
+                        }
+                        Intercepted::ChangeUser(request) => {
+                            self.change = Some(request);
+                            return self.hold(&bytes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        let owed = self.replies.awaited();
+        let errors = self.replies.backend_said(chunk);
+        self.meter.backend_said(chunk.len(), errors);
+        let owes = self.replies.awaited();
+        if owes < owed {
+            self.meter.answered((owed - owes) as u32, 0, owes > 0);
+        }
+        Ok(self.turn())
+    }
+
+    fn backend_left(&self) -> SessionEnd {
+        if self.quit {
+            SessionEnd::ClientLeft
+        } else {
+            // A client that waits for nothing sees its connection end, as at the database itself:
+            // drivers know that for the end of an idle connection, and not our words.
+            SessionEnd::DatabaseLeft {
+                may_speak: self.replies.client_waits(),
+            }
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        let nothing_begun =
+            self.client.at_boundary() && self.held.is_empty() && self.change.is_none();
+        self.quit || (nothing_begun && self.replies.at_rest())
+    }
+}
+
+/// Most bytes that a client may send behind a COM_CHANGE_USER before it has been asked for its token:
+/// there is nothing sensible to send, but a chunk may bring it.
+const MAX_BEHIND_CHANGE: usize = 2 * MAX_HELD;

@@ -1,0 +1,75 @@
+//! What one backend remembers: how it is set, and what has been prepared on it.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::prepared::Prepared;
+use super::replies::Unnamed;
+use super::settings::Map;
+use super::tracker::BackendFault;
+use crate::pg::Parameters;
+use crate::pg::frame::{cut_string, take_message, type_name};
+
+/// Stays with a backend in the pool; a [`Tracker`](super::Tracker) has it while it is attached.
+#[derive(Debug)]
+pub struct BackendMemory {
+    /// How it is set, where not by the server's default.
+    pub(super) settings: Rc<Map>,
+    /// The values it has reported last.
+    pub(super) reported: Rc<Parameters>,
+    pub(super) prepared: Prepared,
+    pub(super) unnamed: Unnamed,
+}
+
+impl BackendMemory {
+    /// A backend that has just logged in.
+    pub(super) fn new(reported: Rc<Parameters>) -> BackendMemory {
+        BackendMemory {
+            settings: Rc::default(),
+            reported,
+            prepared: Prepared::default(),
+            unnamed: Unnamed::Absent,
+        }
+    }
+
+    /// Takes what an idle backend says by itself: a changed setting (ParameterStatus), a notice.
+    ///
+    /// An error tells why the backend must be closed; a message that is not all there is one, too.
+    pub fn idle_said(&mut self, chunk: &[u8]) -> Result<(), BackendFault> {
+        let mut inbound = BytesMut::from(chunk);
+        while let Some(message) = take_message(&mut inbound, IDLE_LIMIT)? {
+            match message.kind {
+                b'S' => self.note_parameter(message.body),
+                b'N' => {}
+                kind => return Err(out_of_turn(kind)),
+            }
+        }
+        match inbound.first() {
+            None => Ok(()),
+            Some(&kind) => Err(out_of_turn(kind)),
+        }
+    }
+
+    /// Notes a ParameterStatus; its name and value, if it can be one.
+    pub(super) fn note_parameter(&mut self, body: bytes::Bytes) {
+        if let Some((name, value)) = parameter(body) {
+            Rc::make_mut(&mut self.reported).set(&name, value);
+        }
+    }
+}
+
+/// Reads a ParameterStatus.
+pub(super) fn parameter(mut body: bytes::Bytes) -> Option<(String, bytes::Bytes)> {
+    let (name, value) = cut_string(&mut body).zip(cut_string(&mut body))?;
+    Some((String::from_utf8(name.into()).ok()?, value))
+}
+
+fn out_of_turn(kind: u8) -> BackendFault {
+    BackendFault::OutOfTurn {
+        got: type_name(kind),
+    }
+}
+
+/// Longest message that an idle backend may send, in bytes.
+const IDLE_LIMIT: usize = 64 * 1024;

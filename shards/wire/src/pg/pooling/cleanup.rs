@@ -1,0 +1,165 @@
+//! Making a backend fit for the next client.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::BackendMemory;
+use super::pins::{Pin, Pins};
+use super::prepared::own_name;
+use super::replies::Unnamed;
+use super::request::{put_about_statement, put_query};
+use crate::pg::frame::{take_message, type_name};
+use crate::pg::{TransactionStatus, error_response};
+use crate::{Exchange, Progress, WireError};
+
+/// What must become of a backend that a tracker gave up.
+#[derive(Debug)]
+#[must_use]
+pub enum Release {
+    /// Nothing is left on it: it may be parked or handed on at once.
+    Clean(BackendMemory),
+    /// Something may be left on it: carry this out first (with a time limit); it gives the memory
+    /// back. If it fails, close the backend.
+    Cleanup(Cleanup),
+    /// It cannot be used again.
+    Close {
+        /// A statement may be running: the database would go on with it unless it is cancelled.
+        busy: bool,
+    },
+}
+
+/// The dialogue that takes away what a client left: Close of what stands under the client's own
+/// names, one Query, and the replies up to a ReadyForQuery that says idle.
+///
+/// Statements that are shared stay: it is never DEALLOCATE ALL nor DISCARD PLANS.
+#[derive(Debug)]
+pub struct Cleanup {
+    /// Taken when it is over.
+    memory: Option<BackendMemory>,
+    names: Vec<Bytes>,
+    sql: String,
+    resets: bool,
+    asked: bool,
+}
+
+impl Cleanup {
+    /// What takes away what `left` names, or all there may be; after a transaction that was left
+    /// open, if one was.
+    pub(super) fn new<'a>(
+        memory: BackendMemory,
+        open: bool,
+        left: Pins,
+        all: bool,
+        names: impl Iterator<Item = &'a Bytes>,
+    ) -> Cleanup {
+        let names = match left.contains(Pin::PreparedStatement) {
+            true => names.map(|name| own_name(name)).collect(),
+            false => Vec::new(),
+        };
+        let all = all || left.contains(Pin::Unknown);
+        let resets = all || left.contains(Pin::Setting);
+        let mut sql = String::new();
+        if open {
+            sql.push_str("ROLLBACK;");
+        }
+        if resets {
+            sql.push_str("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;");
+        }
+        for (pin, statement) in REMEDIES {
+            if all || left.contains(pin) {
+                sql.push_str(statement);
+            }
+        }
+        Cleanup {
+            memory: Some(memory),
+            names,
+            sql,
+            resets,
+            asked: false,
+        }
+    }
+
+    /// The statements that will be run, for the log.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    fn ask(&mut self, outbound: &mut BytesMut) {
+        for name in &self.names {
+            put_about_statement(outbound, b'C', name);
+        }
+        put_query(outbound, self.sql.as_bytes());
+        self.asked = true;
+    }
+
+    /// The memory of a backend that has been cleaned.
+    fn finish(&mut self) -> Result<BackendMemory, WireError> {
+        let mut memory = self.memory.take().ok_or(WireError::Unexpected {
+            expected: "nothing more",
+            got: "another turn of a cleanup that is over".to_owned(),
+        })?;
+        memory.unnamed = Unnamed::Absent;
+        if self.resets {
+            memory.settings = Rc::default();
+        }
+        Ok(memory)
+    }
+}
+
+impl Exchange for Cleanup {
+    type Outcome = BackendMemory;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<BackendMemory>, WireError> {
+        if !self.asked {
+            self.ask(outbound);
+        }
+        while let Some(message) = take_message(inbound, MESSAGE_LIMIT)? {
+            match message.kind {
+                b'3' | b'C' | b'I' | b'T' | b'D' | b'N' | b'A' => {}
+                b'S' => {
+                    if let Some(memory) = &mut self.memory {
+                        memory.note_parameter(message.body);
+                    }
+                }
+                b'E' => return Err(WireError::Refused(error_response::parse(message.body))),
+                b'Z' => {
+                    let idle = message.body[..] == [TransactionStatus::Idle.as_byte()];
+                    if !idle || !inbound.is_empty() {
+                        return Err(WireError::Unexpected {
+                            expected: "ReadyForQuery, idle, and nothing behind it",
+                            got: "something else".to_owned(),
+                        });
+                    }
+                    return self.finish().map(Progress::Done);
+                }
+                kind => {
+                    return Err(WireError::Unexpected {
+                        expected: "a reply to the cleanup",
+                        got: type_name(kind),
+                    });
+                }
+            }
+        }
+        Ok(Progress::NeedMore)
+    }
+}
+
+/// What takes away each kind of state.
+const REMEDIES: [(Pin, &str); 5] = [
+    (Pin::HoldCursor, "CLOSE ALL;"),
+    (Pin::Listen, "UNLISTEN *;"),
+    (
+        Pin::AdvisoryLock,
+        "SELECT pg_catalog.pg_advisory_unlock_all();",
+    ),
+    (Pin::SequenceValue, "DISCARD SEQUENCES;"),
+    (Pin::TemporaryTable, "DISCARD TEMP;"),
+];
+
+/// Longest message in a cleanup, in bytes.
+const MESSAGE_LIMIT: usize = 64 * 1024;

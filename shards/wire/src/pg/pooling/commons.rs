@@ -1,0 +1,154 @@
+//! What the trackers of one tenant have in common on their shard.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::BackendMemory;
+use super::settings::{BEYOND_RESET_ALL, Map};
+use super::sql::Value;
+use super::statement::{Draft, Statement, Statements};
+use crate::pg::Parameters;
+
+/// How a tenant's sessions are pooled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// What becomes of named prepared statements.
+    pub prepared_statements: PreparedStatements,
+    /// How many shared statements a backend keeps prepared; at least 1.
+    pub max_prepared_statements: usize,
+    /// When a backend is cleaned.
+    pub reset: Reset,
+}
+
+/// What becomes of statements that clients prepare by name in the extended protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreparedStatements {
+    /// They are prepared under shared names wherever they are used.
+    Multiplex,
+    /// They keep their names, and their client its backend.
+    Pin,
+}
+
+/// When a backend is cleaned before somebody else may have it. (Its settings are followed and
+/// restored in any case, and a transaction that was left open is rolled back.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// When something may have been left on it.
+    Smart,
+    /// After each lease.
+    Always,
+    /// Not at all: for those who know what they do.
+    Never,
+}
+
+/// What the trackers of one tenant share: the rules, the shared statements, what backends report.
+#[derive(Debug)]
+pub struct Commons {
+    rules: Cell<Rules>,
+    statements: RefCell<Statements>,
+    epoch: Cell<u64>,
+    /// What the last backend reported when it had just been opened.
+    fresh: RefCell<Option<Rc<Parameters>>>,
+    /// Settings that a backend has accepted, and what it then reported of them.
+    accepted: RefCell<Accepted>,
+}
+
+/// A setting's name and value, and what is then reported of it, if anything is.
+type Accepted = HashMap<(Rc<str>, Value), Option<Bytes>>;
+
+impl Commons {
+    /// For a tenant that nobody uses yet.
+    pub fn new(rules: Rules) -> Rc<Commons> {
+        Rc::new(Commons {
+            rules: Cell::new(rules),
+            statements: RefCell::default(),
+            epoch: Cell::new(0),
+            fresh: RefCell::default(),
+            accepted: RefCell::default(),
+        })
+    }
+
+    /// Takes new rules, for what is said from now on.
+    pub fn amend(&self, rules: Rules) {
+        self.rules.set(rules);
+    }
+
+    /// A backend that has just logged in, **without any startup parameters but user and database**,
+    /// and what it reported. (A startup parameter would be what RESET goes back to, for everybody.)
+    pub fn backend_opened(&self, reported: &Parameters) -> BackendMemory {
+        let mut fresh = self.fresh.borrow_mut();
+        let known = fresh
+            .take()
+            .filter(|known| **known == *reported)
+            .unwrap_or_else(|| Rc::new(reported.clone()));
+        *fresh = Some(Rc::clone(&known));
+        BackendMemory::new(known)
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.rules.get()
+    }
+
+    /// Counts one more Parse.
+    pub(super) fn next_epoch(&self) -> u64 {
+        let next = self.epoch.get() + 1;
+        self.epoch.set(next);
+        next
+    }
+
+    /// How many have been counted.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// The statement of this source.
+    pub(super) fn share(&self, draft: Draft) -> Rc<Statement> {
+        self.statements.borrow_mut().share(draft)
+    }
+
+    /// A statement of one client only.
+    pub(super) fn own(&self, draft: Draft) -> Rc<Statement> {
+        self.statements.borrow_mut().own(draft)
+    }
+
+    /// What a backend with these settings would report, if each of them has been accepted before.
+    pub(super) fn foresee(&self, wanted: &Map) -> Option<Rc<Parameters>> {
+        let fresh = self.fresh.borrow().clone()?;
+        let accepted = self.accepted.borrow();
+        let mut foreseen = fresh;
+        for (name, value) in wanted {
+            let key = (Rc::clone(name), value.clone());
+            if let Some(canonical) = accepted.get(&key)? {
+                Rc::make_mut(&mut foreseen).set(name, canonical.clone());
+            }
+        }
+        Some(foreseen)
+    }
+
+    /// A backend has taken these settings, and reports this.
+    pub(super) fn learn(&self, wanted: &Map, reported: &Parameters) {
+        // What is reported under another role is not what the settings alone bring about.
+        if BEYOND_RESET_ALL
+            .iter()
+            .any(|name| wanted.contains_key(*name))
+        {
+            return;
+        }
+        let mut accepted = self.accepted.borrow_mut();
+        for (name, value) in wanted {
+            if accepted.len() >= ACCEPTED_LIMIT {
+                accepted.clear();
+            }
+            accepted.insert(
+                (Rc::clone(name), value.clone()),
+                reported.get(name).cloned(),
+            );
+        }
+    }
+}
+
+/// How many settings are known to be accepted; then it is learnt anew.
+const ACCEPTED_LIMIT: usize = 4096;

@@ -1,0 +1,87 @@
+//! A client's prepared statements, by the names it gave them.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::sql::Script;
+use super::statement::Statement;
+
+/// What a name of the client stands for.
+#[derive(Debug, Clone)]
+pub(super) enum Named {
+    /// A shared statement, prepared by this client in this epoch.
+    Shared(Rc<Statement>, u64),
+    /// A statement that lives under its own name on the backend the client is pinned to.
+    Own(Option<Rc<Script>>),
+}
+
+/// The names, as they will be when everything that has been sent succeeds.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    by_name: HashMap<Bytes, Named>,
+    own: usize,
+    bytes: usize,
+}
+
+impl Names {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Named> {
+        self.by_name.get(name)
+    }
+
+    /// Makes a name mean something, or nothing; what it meant before.
+    pub(super) fn set(&mut self, name: &Bytes, named: Option<Named>) -> Option<Named> {
+        if let Some(named) = &named {
+            self.own += usize::from(matches!(named, Named::Own(_)));
+            self.bytes += cost(name, named);
+        }
+        let before = match named {
+            Some(named) => self.by_name.insert(name.clone(), named),
+            None => self.by_name.remove(name),
+        };
+        if let Some(before) = &before {
+            self.own -= usize::from(matches!(before, Named::Own(_)));
+            self.bytes -= cost(name, before);
+        }
+        before
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        *self = Names::default();
+    }
+
+    /// Whether one lives under its own name on a backend.
+    pub(super) fn any_own(&self) -> bool {
+        self.own > 0
+    }
+
+    /// The names of those that do.
+    pub(super) fn own(&self) -> impl Iterator<Item = &Bytes> {
+        self.by_name
+            .iter()
+            .filter(|(_, named)| matches!(named, Named::Own(_)))
+            .map(|(name, _)| name)
+    }
+
+    /// Whether one more is too many.
+    pub(super) fn is_full(&self) -> bool {
+        self.by_name.len() >= NAMES_LIMIT || self.bytes >= BYTES_LIMIT
+    }
+}
+
+/// What a name costs: each client is charged for the whole text, shared or not.
+fn cost(name: &Bytes, named: &Named) -> usize {
+    let text = match named {
+        Named::Shared(statement, _) => statement.source.len(),
+        Named::Own(_) => 0,
+    };
+    name.len() + text
+}
+
+/// How many statements one client may have prepared at a time.
+pub(super) const NAMES_LIMIT: usize = 20_000;
+
+/// How many bytes of statements one client may have prepared at a time.
+pub(super) const BYTES_LIMIT: usize = 64 * 1024 * 1024;

@@ -1,0 +1,131 @@
+//! What is prepared on one backend: the shared statements, under names that are the same everywhere.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::statement::Statement;
+
+/// A shared statement, as analysed in a context. Search path and role decide what the names in a
+/// text mean; statements of different contexts are therefore different on a backend.
+#[derive(Debug, Clone)]
+pub struct Key {
+    pub(super) statement: Rc<Statement>,
+    /// A digest of what decides the analysis; 0 where nothing is set.
+    pub(super) context: u64,
+}
+
+impl Key {
+    /// What the statement is called on every backend.
+    pub(super) fn server_name(&self) -> Bytes {
+        let id = self.statement.id;
+        match self.context {
+            0 => format!("{PREFIX}{id}").into(),
+            context => format!("{PREFIX}{id}_{context:016x}").into(),
+        }
+    }
+
+    fn id(&self) -> (u64, u64) {
+        (self.statement.id, self.context)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Key {}
+
+/// When a shared statement was prepared on this backend.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    key: Key,
+    /// The epoch of its Parse. A client that prepared it later must not meet the older one: its
+    /// result type may have changed since.
+    pub(super) epoch: u64,
+    used: u64,
+}
+
+/// The shared statements of a backend, as they will be when everything that has been sent succeeds.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    entries: HashMap<(u64, u64), Entry>,
+    clock: u64,
+}
+
+impl Prepared {
+    /// The entry of a statement, which counts as a use.
+    pub(super) fn touch(&mut self, key: &Key) -> Option<&Entry> {
+        self.clock += 1;
+        let entry = self.entries.get_mut(&key.id())?;
+        entry.used = self.clock;
+        Some(entry)
+    }
+
+    /// Whether a statement is there, without using it.
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.entries.contains_key(&key.id())
+    }
+
+    /// Puts a statement there; what was there before.
+    pub(super) fn insert(&mut self, key: &Key, epoch: u64) -> Option<Entry> {
+        self.clock += 1;
+        let entry = Entry {
+            key: key.clone(),
+            epoch,
+            used: self.clock,
+        };
+        self.entries.insert(key.id(), entry)
+    }
+
+    /// Takes a statement away; what was there before.
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Entry> {
+        self.entries.remove(&key.id())
+    }
+
+    /// Makes the place of a statement what it was.
+    pub(super) fn restore(&mut self, key: &Key, before: Option<Entry>) {
+        match before {
+            Some(entry) => self.entries.insert(key.id(), entry),
+            None => self.entries.remove(&key.id()),
+        };
+    }
+
+    /// The statement that has not been used for the longest time, if there are `limit` or more.
+    pub(super) fn surplus(&self, limit: usize) -> Option<Key> {
+        if self.entries.len() < limit {
+            return None;
+        }
+        self.entries
+            .values()
+            .min_by_key(|entry| entry.used)
+            .map(|entry| entry.key.clone())
+    }
+
+    /// Forgets a statement that SQL has deallocated by its name here.
+    pub(super) fn forget_named(&mut self, server_name: &[u8]) {
+        self.entries
+            .retain(|_, entry| entry.key.server_name() != server_name);
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+/// The name under which a client's own name stands on a backend, where it does: that name, unless it
+/// could be mistaken for one of ours.
+pub(super) fn own_name(name: &[u8]) -> Bytes {
+    if name.starts_with(PREFIX.as_bytes()) {
+        [PREFIX.as_bytes(), b"~", name].concat().into()
+    } else {
+        Bytes::copy_from_slice(name)
+    }
+}
+
+/// What the names of shared statements begin with.
+pub(super) const PREFIX: &str = "dbb_";

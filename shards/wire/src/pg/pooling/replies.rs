@@ -1,0 +1,334 @@
+//! What a backend owes: one queue of everything that was asked, in the order in which it was asked.
+//!
+//! Not all that is asked comes from the client, and not all that the client asks goes to the
+//! backend. Both stand in the one queue, so that replies cannot get out of order: what we asked for
+//! ourselves is swallowed when its reply comes; what we answer ourselves is answered when its turn
+//! comes; and what follows an error up to the next Sync is dropped, whoever would have answered.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::names::{Named, Names};
+use super::prepared::{Entry, Key, Prepared};
+use super::sql::{Script, Step};
+use super::statement::Statement;
+
+/// Something that was asked.
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub(super) what: What,
+    pub(super) to: To,
+    /// What it does to the session, statement by statement.
+    script: Option<Rc<Script>>,
+    next_step: usize,
+    /// What was changed in our tables in the belief that it will succeed.
+    pub(super) changes: Vec<Change>,
+    /// What it does decides how later messages are to be understood: they wait for its reply.
+    pub(super) barrier: bool,
+    /// It may turn out to be a COPY FROM STDIN.
+    pub(super) copies: bool,
+}
+
+/// What was asked, by which the replies to it are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Parse,
+    Bind,
+    DescribeStatement,
+    DescribePortal,
+    Execute,
+    Close,
+    Sync,
+    Query,
+    FunctionCall,
+    /// CopyDone or CopyFail, sent before it was known whether there would be a COPY to end. It has no
+    /// reply.
+    CopyEnd,
+    /// A Close that the backend never saw: its CloseComplete is ours to say.
+    CloseHere,
+}
+
+/// Who is to hear the replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum To {
+    Client,
+    /// Nobody, as long as it succeeds; its error is the client's, whose request needed it.
+    NobodyUnlessError,
+    /// Nobody at all.
+    Nobody,
+    /// Us: it makes the backend fit for the client.
+    Us,
+}
+
+/// A change in our tables, with what was there before.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// What a name of the client means.
+    Name { name: Bytes, before: Option<Named> },
+    /// What is prepared on the backend.
+    Prepared { key: Key, before: Option<Entry> },
+    /// The unnamed statement: the client's, and the one on the backend.
+    Unnamed { client: Unnamed, backend: Unnamed },
+}
+
+/// An unnamed statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// There is none.
+    #[default]
+    Absent,
+    /// This one.
+    Known(Rc<Statement>),
+    /// One too long to be kept, or not known; it cannot be made again.
+    Unknown,
+}
+
+/// How far a reply brings what it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// More is to come.
+    Continues,
+    /// That was all.
+    Completes,
+    /// It is no reply to this.
+    OutOfTurn,
+}
+
+impl Owed {
+    pub(super) fn new(what: What, to: To) -> Owed {
+        Owed {
+            what,
+            to,
+            script: None,
+            next_step: 0,
+            changes: Vec::new(),
+            barrier: false,
+            copies: false,
+        }
+    }
+
+    /// With what it does to the session.
+    pub(super) fn doing(self, script: Option<Rc<Script>>) -> Owed {
+        let copies = script.as_ref().is_some_and(|script| script.may_copy());
+        Owed {
+            script,
+            copies,
+            ..self
+        }
+    }
+
+    /// What a message of this type from the backend means for it. An ErrorResponse and the
+    /// asynchronous messages are not asked about here.
+    pub(super) fn advance(&self, kind: u8) -> Advance {
+        use Advance::{Completes, Continues, OutOfTurn};
+        match (self.what, kind) {
+            (What::Parse, b'1') | (What::Bind, b'2') | (What::Close, b'3') => Completes,
+            (What::DescribeStatement, b't') => Continues,
+            (What::DescribeStatement | What::DescribePortal, b'T' | b'n') => Completes,
+            (What::Execute, b'C' | b'I' | b's') => Completes,
+            (What::Execute, b'D' | b'G' | b'H' | b'd' | b'c') => Continues,
+            (What::Query, b'T' | b'D' | b'C' | b'I' | b'G' | b'H' | b'd' | b'c') => Continues,
+            (What::FunctionCall, b'V') => Continues,
+            (What::Sync | What::Query | What::FunctionCall, b'Z') => Completes,
+            _ => OutOfTurn,
+        }
+    }
+
+    /// Whether an error here makes the backend ignore everything up to the next Sync.
+    pub(super) fn is_extended(&self) -> bool {
+        !matches!(self.what, What::Sync | What::Query | What::FunctionCall)
+    }
+
+    /// Whether anything is to be learnt from its CommandComplete.
+    pub(super) fn is_followed(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// The step that has just come to its end; `None` if that was more than we had read.
+    pub(super) fn take_step(&mut self) -> Option<(Rc<Script>, usize)> {
+        let script = self.script.as_ref()?;
+        let at = self.next_step;
+        self.next_step += 1;
+        (at < script.steps.len()).then(|| (Rc::clone(script), at))
+    }
+
+    /// The step that has failed, or will not be reached.
+    pub(super) fn failing_step(&self) -> Option<&Step> {
+        self.script.as_ref()?.steps.get(self.next_step)
+    }
+}
+
+/// The queue. The front is what the backend is answering.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    queue: VecDeque<Owed>,
+    barriers: usize,
+    changes: usize,
+}
+
+impl Replies {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn front(&self) -> Option<&Owed> {
+        self.queue.front()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Owed> {
+        self.queue.front_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Owed> {
+        self.queue.iter()
+    }
+
+    pub(super) fn push(&mut self, owed: Owed) {
+        self.barriers += usize::from(owed.barrier);
+        self.changes += owed.changes.len();
+        self.queue.push_back(owed);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Owed> {
+        let owed = self.queue.pop_front()?;
+        self.forget(&owed);
+        Some(owed)
+    }
+
+    fn forget(&mut self, owed: &Owed) {
+        self.barriers -= usize::from(owed.barrier);
+        self.changes -= owed.changes.len();
+    }
+
+    /// Whether something that is owed has changed our tables.
+    pub(super) fn has_changes(&self) -> bool {
+        self.changes > 0
+    }
+
+    /// Whether something is owed that later messages must wait for.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.barriers > 0
+    }
+
+    /// Whether it is not certain what our tables say of something: it was changed by a message
+    /// before the last Sync, which may fail while the next message does not.
+    ///
+    /// A change behind the last Sync is as good as certain: if it fails, so does whatever follows it.
+    pub(super) fn is_undecided(&self, concerns: impl Fn(&Change) -> bool) -> bool {
+        if self.changes == 0 {
+            return false;
+        }
+        let mut earlier = false;
+        for owed in self.queue.iter().rev() {
+            if owed.changes.iter().any(&concerns) {
+                return earlier;
+            }
+            earlier |= owed.what == What::Sync;
+        }
+        false
+    }
+
+    /// Whether messages of the extended protocol may still fail, so that the backend ignores what
+    /// follows them up to the next Sync.
+    pub(super) fn may_skip(&self) -> bool {
+        let behind_sync = self
+            .queue
+            .iter()
+            .rev()
+            .take_while(|owed| owed.what != What::Sync);
+        behind_sync.into_iter().any(Owed::is_extended)
+    }
+
+    /// An error at the front, which belongs to the extended protocol: takes out everything that the
+    /// backend will ignore, the front first. Whether a Sync is left at which it goes on.
+    pub(super) fn skip_to_sync(&mut self, tables: &mut Tables<'_>) -> bool {
+        let mut undone = Vec::new();
+        while let Some(owed) = self.queue.front() {
+            if owed.what == What::Sync {
+                break;
+            }
+            if let Some(owed) = self.pop() {
+                undone.extend(owed.changes);
+            }
+        }
+        for change in undone.into_iter().rev() {
+            self.undo(change, tables);
+        }
+        !self.queue.is_empty()
+    }
+
+    /// Takes one change back: from the tables, or, where something later has changed the same again,
+    /// from what that one found.
+    fn undo(&mut self, change: Change, tables: &mut Tables<'_>) {
+        let later = self
+            .queue
+            .iter_mut()
+            .flat_map(|owed| &mut owed.changes)
+            .find(|later| later.concerns_same(&change));
+        match later {
+            Some(later) => later.found_instead(change),
+            None => tables.restore(change),
+        }
+    }
+
+    /// CopyInResponse at the front: what has been sent behind it is read as part of the COPY, where a
+    /// Sync is ignored. Whether the end of the COPY is among it.
+    ///
+    /// Nothing else can be: it waited for the reply.
+    pub(super) fn enter_copy(&mut self) -> bool {
+        while let Some(What::Sync | What::CopyEnd) = self.queue.get(1).map(|next| next.what) {
+            let removed = self.queue.remove(1);
+            if removed.is_some_and(|removed| removed.what == What::CopyEnd) {
+                return true;
+            }
+        }
+        false
+    }
+}
+/// The tables that changes are made in.
+pub(super) struct Tables<'a> {
+    pub(super) names: &'a mut Names,
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) client_unnamed: &'a mut Unnamed,
+    pub(super) backend_unnamed: &'a mut Unnamed,
+}
+
+impl Tables<'_> {
+    fn restore(&mut self, change: Change) {
+        match change {
+            Change::Name { name, before } => {
+                self.names.set(&name, before);
+            }
+            Change::Prepared { key, before } => self.prepared.restore(&key, before),
+            Change::Unnamed { client, backend } => {
+                *self.client_unnamed = client;
+                *self.backend_unnamed = backend;
+            }
+        }
+    }
+}
+
+impl Change {
+    fn concerns_same(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Name { name: one, .. }, Change::Name { name: other, .. }) => one == other,
+            (Change::Prepared { key: one, .. }, Change::Prepared { key: other, .. }) => {
+                one == other
+            }
+            (Change::Unnamed { .. }, Change::Unnamed { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// This change was made to what an earlier one left, which was never made.
+    fn found_instead(&mut self, earlier: Change) {
+        // They concern the same, so all that a change is, besides, is what it found.
+        *self = earlier;
+    }
+}

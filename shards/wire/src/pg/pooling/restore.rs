@@ -1,0 +1,107 @@
+//! Making a backend's settings those of a session, in one Query.
+
+use std::fmt::Write;
+
+use super::settings::{BEYOND_RESET_ALL, Map};
+use super::sql::Value;
+
+/// The statements that turn one set of settings into another; empty if there is nothing to do.
+///
+/// Names are made of bytes that need no escape between double quotes, values are plain ASCII SQL.
+pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
+    let mut sql = String::new();
+    if actual == wanted {
+        return sql;
+    }
+    // As another role it may not be allowed to set what is to be set.
+    let as_somebody = BEYOND_RESET_ALL
+        .iter()
+        .any(|name| actual.contains_key(*name));
+    if as_somebody {
+        sql.push_str("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;");
+    }
+    let is_role = |name: &str| BEYOND_RESET_ALL.contains(&name);
+    for name in actual.keys() {
+        if !wanted.contains_key(name) && !is_role(name) {
+            sql.push_str("RESET ");
+            push_name(&mut sql, name);
+            sql.push(';');
+        }
+    }
+    for (name, value) in wanted {
+        if actual.get(name) != Some(value) && !is_role(name) {
+            push_setting(&mut sql, name, value);
+        }
+    }
+    // The role belongs to the session authorization, so it comes last.
+    for name in ["session_authorization", "role"] {
+        if let Some(value) = wanted.get(name) {
+            push_setting(&mut sql, name, value);
+        }
+    }
+    sql
+}
+
+fn push_setting(sql: &mut String, name: &str, value: &Value) {
+    // Writing to a String cannot fail.
+    let _ = match value {
+        Value::Expression(text) => write!(
+            sql,
+            "SELECT pg_catalog.set_config('{name}', {text}, false);"
+        ),
+        Value::Arguments(text) => {
+            sql.push_str("SET ");
+            push_name(sql, name);
+            write!(sql, " TO {text};")
+        }
+    };
+}
+
+/// A qualified name has each of its parts in quotes.
+fn push_name(sql: &mut String, name: &str) {
+    let quoted = name.replace('.', "\".\"");
+    sql.push('"');
+    sql.push_str(&quoted);
+    sql.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sql::Encoding;
+    use super::*;
+
+    fn map(settings: &[(&str, &str)]) -> Map {
+        settings
+            .iter()
+            .map(|(name, value)| {
+                let value = Value::of_bytes(value.as_bytes(), Encoding::named(b"UTF8"));
+                ((*name).into(), value)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_said() {
+        let a = map(&[("app.tenant", "1"), ("jit", "off"), ("work_mem", "1MB")]);
+        let b = map(&[("jit", "off"), ("timezone", "it's"), ("work_mem", "2MB")]);
+        assert_eq!(statements(&a, &a), "");
+        assert_eq!(
+            statements(&a, &b),
+            "RESET \"app\".\"tenant\";\
+             SELECT pg_catalog.set_config('timezone', 'it''s', false);\
+             SELECT pg_catalog.set_config('work_mem', '2MB', false);"
+        );
+    }
+
+    #[test]
+    fn a_role_is_left_first_and_taken_last() {
+        let other = map(&[("role", "other"), ("jit", "off")]);
+        let own = map(&[("role", "own"), ("work_mem", "1MB")]);
+        assert_eq!(
+            statements(&other, &own),
+            "SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET \"jit\";\
+             SELECT pg_catalog.set_config('work_mem', '1MB', false);\
+             SELECT pg_catalog.set_config('role', 'own', false);"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! The settings of one session, through its transactions.
+//!
+//! Two maps are followed side by side: what the *client* must see, and how the *backend* is set.
+//! They are the same except after RESET: the client's settings then go back to its startup
+//! parameters, those of the backend (which was started without any) to the server's own.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::pins::{Pin, Pins};
+use super::sql::{Assignment, Value};
+
+/// Settings that are not at the server's default, by their names in lower case.
+pub(super) type Map = BTreeMap<Rc<str>, Value>;
+
+/// What a session has set.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// What RESET ALL goes back to: the client's startup parameters.
+    base: Rc<Map>,
+    committed: Moment,
+    current: Moment,
+    /// The open savepoints that were made after something had been set, the innermost last.
+    savepoints: Vec<(Bytes, Moment)>,
+    /// Something has happened since the last commit that a rollback would undo.
+    touched: bool,
+    /// The transaction has failed: what was set in it is undone at its end.
+    failed: bool,
+}
+
+/// The state of everything that a rollback can bring back.
+#[derive(Debug, Clone, Default)]
+struct Moment {
+    client: Rc<Map>,
+    backend: Rc<Map>,
+    /// Set until the end of the transaction, in both.
+    local: Rc<Map>,
+    pins: Pins,
+}
+
+impl Settings {
+    pub(super) fn new(base: Rc<Map>) -> Settings {
+        let moment = Moment {
+            client: Rc::clone(&base),
+            ..Moment::default()
+        };
+        Settings {
+            base,
+            committed: moment.clone(),
+            current: moment,
+            savepoints: Vec::new(),
+            touched: false,
+            failed: false,
+        }
+    }
+
+    /// What the client must see.
+    pub(super) fn wanted(&self) -> &Rc<Map> {
+        &self.current.client
+    }
+
+    /// How the backend is set.
+    pub(super) fn actual(&self) -> &Rc<Map> {
+        &self.current.backend
+    }
+
+    /// Whether RESET has left the backend otherwise than the client must see it.
+    pub(super) fn differ(&self) -> bool {
+        !Rc::ptr_eq(&self.current.client, &self.current.backend)
+            && self.current.client != self.current.backend
+    }
+
+    /// Whether RESET could make them differ.
+    pub(super) fn has_base(&self) -> bool {
+        !self.base.is_empty()
+    }
+
+    /// Whether the end of the transaction may change what was set in it.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// State that a rollback takes away.
+    pub(super) fn pins(&self) -> Pins {
+        self.current.pins
+    }
+
+    /// A backend that is set like this; between two transactions.
+    pub(super) fn attached(&mut self, backend: Rc<Map>) {
+        self.current.backend = Rc::clone(&backend);
+        self.committed.backend = backend;
+    }
+
+    /// The backend has been set as the client must see it.
+    pub(super) fn corrected(&mut self) {
+        self.touched = true;
+        self.current.backend = Rc::clone(&self.current.client);
+    }
+
+    /// A digest of what decides what the names in a statement mean; 0 if nothing of it is set.
+    pub(super) fn context(&self) -> u64 {
+        let Moment { client, local, .. } = &self.current;
+        if client.is_empty() && local.is_empty() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        let mut any = false;
+        for name in CONTEXT {
+            let value = local.get(name).or_else(|| client.get(name));
+            any |= value.is_some();
+            value.hash(&mut hasher);
+        }
+        if any { hasher.finish().max(1) } else { 0 }
+    }
+
+    pub(super) fn assign(&mut self, assignment: &Assignment) {
+        self.touched = true;
+        let Assignment { name, value, local } = assignment;
+        let current = &mut self.current;
+        if *local {
+            let value = value
+                .clone()
+                .unwrap_or_else(|| Value::Arguments("DEFAULT".into()));
+            Rc::make_mut(&mut current.local).insert(Rc::clone(name), value);
+            return;
+        }
+        if current.local.contains_key(name) {
+            Rc::make_mut(&mut current.local).remove(name);
+        }
+        let same = Rc::ptr_eq(&current.client, &current.backend);
+        let for_client = value.as_ref().or_else(|| self.base.get(name));
+        put(&mut current.client, name, for_client);
+        if same && for_client == value.as_ref() {
+            current.backend = Rc::clone(&current.client);
+        } else {
+            put(&mut current.backend, name, value.as_ref());
+        }
+    }
+
+    /// RESET ALL. It leaves role and session authorization as they are.
+    pub(super) fn reset_all(&mut self) {
+        self.touched = true;
+        let Moment {
+            client,
+            backend,
+            local,
+            ..
+        } = &mut self.current;
+        *client = Rc::new(kept(&self.base, client));
+        *backend = Rc::new(kept(&Map::new(), backend));
+        *local = Rc::default();
+        if client == backend {
+            *backend = Rc::clone(client);
+        }
+    }
+
+    /// DISCARD ALL, which runs outside of transactions only.
+    pub(super) fn discard_all(&mut self) {
+        self.touched = true;
+        self.current = Moment {
+            client: Rc::clone(&self.base),
+            ..Moment::default()
+        };
+    }
+
+    pub(super) fn make(&mut self, pin: Pin) {
+        self.touched = true;
+        self.current.pins.insert(pin);
+    }
+
+    pub(super) fn end(&mut self, pin: Pin) {
+        self.touched = true;
+        self.current.pins.remove(pin);
+    }
+
+    pub(super) fn savepoint(&mut self, name: &Bytes) {
+        // One that was made before anything was set is the same as the transaction's begin.
+        if !self.touched {
+            return;
+        }
+        if self.savepoints.len() < SAVEPOINTS_LIMIT {
+            self.savepoints.push((name.clone(), self.current.clone()));
+        } else {
+            self.current.pins.insert(Pin::Setting);
+        }
+    }
+
+    pub(super) fn rollback_to(&mut self, name: &Bytes) {
+        self.failed = false;
+        let known = self.savepoints.iter().rposition(|(known, _)| known == name);
+        match known {
+            Some(at) => {
+                self.savepoints.truncate(at + 1);
+                self.current = self.savepoints[at].1.clone();
+            }
+            None => {
+                self.savepoints.clear();
+                self.current = self.committed.clone();
+            }
+        }
+    }
+
+    pub(super) fn release_savepoint(&mut self, name: &Bytes) {
+        let known = self.savepoints.iter().rposition(|(known, _)| known == name);
+        self.savepoints.truncate(known.unwrap_or(0));
+    }
+
+    /// An error: the innermost transaction or savepoint has failed.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    pub(super) fn commit(&mut self) {
+        if self.touched {
+            self.current.local = Rc::default();
+            self.committed = self.current.clone();
+        }
+        self.over();
+    }
+
+    pub(super) fn rollback(&mut self) {
+        if self.touched {
+            self.current = self.committed.clone();
+        }
+        self.over();
+    }
+
+    /// ReadyForQuery said idle: whatever was open is over, and its end was as good as its statements.
+    pub(super) fn idle(&mut self) {
+        if self.failed {
+            self.rollback();
+        } else {
+            self.commit();
+        }
+    }
+
+    fn over(&mut self) {
+        self.touched = false;
+        self.failed = false;
+        self.savepoints.clear();
+    }
+}
+
+/// Puts a value into a map that may be shared, or takes it out.
+fn put(map: &mut Rc<Map>, name: &Rc<str>, value: Option<&Value>) {
+    if map.get(name) == value {
+        return;
+    }
+    let map = Rc::make_mut(map);
+    match value {
+        Some(value) => map.insert(Rc::clone(name), value.clone()),
+        None => map.remove(name),
+    };
+}
+
+/// What RESET ALL makes of `now`.
+fn kept(base: &Map, now: &Map) -> Map {
+    let mut map = base.clone();
+    for name in BEYOND_RESET_ALL {
+        match now.get_key_value(name) {
+            Some((name, value)) => map.insert(Rc::clone(name), value.clone()),
+            None => map.remove(name),
+        };
+    }
+    map
+}
+
+/// The settings that decide what the names in a statement mean.
+pub(super) const CONTEXT: [&str; 3] = ["search_path", "role", "session_authorization"];
+
+/// The settings that RESET ALL does not reset.
+pub(super) const BEYOND_RESET_ALL: [&str; 2] = ["role", "session_authorization"];
+
+/// How many savepoints are kept apart once something has been set. With more, the settings cannot
+/// be followed any longer.
+const SAVEPOINTS_LIMIT: usize = 1024;

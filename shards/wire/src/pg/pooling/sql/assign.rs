@@ -1,0 +1,369 @@
+//! SET, RESET and `set_config`: which setting becomes what.
+
+use std::rc::Rc;
+
+use super::super::pins::{Pin, Pins};
+use super::lexer::{Lexer, Token};
+use super::literal::{Value, decode};
+use super::statement::{identifier, is, next_is, peek, skip};
+use super::{Act, Assignment, Dialect, is_setting_name};
+
+/// What a call of `set_config` does.
+pub(super) enum Call {
+    /// Its arguments are literals.
+    Assigns(Assignment),
+    /// Whatever it sets, it is only until the end of the transaction.
+    Passes,
+    /// It cannot be told.
+    Unclear,
+}
+
+/// Reads what stands behind SET. What cannot be followed pins.
+pub(super) fn set(mut rest: Lexer<'_>, dialect: Dialect<'_>, pins: &mut Pins) -> Act {
+    let local = skip(&mut rest, "local");
+    if !local && next_is(&rest, "session") {
+        let mut behind = rest.clone();
+        skip(&mut behind, "session");
+        if skip(&mut behind, "characteristics") {
+            return characteristics(behind, pins);
+        }
+        // SET SESSION AUTHORIZATION is no SET AUTHORIZATION, though it reads on in the same way.
+        rest = behind;
+    } else if local && next_is(&rest, "session") {
+        skip(&mut rest, "session");
+    }
+    if next_is(&rest, "transaction") || next_is(&rest, "constraints") {
+        return Act::Plain;
+    }
+    let Some((name, value)) = special(&mut rest, dialect).or_else(|| general(&mut rest, dialect))
+    else {
+        pins.insert(Pin::Setting);
+        return Act::Plain;
+    };
+    assigned(&name, value, local)
+}
+
+/// Reads what stands behind RESET.
+pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
+    if next_is(&rest, "all") {
+        return Act::ResetAll;
+    }
+    let name = if skip(&mut rest, "session") {
+        Some("session_authorization".to_owned())
+    } else if skip(&mut rest, "time") {
+        Some("timezone".to_owned())
+    } else if next_is(&rest, "transaction") {
+        return Act::Plain;
+    } else {
+        name(&mut rest)
+    };
+    match name {
+        Some(name) => assigned(&name, None, false),
+        None => {
+            pins.insert(Pin::Setting);
+            Act::Plain
+        }
+    }
+}
+
+/// Reads a call, from behind the name of the function.
+pub(super) fn call(mut lexer: Lexer<'_>, dialect: Dialect<'_>) -> Call {
+    let Some([name, value, local]) = arguments(&mut lexer) else {
+        return Call::Unclear;
+    };
+    let local = match local {
+        Some(Token::Word(word)) if is(word, "true") => true,
+        Some(Token::Word(word)) if is(word, "false") => false,
+        Some(Token::Text(text)) => match &decode(text).unwrap_or_default()[..] {
+            b"t" | b"true" | b"on" | b"yes" | b"1" => true,
+            b"f" | b"false" | b"off" | b"no" | b"0" => false,
+            _ => return Call::Unclear,
+        },
+        _ => return Call::Unclear,
+    };
+    let text = |token| match token {
+        Some(Token::Text(text)) => decode(text),
+        _ => None,
+    };
+    let unclear = if local { Call::Passes } else { Call::Unclear };
+    let (Some(mut name), Some(value)) = (text(name), text(value)) else {
+        return unclear;
+    };
+    name.make_ascii_lowercase();
+    if !is_setting_name(&name) || value.len() > VALUE_LIMIT {
+        return unclear;
+    }
+    if name.is_empty() || is_of_transaction(&name) {
+        return Call::Passes;
+    }
+    Call::Assigns(Assignment {
+        // It is ASCII.
+        name: Rc::from(String::from_utf8_lossy(&name).as_ref()),
+        value: Some(Value::of_bytes(&value, dialect.encoding)),
+        local,
+    })
+}
+
+/// The three arguments of a call: each a single token, or `None` where it is more than a literal
+/// with a cast. `None` for the whole if they are not three.
+fn arguments<'a>(lexer: &mut Lexer<'a>) -> Option<[Option<Token<'a>>; 3]> {
+    if lexer.next_token()?.0 != Token::Symbol(b'(') {
+        return None;
+    }
+    let mut arguments = [None; 3];
+    let mut at = 0;
+    let mut tokens = 0;
+    let mut cast = false;
+    let mut depth = 0;
+    loop {
+        let token = lexer.next_token()?.0;
+        match token {
+            Token::Symbol(b',') if depth == 0 => {
+                at += 1;
+                (tokens, cast) = (0, false);
+                continue;
+            }
+            Token::Symbol(b')') if depth == 0 => break,
+            Token::Symbol(b'(') => depth += 1,
+            Token::Symbol(b')') => depth -= 1,
+            Token::Symbol(b':') if tokens == 1 => {
+                cast = true;
+                continue;
+            }
+            Token::Word(_) if cast => continue,
+            _ => {}
+        }
+        tokens += 1;
+        *arguments.get_mut(at)? = (tokens == 1).then_some(token);
+    }
+    (at == 2).then_some(arguments)
+}
+
+/// SET SESSION CHARACTERISTICS AS TRANSACTION mode [, …]: sets the defaults of transactions.
+fn characteristics(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
+    let mut assignments = Vec::new();
+    if !(skip(&mut rest, "as") && skip(&mut rest, "transaction")) {
+        return Act::Plain;
+    }
+    let mut default = |name: &str, value: &str| {
+        assignments.push(Assignment {
+            name: Rc::from(name),
+            value: Some(Value::Expression(format!("'{value}'").into())),
+            local: false,
+        });
+    };
+    let mut known = true;
+    while let Some(token) = peek(&rest) {
+        if matches!(token, Token::Symbol(b';')) {
+            break;
+        }
+        if token == Token::Symbol(b',') {
+            rest.next_token();
+        } else if skip(&mut rest, "read") {
+            let value = if skip(&mut rest, "only") { "on" } else { "off" };
+            known &= value == "on" || skip(&mut rest, "write");
+            default("default_transaction_read_only", value);
+        } else if skip(&mut rest, "deferrable") {
+            default("default_transaction_deferrable", "on");
+        } else if skip(&mut rest, "not") {
+            known &= skip(&mut rest, "deferrable");
+            default("default_transaction_deferrable", "off");
+        } else if skip(&mut rest, "isolation") {
+            known &= skip(&mut rest, "level");
+            let level = isolation_level(&mut rest);
+            known &= level.is_some();
+            default("default_transaction_isolation", level.unwrap_or_default());
+        } else {
+            known = false;
+            break;
+        }
+    }
+    if !known {
+        pins.insert(Pin::Setting);
+        return Act::Plain;
+    }
+    Act::Assign(assignments)
+}
+
+fn isolation_level(rest: &mut Lexer<'_>) -> Option<&'static str> {
+    if skip(rest, "serializable") {
+        Some("serializable")
+    } else if skip(rest, "repeatable") {
+        skip(rest, "read").then_some("repeatable read")
+    } else if skip(rest, "read") {
+        match (skip(rest, "committed"), skip(rest, "uncommitted")) {
+            (true, _) => Some("read committed"),
+            (_, true) => Some("read uncommitted"),
+            _ => None,
+        }
+    } else {
+        None
+    }
+}
+
+/// The forms of SET that name their setting in words of their own.
+fn special(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<(String, Option<Value>)> {
+    let Some(Token::Word(first)) = peek(rest) else {
+        return None;
+    };
+    let named_by = [
+        ("time", Some("zone"), "timezone"),
+        ("authorization", None, "session_authorization"),
+        ("role", None, "role"),
+        ("names", None, "client_encoding"),
+        ("schema", None, "search_path"),
+        ("xml", Some("option"), "xmloption"),
+    ];
+    let (_, second, name) = named_by.into_iter().find(|(word, ..)| is(first, word))?;
+    let mut behind = rest.clone();
+    behind.next_token();
+    if second.is_some_and(|second| !skip(&mut behind, second)) {
+        return None;
+    }
+    // `SET role TO x` is a general one, and so is a setting that happens to be called `names`.
+    if matches!(peek(&behind), Some(Token::Symbol(b'=' | b'.'))) || next_is(&behind, "to") {
+        return None;
+    }
+    *rest = behind;
+    if next_is(rest, "default") || name == "timezone" && next_is(rest, "local") {
+        return Some((name.to_owned(), None));
+    }
+    if skip(rest, "interval") {
+        return interval(rest, dialect).map(|value| (name.to_owned(), Some(value)));
+    }
+    let items = items(rest)?;
+    match (items.len(), name) {
+        (0, "client_encoding") => Some((name.to_owned(), None)),
+        (1, _) => Some((name.to_owned(), Some(value_of(name, &items, dialect)?))),
+        _ => None,
+    }
+}
+
+/// SET TIME ZONE INTERVAL '…' [HOUR TO MINUTE]: the setting also reads the interval from a string.
+fn interval(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<Value> {
+    let Token::Text(text) = rest.next_token()?.0 else {
+        return None;
+    };
+    let mut said = b"INTERVAL '".to_vec();
+    said.extend_from_slice(&decode(text)?);
+    said.push(b'\'');
+    Some(Value::of_bytes(&said, dialect.encoding))
+}
+
+/// SET name TO|= value [, …].
+fn general(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<(String, Option<Value>)> {
+    let name = name(rest)?;
+    if !(skip(rest, "to") || matches!(rest.next_token()?.0, Token::Symbol(b'='))) {
+        return None;
+    }
+    if next_is(rest, "default") {
+        return Some((name, None));
+    }
+    let items = items(rest)?;
+    if items.is_empty() {
+        return None;
+    }
+    let value = value_of(&name, &items, dialect)?;
+    Some((name, Some(value)))
+}
+
+/// A setting's name, in lower case.
+fn name(rest: &mut Lexer<'_>) -> Option<String> {
+    let mut name = Vec::new();
+    loop {
+        name.extend_from_slice(&identifier(rest.next_token()?.0)?);
+        if peek(rest) != Some(Token::Symbol(b'.')) {
+            break;
+        }
+        rest.next_token();
+        name.push(b'.');
+    }
+    name.make_ascii_lowercase();
+    is_setting_name(&name).then(|| String::from_utf8_lossy(&name).into_owned())
+}
+
+/// The values up to the end of the statement: strings, words, numbers, separated by commas.
+fn items(rest: &mut Lexer<'_>) -> Option<Vec<Vec<u8>>> {
+    let mut items = Vec::new();
+    let mut length = 0;
+    loop {
+        let item = match rest.next_token() {
+            None | Some((Token::Symbol(b';'), _)) if items.is_empty() => return Some(items),
+            Some((Token::Text(text), _)) => decode(text)?,
+            Some((Token::Number(number), _)) => decimal(number)?,
+            Some((Token::Symbol(b'-'), _)) => [b"-".to_vec(), signed(rest)?].concat(),
+            Some((Token::Symbol(b'+'), _)) => signed(rest)?,
+            Some((token, _)) => identifier(token)?.to_vec(),
+            None => return None,
+        };
+        length += item.len();
+        if length > VALUE_LIMIT {
+            return None;
+        }
+        items.push(item);
+        match rest.next_token() {
+            None | Some((Token::Symbol(b';'), _)) => return Some(items),
+            Some((Token::Symbol(b','), _)) => {}
+            Some(_) => return None,
+        }
+    }
+}
+
+fn signed(rest: &mut Lexer<'_>) -> Option<Vec<u8>> {
+    match rest.next_token()?.0 {
+        Token::Number(number) => decimal(number),
+        _ => None,
+    }
+}
+
+/// A number as the server writes it down: without zeros in front, which would read as octal again.
+fn decimal(number: &[u8]) -> Option<Vec<u8>> {
+    if !number.iter().all(u8::is_ascii_digit) {
+        let plain = number
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        return plain.then(|| number.to_vec());
+    }
+    let zeros = number.iter().take_while(|&&byte| byte == b'0').count();
+    Some(number[zeros.min(number.len() - 1)..].to_vec())
+}
+
+/// The value as the server puts it together from several: quoted as names where the setting is a
+/// list of names, else just joined.
+fn value_of(name: &str, items: &[Vec<u8>], dialect: Dialect<'_>) -> Option<Value> {
+    if LISTS_OF_NAMES.contains(&name) {
+        return Value::of_list(items);
+    }
+    Some(Value::of_bytes(&items.join(&b", "[..]), dialect.encoding))
+}
+
+fn assigned(name: &str, value: Option<Value>, local: bool) -> Act {
+    if is_of_transaction(name.as_bytes()) {
+        return Act::Plain;
+    }
+    Act::Assign(vec![Assignment {
+        name: Rc::from(name),
+        value,
+        local,
+    }])
+}
+
+/// Settings that end with their transaction however they are set, and the seed of `random()`,
+/// which cannot be read back.
+fn is_of_transaction(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable" | b"seed"
+    )
+}
+
+/// The settings with `GUC_LIST_QUOTE` that a session may set. Extensions can have none.
+const LISTS_OF_NAMES: [&str; 4] = [
+    "search_path",
+    "temp_tablespaces",
+    "local_preload_libraries",
+    "session_preload_libraries",
+];
+
+/// Longest value that is followed, in bytes.
+const VALUE_LIMIT: usize = 16 * 1024;

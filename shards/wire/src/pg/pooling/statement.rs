@@ -1,0 +1,119 @@
+//! Prepared statements as a tenant's clients share them.
+
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use bytes::Bytes;
+
+use super::prepared::Key;
+use super::sql::Script;
+
+/// A statement: its text, the types of its parameters, and what it does to a session.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// Unique among the statements of a tenant on its shard.
+    pub(super) id: u64,
+    /// A Parse's body behind the statement's name: the query, its NUL, the parameters' types.
+    pub(super) source: Bytes,
+    /// What its execution does to the session; `None` for nothing.
+    pub(super) script: Option<Rc<Script>>,
+    /// A shared statement that its text names (EXECUTE, DEALLOCATE), which must be there when it runs.
+    pub(super) needs: Option<Key>,
+}
+
+/// Two statements are the same if they are one.
+impl PartialEq for Statement {
+    fn eq(&self, other: &Statement) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Statement {}
+
+/// All statements that somebody holds, found by their source.
+#[derive(Debug, Default)]
+pub(super) struct Statements {
+    by_source: HashMap<Bytes, Weak<Statement>>,
+    last_id: u64,
+    /// How many there may be before those that nobody holds any more are looked for.
+    sweep_at: usize,
+}
+
+impl Statements {
+    /// The statement of this source: the one that somebody already holds, or a new one.
+    pub(super) fn share(&mut self, draft: Draft) -> Rc<Statement> {
+        if let Some(known) = self.by_source.get(&draft.source).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.by_source.len() >= self.sweep_at {
+            self.by_source.retain(|_, held| held.strong_count() > 0);
+            self.sweep_at = (2 * self.by_source.len()).max(SWEEP_FROM);
+        }
+        let statement = Rc::new(self.number(draft));
+        self.by_source
+            .insert(statement.source.clone(), Rc::downgrade(&statement));
+        statement
+    }
+
+    /// A statement that is nobody else's.
+    pub(super) fn own(&mut self, draft: Draft) -> Rc<Statement> {
+        Rc::new(self.number(draft))
+    }
+
+    fn number(&mut self, draft: Draft) -> Statement {
+        self.last_id += 1;
+        Statement {
+            id: self.last_id,
+            source: draft.source,
+            script: draft.script,
+            needs: draft.needs,
+        }
+    }
+}
+
+/// What makes a statement, before it has its number.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) source: Bytes,
+    pub(super) script: Option<Rc<Script>>,
+    pub(super) needs: Option<Key>,
+}
+
+/// Fewest statements at which a sweep is worth its while.
+const SWEEP_FROM: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(source: &'static str) -> Draft {
+        Draft {
+            source: Bytes::from_static(source.as_bytes()),
+            script: None,
+            needs: None,
+        }
+    }
+
+    #[test]
+    fn equal_sources_are_one_statement_as_long_as_somebody_holds_it() {
+        let mut statements = Statements::default();
+        let one = statements.share(draft("select 1\0\0\0"));
+        assert_eq!(one, statements.share(draft("select 1\0\0\0")));
+        assert_ne!(one, statements.share(draft("select 1\0\0\x01\0\0\0\x17")));
+        let id = one.id;
+        drop(one);
+        assert_ne!(statements.share(draft("select 1\0\0\0")).id, id);
+    }
+
+    #[test]
+    fn what_nobody_holds_is_forgotten() {
+        let mut statements = Statements::default();
+        for number in 0..10 * SWEEP_FROM {
+            statements.share(Draft {
+                source: number.to_string().into(),
+                ..draft("")
+            });
+        }
+        assert!(statements.by_source.len() <= SWEEP_FROM);
+    }
+}

@@ -1,0 +1,128 @@
+//! What statements have done to the session, now that they have succeeded.
+
+use super::super::names::Named;
+use super::super::pins::{Pin, Pins};
+use super::super::prepared::PREFIX;
+use super::super::sql::{Act, Step};
+use super::Tracker;
+
+impl Tracker {
+    /// CommandComplete, PortalSuspended or EmptyQueryResponse of what is at the front.
+    pub(super) fn statement_done(&mut self, kind: u8, body: &[u8]) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some(front) = link.replies.front_mut() else {
+            return;
+        };
+        // The end of a COPY is a CommandComplete.
+        link.copy = super::link::Copy::No;
+        if !front.is_followed() || kind == b'I' {
+            return;
+        }
+        let Some((script, at)) = front.take_step() else {
+            self.lasting.insert(Pin::Unknown);
+            return;
+        };
+        let step = &script.steps[at];
+        let tag = body.strip_suffix(b"\0").unwrap_or(body);
+        let as_read = kind == b's' || step.act.completes_with(tag);
+        self.lasting = self.lasting.union(step.pins);
+        if as_read {
+            self.apply(step, tag);
+        } else {
+            // The text was misread somewhere; then nothing is known of what it did.
+            self.lasting.insert(Pin::Unknown);
+        }
+    }
+
+    fn apply(&mut self, step: &Step, tag: &[u8]) {
+        match &step.act {
+            Act::Plain | Act::CopyIn => {}
+            Act::Commit if tag == b"ROLLBACK" => self.settings.rollback(),
+            Act::Commit => self.settings.commit(),
+            Act::Rollback => self.settings.rollback(),
+            Act::Savepoint(name) => self.settings.savepoint(name),
+            Act::RollbackTo(name) => self.settings.rollback_to(name),
+            Act::Release(name) => self.settings.release_savepoint(name),
+            Act::Assign(assignments) => {
+                for assignment in assignments {
+                    self.settings.assign(assignment);
+                }
+            }
+            Act::ResetAll => self.settings.reset_all(),
+            Act::Makes(pin) => self.settings.make(*pin),
+            Act::Ends(pin) => {
+                self.settings.end(*pin);
+                self.lasting.remove(*pin);
+            }
+            Act::Prepare(name) if self.names.is_full() => {
+                let _ = name;
+                self.lasting.insert(Pin::Unknown);
+            }
+            Act::Prepare(name) => {
+                self.names.set(name, Some(Named::Own(None)));
+            }
+            Act::Deallocate(name, key) => {
+                self.names.set(name, None);
+                let Some(link) = &mut self.link else {
+                    return;
+                };
+                match key {
+                    Some(key) => {
+                        link.memory.prepared.remove(key);
+                    }
+                    None if name.starts_with(PREFIX.as_bytes()) => {
+                        link.memory.prepared.forget_named(name);
+                    }
+                    None => {}
+                }
+            }
+            Act::DeallocateAll => self.deallocate_all(),
+            Act::DiscardAll => {
+                self.deallocate_all();
+                self.settings.discard_all();
+                self.portals.clear();
+                let loaded = self.lasting.contains(Pin::Load);
+                self.lasting = loaded.then_some(Pin::Load).into_iter().collect();
+            }
+        }
+    }
+
+    fn deallocate_all(&mut self) {
+        self.names.clear();
+        if let Some(link) = &mut self.link {
+            link.memory.prepared.clear();
+        }
+    }
+}
+
+impl Act {
+    /// Whether a statement that does this completes with such a tag.
+    fn completes_with(&self, tag: &[u8]) -> bool {
+        let starts = |words: &[&str]| words.iter().any(|word| tag.starts_with(word.as_bytes()));
+        match self {
+            Act::Plain | Act::CopyIn | Act::Makes(_) => true,
+            Act::Commit => starts(&["COMMIT", "ROLLBACK", "PREPARE TRANSACTION"]),
+            Act::Rollback | Act::RollbackTo(_) => starts(&["ROLLBACK"]),
+            Act::Savepoint(_) => starts(&["SAVEPOINT"]),
+            Act::Release(_) => starts(&["RELEASE"]),
+            Act::Assign(_) => starts(&["SET", "RESET", "SELECT"]),
+            Act::ResetAll => starts(&["RESET"]),
+            Act::Ends(_) => starts(&["UNLISTEN", "CLOSE CURSOR", "DISCARD", "SELECT"]),
+            Act::Prepare(_) => starts(&["PREPARE"]),
+            Act::Deallocate(..) | Act::DeallocateAll => starts(&["DEALLOCATE"]),
+            Act::DiscardAll => starts(&["DISCARD ALL"]),
+        }
+    }
+}
+
+impl Pins {
+    /// What may stay even of a statement that failed: its other effects were rolled back.
+    pub(super) fn that_survive_errors(self) -> Pins {
+        [Pin::AdvisoryLock, Pin::Unknown]
+            .into_iter()
+            .filter(|&pin| self.contains(pin))
+            .collect()
+    }
+}

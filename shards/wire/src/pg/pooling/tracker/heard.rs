@@ -1,0 +1,347 @@
+//! What the backend says: each message goes to whom it belongs, and settles what was owed.
+
+use bytes::{Bytes, BytesMut};
+use std::rc::Rc;
+
+use super::super::backend_memory::parameter;
+use super::super::outbound::Passing;
+use super::super::replies::{Advance, Replies, Tables, To, What};
+use super::super::request::{HEADER, put_bare};
+use super::link::{Copy, Inbound};
+use super::said::offence;
+use super::{BackendFault, Fault, Tracker};
+use crate::error::WireError;
+use crate::pg::frame::type_name;
+use crate::pg::walker::BACKEND_LIMIT;
+use crate::pg::{TransactionStatus, error_response};
+
+impl Tracker {
+    /// Goes through what has come, to its end.
+    pub(super) fn hear(&mut self, input: &mut Passing<'_>) -> Result<(), Fault> {
+        while !input.rest().is_empty() {
+            let Some(link) = &mut self.link else {
+                return Err(out_of_turn(input.rest()[0]).into());
+            };
+            if link.inbound.left == 0 {
+                let Some(header) = link.inbound.gather_header(input) else {
+                    return Ok(());
+                };
+                self.begin(header, input)?;
+            }
+            let Some(link) = &mut self.link else {
+                return Ok(());
+            };
+            link.inbound.pass_body(input);
+            if link.inbound.left == 0 {
+                let kind = link.inbound.kind;
+                let passes = link.inbound.passes;
+                let body = link.inbound.gathered.split().freeze();
+                self.heard(kind, passes, body, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a message: whose is it?
+    fn begin(&mut self, header: Header, input: &mut Passing<'_>) -> Result<(), Fault> {
+        let [kind, length @ ..] = header.bytes;
+        let length = u32::from_be_bytes(length);
+        if !(LENGTH..=BACKEND_LIMIT).contains(&length) {
+            return Err(BackendFault::Wire(MALFORMED_HEADER).into());
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        // What RESET brought up is not what the client will see: it is told after the correction.
+        let passes =
+            belongs_to_client(&link.replies, kind)? && !(kind == b'S' && self.settings.differ());
+        link.inbound.kind = kind;
+        link.inbound.left = (length - LENGTH) as usize;
+        link.inbound.passes = passes;
+        link.inbound.gathers = match kind {
+            b'S' => PARAMETER_LIMIT,
+            b'E' => ERROR_LIMIT,
+            b'C' | b'Z' => TAG_LIMIT,
+            _ => 0,
+        };
+        match (passes, header.in_input) {
+            (true, true) => input.keep(HEADER),
+            (false, true) => input.skip(HEADER),
+            (true, false) => input.ours().extend_from_slice(&header.bytes),
+            (false, false) => {}
+        }
+        Ok(())
+    }
+
+    /// A message has come to its end.
+    fn heard(
+        &mut self,
+        kind: u8,
+        passes: bool,
+        body: Bytes,
+        input: &mut Passing<'_>,
+    ) -> Result<(), Fault> {
+        match kind {
+            b'N' | b'A' => return Ok(()),
+            b'S' => {
+                self.parameter_changed(passes, body);
+                return Ok(());
+            }
+            b'E' => {
+                self.failed(passes, body);
+                self.say_own(input);
+                return Ok(());
+            }
+            b'G' => self.copy_begins(),
+            b'C' | b's' | b'I' => self.statement_done(kind, &body),
+            b'Z' => self.ready(&body)?,
+            _ => {}
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        let advance = link.replies.front().map(|owed| owed.advance(kind));
+        if advance == Some(Advance::Completes)
+            && let Some(owed) = link.replies.pop()
+            && owed.to == To::Us
+        {
+            self.is_set(input)?;
+        }
+        self.say_own(input);
+        Ok(())
+    }
+
+    /// Says what is ours to say, now that its turn has come.
+    fn say_own(&mut self, input: &mut Passing<'_>) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        while let Some(What::CloseHere | What::CopyEnd) = link.replies.front().map(|owed| owed.what)
+        {
+            if let Some(owed) = link.replies.pop()
+                && owed.what == What::CloseHere
+            {
+                put_bare(input.ours(), b'3');
+            }
+        }
+    }
+
+    /// ParameterStatus: what the backend reports, and what the client has been told.
+    fn parameter_changed(&mut self, passes: bool, body: Bytes) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some((name, value)) = parameter(body) else {
+            return;
+        };
+        let reported = &mut link.memory.reported;
+        let same = (self.told.as_ref()).is_some_and(|told| Rc::ptr_eq(told, reported));
+        if same && passes {
+            // One copy for both, so that they are seen to be the same at a glance.
+            self.told = None;
+            Rc::make_mut(reported).set(&name, value);
+            self.told = Some(Rc::clone(reported));
+            return;
+        }
+        Rc::make_mut(reported).set(&name, value.clone());
+        if let (true, Some(told)) = (passes, &mut self.told) {
+            Rc::make_mut(told).set(&name, value);
+        }
+    }
+
+    /// ErrorResponse.
+    fn failed(&mut self, passes: bool, body: Bytes) {
+        if passes && is_fatal(&body) {
+            self.explained = true;
+        }
+        self.settings.fail();
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let Some(front) = link.replies.front() else {
+            return;
+        };
+        if let Copy::Offended(kind) = link.copy {
+            let told = error_response::parse(body.clone()).message;
+            link.drops_next = !front.is_extended() && told.ends_with(&offence(kind));
+        }
+        link.copy = Copy::No;
+        if front.to == To::Us {
+            link.refusal = Some(error_response::parse(body));
+        }
+        if let Some(step) = front.failing_step() {
+            self.lasting = self.lasting.union(step.pins.that_survive_errors());
+        }
+        if front.is_extended() {
+            let mut tables = Tables {
+                names: &mut self.names,
+                prepared: &mut link.memory.prepared,
+                client_unnamed: &mut self.unnamed,
+                backend_unnamed: &mut link.memory.unnamed,
+            };
+            if !link.replies.skip_to_sync(&mut tables) {
+                link.skipping = true;
+                // Even if it was a Query that seemed to end it.
+                link.batch_open = true;
+            }
+        }
+    }
+
+    /// CopyInResponse.
+    fn copy_begins(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        link.copy = if link.replies.enter_copy() {
+            Copy::Ended
+        } else {
+            Copy::Open
+        };
+        // A Sync that was read as part of the COPY has not ended the batch.
+        let ends = |what| matches!(what, What::Query | What::Sync);
+        let last = link.replies.iter().last();
+        link.batch_open = last.is_some_and(|owed| !ends(owed.what));
+    }
+
+    /// ReadyForQuery.
+    fn ready(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let status = match body {
+            [byte] => TransactionStatus::from_byte(*byte),
+            _ => None,
+        };
+        let malformed = BackendFault::Wire(WireError::Malformed {
+            what: "ReadyForQuery",
+        });
+        self.status = status.ok_or(malformed)?;
+        if self.status == TransactionStatus::Idle {
+            self.settings.idle();
+            self.portals.clear();
+        }
+        Ok(())
+    }
+
+    /// The backend has been set, or would not be.
+    fn is_set(&mut self, input: &mut Passing<'_>) -> Result<(), Fault> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        link.setting = false;
+        if let Some(refusal) = link.refusal.take() {
+            return Err(BackendFault::SettingsRefused(refusal).into());
+        }
+        let wanted = self.settings.wanted();
+        self.commons.learn(wanted, &link.memory.reported);
+        self.settings.corrected();
+        if self.status == TransactionStatus::Idle {
+            self.settings.commit();
+        }
+        let mut differences = BytesMut::new();
+        self.tell_differences(&mut differences);
+        if !differences.is_empty() {
+            input.ours().extend_from_slice(&differences);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the client is to get a message of this type, by whose turn it is.
+fn belongs_to_client(replies: &Replies, kind: u8) -> Result<bool, BackendFault> {
+    let Some(front) = replies.front() else {
+        // Said by itself. An error then is the last that it says.
+        return match kind {
+            b'S' | b'N' | b'A' | b'E' => Ok(true),
+            kind => Err(out_of_turn(kind)),
+        };
+    };
+    match kind {
+        b'A' => Ok(true),
+        b'S' | b'N' => Ok(front.to == To::Client),
+        b'E' => Ok(matches!(front.to, To::Client | To::NobodyUnlessError)),
+        kind if front.advance(kind) == Advance::OutOfTurn => Err(out_of_turn(kind)),
+        _ => Ok(front.to == To::Client),
+    }
+}
+
+fn out_of_turn(kind: u8) -> BackendFault {
+    BackendFault::OutOfTurn {
+        got: type_name(kind),
+    }
+}
+
+/// Whether an ErrorResponse's untranslated severity is one after which the connection is closed.
+fn is_fatal(mut body: &[u8]) -> bool {
+    while let [code, rest @ ..] = body {
+        let end = rest.iter().position(|&byte| byte == 0);
+        if *code == b'V' {
+            return matches!(rest, [b'F' | b'P', ..]);
+        }
+        let Some(end) = end else {
+            return false;
+        };
+        body = &rest[end + 1..];
+    }
+    false
+}
+
+/// A header, and whether its bytes are still in the input or were taken from it before.
+struct Header {
+    bytes: [u8; HEADER],
+    in_input: bool,
+}
+
+impl Inbound {
+    /// The next header, once all of it is here. What is here of it is taken.
+    fn gather_header(&mut self, input: &mut Passing<'_>) -> Option<Header> {
+        let rest = input.rest();
+        if let (0, Some(bytes)) = (self.have, rest.first_chunk::<HEADER>()) {
+            return Some(Header {
+                bytes: *bytes,
+                in_input: true,
+            });
+        }
+        let count = rest.len().min(HEADER - self.have);
+        self.header[self.have..self.have + count].copy_from_slice(&rest[..count]);
+        self.have += count;
+        input.skip(count);
+        if self.have < HEADER {
+            return None;
+        }
+        self.have = 0;
+        Some(Header {
+            bytes: self.header,
+            in_input: false,
+        })
+    }
+
+    /// Moves on through the body, keeping of it what is of interest.
+    fn pass_body(&mut self, input: &mut Passing<'_>) {
+        let count = self.left.min(input.rest().len());
+        let mut part = &input.rest()[..count];
+        part = &part[..part
+            .len()
+            .min(self.gathers - self.gathered.len().min(self.gathers))];
+        self.gathered.extend_from_slice(part);
+        if self.passes {
+            input.keep(count);
+        } else {
+            input.skip(count);
+        }
+        self.left -= count;
+    }
+}
+
+const MALFORMED_HEADER: WireError = WireError::Malformed {
+    what: "message header from the database",
+};
+
+/// Bytes of a length field, which counts itself.
+const LENGTH: u32 = 4;
+
+/// How much of a ParameterStatus is kept, in bytes.
+const PARAMETER_LIMIT: usize = 64 * 1024;
+
+/// How much of an ErrorResponse is kept, in bytes.
+const ERROR_LIMIT: usize = 8 * 1024;
+
+/// How much of a CommandComplete is kept, in bytes.
+const TAG_LIMIT: usize = 64;

@@ -1,0 +1,147 @@
+//! A client and a backend while they are together: what is owed, and where in the streams they stand.
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::BackendMemory;
+use super::super::replies::{Owed, Replies, To, What};
+use super::super::request::{HEADER, put_about_statement, put_bare};
+use crate::error::Refusal;
+
+/// The attachment.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) memory: BackendMemory,
+    pub(super) replies: Replies,
+    pub(super) inbound: Inbound,
+    pub(super) copy: Copy,
+    /// Messages of the extended protocol have been sent and no Sync behind them.
+    pub(super) batch_open: bool,
+    /// A Flush stands behind them.
+    pub(super) flushed: bool,
+    /// After an error the backend ignores everything up to the next Sync; nothing is sent until then.
+    pub(super) skipping: bool,
+    /// The backend is being set; nothing of the client's is sent until then.
+    pub(super) setting: bool,
+    /// Why it would not be set.
+    pub(super) refusal: Option<Refusal>,
+    /// The client's next message has ended a COPY, and means nothing else.
+    pub(super) drops_next: bool,
+    /// The client's next message waits for a reply.
+    pub(super) holds: bool,
+    /// Something of the client's has been sent.
+    pub(super) touched: bool,
+    /// Statements under clients' names that must go as soon as a message has ended the batch.
+    pub(super) leftovers: Vec<Bytes>,
+    /// The client's last message has ended the batch for good, even if that had failed.
+    pub(super) ended: bool,
+}
+
+/// COPY FROM STDIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copy {
+    /// None has been announced.
+    No,
+    /// The backend reads data until CopyDone or CopyFail.
+    Open,
+    /// Its end has been sent, and is not confirmed.
+    Ended,
+    /// The client has sent a message of this type, which has no place in it; it was ended with
+    /// CopyFail in its stead, and an error will follow.
+    Offended(u8),
+}
+
+/// Where the stream from the backend stands.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// A header that is not all there.
+    pub(super) header: [u8; HEADER],
+    pub(super) have: usize,
+    /// The message whose body is passing.
+    pub(super) kind: u8,
+    pub(super) left: usize,
+    /// Whether the client gets it.
+    pub(super) passes: bool,
+    /// As much of its body as is of interest.
+    pub(super) gathered: BytesMut,
+    pub(super) gathers: usize,
+}
+
+impl Link {
+    pub(super) fn new(memory: BackendMemory) -> Link {
+        Link {
+            memory,
+            replies: Replies::default(),
+            inbound: Inbound::default(),
+            copy: Copy::No,
+            batch_open: false,
+            flushed: false,
+            skipping: false,
+            setting: false,
+            refusal: None,
+            drops_next: false,
+            holds: false,
+            touched: false,
+            leftovers: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Whether nothing is under way: the backend waits for a message that begins something new.
+    pub(super) fn is_settled(&self) -> bool {
+        self.replies.is_empty()
+            && !self.batch_open
+            && !self.skipping
+            && !self.setting
+            && self.copy == Copy::No
+            && self.is_between_messages()
+    }
+
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.inbound.have == 0 && self.inbound.left == 0
+    }
+
+    /// Whether something has been asked that makes the backend answer by itself.
+    pub(super) fn is_owed(&self) -> bool {
+        let answered =
+            |owed: &Owed| matches!(owed.what, What::Sync | What::Query | What::FunctionCall);
+        self.copy != Copy::No
+            || self.flushed && !self.replies.is_empty()
+            || self.replies.iter().any(answered)
+    }
+
+    /// Notes something that was sent and belongs to a batch.
+    pub(super) fn push_extended(&mut self, owed: Owed) {
+        self.batch_open = true;
+        self.flushed = false;
+        self.push(owed);
+    }
+
+    pub(super) fn push(&mut self, owed: Owed) {
+        self.touched |= owed.to != To::Us;
+        self.replies.push(owed);
+    }
+
+    /// Sends the Closes, and their Sync, that must follow the end of the client's batch.
+    pub(super) fn clear_leftovers(&mut self, to_backend: &mut BytesMut) {
+        if self.leftovers.is_empty() {
+            return;
+        }
+        for name in std::mem::take(&mut self.leftovers) {
+            put_about_statement(to_backend, b'C', &name);
+            self.push(Owed::new(What::Close, To::Nobody));
+        }
+        put_bare(to_backend, b'S');
+        self.push(Owed::new(What::Sync, To::Nobody));
+    }
+
+    /// Whether CopyData and its like may mean something to the backend: there is a COPY, or
+    /// something is unanswered that may turn out to be one.
+    pub(super) fn may_copy(&self) -> bool {
+        match self.copy {
+            Copy::Open => true,
+            // Data behind the end of one COPY may belong to the next.
+            Copy::No | Copy::Ended => self.replies.iter().any(|owed| owed.copies),
+            Copy::Offended(_) => false,
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One client in transaction mode: what it said, what it is owed, and what it has made of its session.
+//!
+//! What the client says is dealt with in [`said`] and [`statements`], what the backend says in
+//! [`heard`]; what statements did to the session, once they have succeeded, in [`effects`].
+
+mod effects;
+mod heard;
+mod link;
+mod provide;
+mod said;
+mod statements;
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::names::Names;
+use super::outbound::Passing;
+use super::pins::{Pin, Pins};
+use super::replies::Unnamed;
+use super::settings::{Map, Settings};
+use super::sql::{Encoding, Script, Value, is_setting_name};
+use super::{BackendMemory, Cleanup, Commons, Outbound, Passage, Release, Reset};
+use crate::error::{Refusal, WireError};
+use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend, options, sqlstate};
+use link::Link;
+
+/// Follows one client from its login to its leave.
+#[derive(Debug)]
+pub struct Tracker {
+    commons: Rc<Commons>,
+    names: Names,
+    unnamed: Unnamed,
+    /// The open portals of statements that do something to the session.
+    portals: Vec<(Bytes, Rc<Script>)>,
+    settings: Settings,
+    /// What keeps the client at its backend even if the transaction is rolled back.
+    lasting: Pins,
+    /// The values that the client has been told; `None` until its welcome is known.
+    told: Option<Rc<Parameters>>,
+    status: TransactionStatus,
+    /// Bytes of the client that cannot go on yet.
+    kept: BytesMut,
+    /// What is still to come of a message whose head has been dealt with.
+    tail: Option<Tail>,
+    wants_backend: bool,
+    terminated: bool,
+    explained: bool,
+    link: Option<Link>,
+}
+
+/// The rest of a message that is not all here yet.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    left: usize,
+    passes: bool,
+}
+
+/// Why a session cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's: tell it so, end the session.
+    Client(ErrorResponse),
+    /// The backend's: close it. Its client cannot go on either.
+    Backend(BackendFault),
+}
+
+/// What a backend did wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendFault {
+    /// It said what was not its turn to say; whose reply that was is not to be known any more.
+    #[error("the database sent {got} where nothing of the kind was owed")]
+    OutOfTurn {
+        /// The message type.
+        got: String,
+    },
+    /// What it sent is not the protocol.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// It would not be set as the client's session asks (a startup parameter that does not exist,
+    /// a role that was dropped): the client must be told so in these words, FATAL.
+    #[error("the session's settings were refused: {0}")]
+    SettingsRefused(Refusal),
+}
+
+impl From<BackendFault> for Fault {
+    fn from(fault: BackendFault) -> Fault {
+        Fault::Backend(fault)
+    }
+}
+
+impl Tracker {
+    /// A client that has proven who it is, and asked for these startup parameters (user, database
+    /// and replication left out, `options` as it remains).
+    ///
+    /// An error is FATAL for the client: a parameter that no session can set.
+    pub fn new(commons: Rc<Commons>, startup: &Parameters) -> Result<Tracker, ErrorResponse> {
+        let base = Rc::new(base(startup)?);
+        Ok(Tracker {
+            commons,
+            names: Names::default(),
+            unnamed: Unnamed::Absent,
+            portals: Vec::new(),
+            settings: Settings::new(base),
+            lasting: Pins::NONE,
+            told: None,
+            status: TransactionStatus::Idle,
+            kept: BytesMut::new(),
+            tail: None,
+            wants_backend: false,
+            terminated: false,
+            explained: false,
+            link: None,
+        })
+    }
+
+    /// The settings to be reported to the client at its login, as a database would report them;
+    /// `None` if that is not known yet. Then attach a backend, let the tracker set it (until
+    /// [`is_setting`](Self::is_setting) ends), and ask again.
+    pub fn welcome(&mut self) -> Option<Rc<Parameters>> {
+        if self.told.is_none() {
+            self.told = match &self.link {
+                Some(link) => (!link.setting).then(|| Rc::clone(&link.memory.reported)),
+                None => self.commons.foresee(self.settings.wanted()),
+            };
+        }
+        self.told.clone()
+    }
+
+    /// Takes bytes from the client. What cannot go on yet, for want of a backend or because a reply
+    /// decides what it means, is kept, and goes on by itself later.
+    pub fn client_said(&mut self, chunk: &[u8], out: &mut Outbound) -> Result<Passage, Fault> {
+        if !self.kept.is_empty() {
+            self.kept.extend_from_slice(chunk);
+            self.go_on(out)?;
+            return Ok(Passage::Copied);
+        }
+        let mut passing = Passing::new(chunk, &mut out.to_backend);
+        let done = self.take(&mut passing, &mut out.to_client);
+        self.kept.extend_from_slice(passing.rest());
+        let passage = passing.end();
+        done.map(|()| passage)
+    }
+
+    /// Whether so much is kept that no more should be received from the client for now.
+    pub fn is_full(&self) -> bool {
+        let waits = self.wants_backend || self.link.as_ref().is_some_and(|link| link.holds);
+        waits && self.kept.len() >= KEPT_LIMIT
+    }
+
+    /// Whether what is kept waits for a backend to be attached.
+    pub fn needs_backend(&self) -> bool {
+        self.wants_backend
+    }
+
+    /// Takes a backend, sets it as the session needs it, and lets go on what was kept.
+    ///
+    /// The backend must be idle, with nothing unread.
+    pub fn attach(&mut self, memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
+        debug_assert!(self.link.is_none(), "one backend at a time");
+        self.wants_backend = false;
+        self.settings.attached(Rc::clone(&memory.settings));
+        self.link = Some(Link::new(memory));
+        if self.settings.differ() {
+            self.correct(&mut out.to_backend);
+            return Ok(());
+        }
+        self.tell_differences(&mut out.to_client);
+        self.go_on(out)
+    }
+
+    /// Takes bytes from the attached backend. It may also let go on what was kept of the client's.
+    pub fn backend_said(&mut self, chunk: &[u8], out: &mut Outbound) -> Result<Passage, Fault> {
+        let mut passing = Passing::new(chunk, &mut out.to_client);
+        let heard = self.hear(&mut passing);
+        let passage = passing.end();
+        heard?;
+        if self.needs_correction() {
+            self.correct(&mut out.to_backend);
+        }
+        self.go_on(out)?;
+        Ok(passage)
+    }
+
+    /// Lets go on what was kept of the client's, if it can.
+    fn go_on(&mut self, out: &mut Outbound) -> Result<(), Fault> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let kept = std::mem::take(&mut self.kept);
+        let mut passing = Passing::new(&kept, &mut out.to_backend);
+        let done = self.take(&mut passing, &mut out.to_client);
+        let used = kept.len() - passing.rest().len();
+        passing.end_copied();
+        self.kept = kept;
+        bytes::Buf::advance(&mut self.kept, used);
+        done
+    }
+
+    /// Whether a backend is attached.
+    pub fn is_attached(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Whether the attached backend is being set before the client's next message may reach it.
+    pub fn is_setting(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.setting)
+    }
+
+    /// Whether nothing of the client's has reached the attached backend: should that break, another
+    /// one may be attached in its place after [`forsake`](Self::forsake).
+    pub fn is_untouched(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| !link.touched)
+    }
+
+    /// Gives up a backend that broke before anything of the client's had reached it.
+    pub fn forsake(&mut self) {
+        debug_assert!(self.is_untouched());
+        self.link = None;
+        self.wants_backend = !self.kept.is_empty();
+    }
+
+    /// Whether the attached backend may be released: nothing is owed or kept, no transaction is
+    /// open, no message is half forwarded, nothing pins. (That nothing of it is unread is for the
+    /// socket's owner to see.)
+    pub fn may_release(&self) -> bool {
+        self.link.is_some() && self.at_rest() && self.pins().is_empty()
+    }
+
+    /// Whether the session may end here without a loss: as above, pinned or not.
+    pub fn at_rest(&self) -> bool {
+        let settled = self.link.as_ref().is_none_or(Link::is_settled);
+        settled
+            && self.status == TransactionStatus::Idle
+            && self.tail.is_none()
+            && self.kept.is_empty()
+    }
+
+    /// Whether the client waits for a reply of the backend, so that a query is running.
+    pub fn is_owed(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_owed)
+    }
+
+    /// What the last ReadyForQuery said.
+    pub fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// What keeps the client at its backend.
+    pub fn pins(&self) -> Pins {
+        let mut pins = self.lasting.union(self.settings.pins());
+        if self.names.any_own() {
+            pins.insert(Pin::PreparedStatement);
+        }
+        if self.unnamed == Unnamed::Unknown {
+            pins.insert(Pin::LongStatement);
+        }
+        pins
+    }
+
+    /// Whether the client has said Terminate.
+    pub fn has_terminated(&self) -> bool {
+        self.terminated
+    }
+
+    /// Whether the backend has told the client, FATAL, why it will close.
+    pub fn is_explained(&self) -> bool {
+        self.explained
+    }
+
+    /// Whether a message of ours may be put behind what the client has been sent so far.
+    pub fn may_speak(&self) -> bool {
+        self.link.as_ref().is_none_or(Link::is_between_messages)
+    }
+
+    /// Gives up the backend: after [`may_release`](Self::may_release), or because the client has
+    /// left or must leave. `None` if there is none.
+    pub fn detach(&mut self) -> Option<Release> {
+        let pins = self.pins();
+        let link = self.link.take()?;
+        let settled = link.is_settled() && self.tail.is_none();
+        if !settled || pins.contains(Pin::Load) {
+            let busy = link.is_owed();
+            return Some(Release::Close { busy });
+        }
+        let mut memory = link.memory;
+        let open = self.status != TransactionStatus::Idle;
+        if open {
+            self.settings.rollback();
+            self.status = TransactionStatus::Idle;
+        }
+        memory.settings = Rc::clone(self.settings.actual());
+        let reset = self.commons.rules().reset;
+        let left = if reset == Reset::Never {
+            Pins::NONE
+        } else {
+            pins
+        };
+        if !open && left.is_empty() && reset != Reset::Always {
+            return Some(Release::Clean(memory));
+        }
+        Some(Release::Cleanup(Cleanup::new(
+            memory,
+            open,
+            left,
+            reset == Reset::Always,
+            self.names.own(),
+        )))
+    }
+
+    /// Tells the client what it has been told otherwise.
+    fn tell_differences(&mut self, to_client: &mut BytesMut) {
+        let Some(link) = &self.link else {
+            return;
+        };
+        let reported = &link.memory.reported;
+        let Some(told) = &self.told else {
+            return;
+        };
+        if Rc::ptr_eq(told, reported) {
+            return;
+        }
+        for (name, value) in reported.iter() {
+            if told.get(name) != Some(value) {
+                backend::parameter_status(name, value, to_client);
+            }
+        }
+        self.told = Some(Rc::clone(reported));
+    }
+
+    /// The client's encoding, as far as it is known.
+    fn encoding(&self) -> Encoding<'_> {
+        let told = self.told.as_ref();
+        match told.and_then(|told| told.get("client_encoding")) {
+            Some(name) => Encoding::named(name),
+            None => Encoding::named(b"UTF8"),
+        }
+    }
+}
+
+/// The settings that startup parameters make. First come those in `options`, then the others, as
+/// PostgreSQL takes them; the last one of a name counts.
+fn base(startup: &Parameters) -> Result<Map, ErrorResponse> {
+    let mut base = Map::new();
+    if let Some(switches) = startup.get("options") {
+        let switches = options::parse(switches)
+            .map_err(|error| ErrorResponse::fatal(sqlstate::SYNTAX_ERROR, error.to_string()))?;
+        for switch in &switches {
+            let Some(setting) = switch.setting() else {
+                return Err(ErrorResponse::fatal(
+                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    "only settings (-c name=value) are taken from \"options\" in transaction mode",
+                ));
+            };
+            insert(&mut base, &setting.name, &setting.value)?;
+        }
+    }
+    for (name, value) in startup.iter() {
+        if !name.eq_ignore_ascii_case("options") {
+            insert(&mut base, name, value)?;
+        }
+    }
+    Ok(base)
+}
+
+fn insert(base: &mut Map, name: &str, value: &[u8]) -> Result<(), ErrorResponse> {
+    if !is_setting_name(name.as_bytes()) {
+        return Err(ErrorResponse::fatal(
+            UNDEFINED_OBJECT,
+            format!("unrecognized configuration parameter \"{name}\""),
+        ));
+    }
+    let encoding = Encoding::named(b"UTF8");
+    let value = Value::of_bytes(value, encoding);
+    base.insert(name.to_ascii_lowercase().into(), value);
+    Ok(())
+}
+
+/// SQLSTATE `undefined_object`: no such setting.
+const UNDEFINED_OBJECT: &str = "42704";
+
+/// How much is kept of a client that waits before no more is received from it, in bytes.
+const KEPT_LIMIT: usize = 64 * 1024;

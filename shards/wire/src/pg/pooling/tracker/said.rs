@@ -1,0 +1,268 @@
+//! What the client says: each message is forwarded, rewritten, answered here, held or dropped.
+
+use bytes::BytesMut;
+
+use super::super::outbound::Passing;
+use super::super::replies::{Owed, To, Unnamed, What};
+use super::super::request::{Request, put_bare, put_copy_fail, put_query};
+use super::super::restore;
+use super::link::{Copy, Link};
+use super::{Fault, Tail, Tracker};
+use crate::pg::{ErrorResponse, TransactionStatus, backend};
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on as it is, or as much of it as is here.
+    Passes,
+    /// It, or what is left of it, goes nowhere.
+    Dropped,
+    /// Nothing yet: more of it must come.
+    Incomplete,
+    /// Nothing yet: a backend must be attached.
+    WantsBackend,
+    /// Nothing yet: a reply decides.
+    Held,
+    /// It has been rewritten: so many bytes of it were replaced by others, the rest goes on.
+    Rewritten(usize),
+}
+
+impl Tracker {
+    /// Takes messages from the front of the input until one of them must wait.
+    pub(super) fn take(
+        &mut self,
+        input: &mut Passing<'_>,
+        to_client: &mut BytesMut,
+    ) -> Result<(), Fault> {
+        if let Some(link) = &mut self.link {
+            link.holds = false;
+        }
+        loop {
+            self.take_tail(input);
+            if self.terminated {
+                input.skip(input.rest().len());
+                return Ok(());
+            }
+            if self.tail.is_some() {
+                return Ok(());
+            }
+            let request = match Request::read(input.rest()) {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(Fault::Client(ErrorResponse::from(&error))),
+            };
+            let fate = self.decide(request, input, to_client)?;
+            let (passes, replaced) = match fate {
+                Fate::Incomplete => return Ok(()),
+                Fate::WantsBackend => {
+                    self.wants_backend = true;
+                    return Ok(());
+                }
+                Fate::Held => {
+                    self.hold(input);
+                    return Ok(());
+                }
+                Fate::Passes => (true, 0),
+                Fate::Dropped => (false, 0),
+                Fate::Rewritten(replaced) => (true, replaced),
+            };
+            if replaced > 0 {
+                input.skip(replaced);
+            }
+            self.tail = Some(Tail {
+                left: request.total - replaced,
+                passes,
+            });
+        }
+    }
+
+    /// Moves on through a message that has been decided on.
+    fn take_tail(&mut self, input: &mut Passing<'_>) {
+        let Some(tail) = &mut self.tail else {
+            return;
+        };
+        let count = tail.left.min(input.rest().len());
+        if tail.passes {
+            input.keep(count);
+        } else {
+            input.skip(count);
+        }
+        tail.left -= count;
+        if tail.left == 0 {
+            self.tail = None;
+            self.end_batch(input);
+        }
+    }
+
+    /// Behind the end of a batch: what must follow it.
+    fn end_batch(&mut self, input: &mut Passing<'_>) {
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut link.ended)
+            && !link.leftovers.is_empty()
+        {
+            link.clear_leftovers(input.ours());
+        }
+    }
+
+    /// Stops before a message that must wait for replies, and sees to it that these come.
+    fn hold(&mut self, input: &mut Passing<'_>) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        link.holds = true;
+        if link.batch_open && !link.flushed && !link.skipping {
+            put_bare(input.ours(), b'H');
+            link.flushed = true;
+        }
+    }
+
+    fn decide(
+        &mut self,
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+        to_client: &mut BytesMut,
+    ) -> Result<Fate, Fault> {
+        if request.kind == b'X' {
+            self.terminated = true;
+            return Ok(Fate::Dropped);
+        }
+        let Some(link) = &mut self.link else {
+            return Ok(self.decide_alone(request, to_client));
+        };
+        if link.setting {
+            return Ok(Fate::Held);
+        }
+        if std::mem::take(&mut link.drops_next) {
+            return Ok(Fate::Dropped);
+        }
+        if let Some(fate) = decide_in_copy(link, request, input) {
+            return Ok(fate);
+        }
+        if link.skipping && request.kind != b'S' {
+            return Ok(Fate::Dropped);
+        }
+        if link.replies.len() >= REPLIES_LIMIT && request.kind != b'S' {
+            return Ok(Fate::Held);
+        }
+        match request.kind {
+            b'S' => {
+                link.push(Owed::new(What::Sync, To::Client));
+                link.batch_open = false;
+                link.skipping = false;
+                link.ended = true;
+                return Ok(Fate::Passes);
+            }
+            b'H' => {
+                link.flushed = true;
+                return Ok(Fate::Passes);
+            }
+            _ => {}
+        }
+        if link.replies.has_barrier() {
+            return Ok(Fate::Held);
+        }
+        match request.kind {
+            b'Q' => self.query(request, input),
+            b'P' => self.parse(request, input),
+            b'B' => self.bind(request, input),
+            b'D' => self.describe(request, input),
+            b'C' => self.close(request, to_client),
+            b'E' => Ok(self.execute(request)),
+            // A FunctionCall: the reader of headers lets nothing else come here.
+            _ => {
+                self.push(Owed::new(What::FunctionCall, To::Client));
+                Ok(Fate::Passes)
+            }
+        }
+    }
+
+    /// Without a backend, only what it would not have to answer goes on.
+    fn decide_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
+        match request.kind {
+            // Late data of a COPY that has failed; the backend would drop it, too.
+            b'd' | b'c' | b'f' | b'H' => Fate::Dropped,
+            b'S' => {
+                backend::ready_for_query(TransactionStatus::Idle, to_client);
+                Fate::Dropped
+            }
+            b'C' => self.close_alone(request, to_client),
+            _ => Fate::WantsBackend,
+        }
+    }
+
+    /// Whether RESET has left the backend otherwise than the client must see it, and now is a
+    /// moment to change that.
+    pub(super) fn needs_correction(&self) -> bool {
+        let Some(link) = &self.link else {
+            return false;
+        };
+        link.replies.is_empty()
+            && !link.batch_open
+            && self.status != TransactionStatus::Failed
+            && self.settings.differ()
+    }
+
+    /// Sets the backend as the client must see it.
+    pub(super) fn correct(&mut self, to_backend: &mut BytesMut) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let sql = restore::statements(self.settings.actual(), self.settings.wanted());
+        put_query(to_backend, sql.as_bytes());
+        link.setting = true;
+        // As every Query does; the client still has its own.
+        link.memory.unnamed = Unnamed::Absent;
+        link.push(Owed::new(What::Query, To::Us));
+    }
+
+    pub(super) fn push(&mut self, owed: Owed) {
+        if let Some(link) = &mut self.link {
+            link.push(owed);
+        }
+    }
+
+    pub(super) fn push_extended(&mut self, owed: Owed) {
+        if let Some(link) = &mut self.link {
+            link.push_extended(owed);
+        }
+    }
+}
+
+/// What COPY FROM STDIN has to say about a message; `None` if nothing.
+fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>) -> Option<Fate> {
+    match (request.kind, link.copy) {
+        (b'd', _) if link.may_copy() => Some(Fate::Passes),
+        // The backend drops what comes behind the end of a COPY; so it need not be sent.
+        (b'd', _) => Some(Fate::Dropped),
+        (b'c' | b'f', _) if !request.is_whole() => Some(Fate::Incomplete),
+        (b'c' | b'f', Copy::Open) => {
+            link.copy = Copy::Ended;
+            Some(Fate::Passes)
+        }
+        (b'c' | b'f', _) if link.may_copy() => {
+            link.push(Owed::new(What::CopyEnd, To::Nobody));
+            Some(Fate::Passes)
+        }
+        (b'c' | b'f', _) => Some(Fate::Dropped),
+        // Ignored during COPY. An error may be on its way, and then the backend would heed it; but a
+        // client that means it so sends another one when it hears of the error.
+        (b'S' | b'H', Copy::Open) => Some(Fate::Dropped),
+        // It ends the COPY with an error, unless that has failed already and the message means what
+        // it says. CopyFail does the one and leaves the other to be found out.
+        (kind, Copy::Open) => {
+            put_copy_fail(input.ours(), &offence(kind));
+            link.copy = Copy::Offended(kind);
+            Some(Fate::Held)
+        }
+        (_, Copy::Offended(_)) => Some(Fate::Held),
+        _ => None,
+    }
+}
+
+/// What PostgreSQL says of a message that has no place in a COPY.
+pub(super) fn offence(kind: u8) -> String {
+    format!("unexpected message type 0x{kind:02X} during COPY from stdin")
+}
+
+/// How much may be owed at a time before the client's next message waits.
+const REPLIES_LIMIT: usize = 32 * 1024;

@@ -1,0 +1,427 @@
+//! Messages about statements: Query, Parse, Bind, Describe, Execute, Close.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::commons::PreparedStatements;
+use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
+use super::super::outbound::Passing;
+use super::super::prepared::own_name;
+use super::super::replies::{Change, Owed, To, Unnamed, What};
+use super::super::request::{
+    HEADER, NAME_LIMIT, Request, put_about_statement, put_bare, put_header, put_parse, put_query,
+    string,
+};
+use super::super::sql::{self, Act, Reading, Script, Step};
+use super::super::statement::Draft;
+use super::provide::{note_shared, renamed};
+use super::said::Fate;
+use super::{Fault, Tracker};
+use crate::pg::ErrorResponse;
+
+impl Tracker {
+    pub(super) fn query(
+        &mut self,
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Result<Fate, Fault> {
+        if request.is_long() {
+            self.push_query(Some(Rc::default()), true);
+            return Ok(Fate::Passes);
+        }
+        if !request.is_whole() {
+            return Ok(Fate::Incomplete);
+        }
+        let Some((text, _)) = string(request.body()) else {
+            self.push_query(None, false);
+            return Ok(Fate::Passes);
+        };
+        let mut reading = sql::read(text, self.dialect());
+        if self.needs_own_batch(&reading) {
+            return Ok(Fate::Held);
+        }
+        let Some(shared) = self.shared_among(&reading) else {
+            return Ok(Fate::Held);
+        };
+        let mut fate = Fate::Passes;
+        if shared.iter().any(Option::is_some) {
+            for key in shared.iter().flatten() {
+                self.provide_apart(key, input);
+            }
+            note_shared(&mut reading, &shared);
+            let text = renamed(text, &reading.mentions, &shared);
+            put_query(input.ours(), &text);
+            fate = Fate::Rewritten(request.total);
+        }
+        if let Some(script) = &reading.script {
+            self.refuse_taken(script, input);
+        }
+        let script = reading.script.map(Rc::new);
+        let barrier = self.is_barrier(script.as_deref());
+        self.push_query(script, barrier);
+        Ok(fate)
+    }
+
+    /// Whether a batch of ours may have to go before a text, and cannot: its Sync would end what the
+    /// backend ignores because of an error of the client's.
+    fn needs_own_batch(&self, reading: &Reading) -> bool {
+        let prepares = |step: &Step| matches!(step.act, Act::Prepare(_));
+        let names = !reading.mentions.is_empty()
+            || (reading.script.iter()).any(|script| script.steps.iter().any(prepares));
+        let link = self.link.as_ref();
+        names && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
+    }
+
+    fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
+        let mut owed = Owed::new(What::Query, To::Client).doing(script);
+        owed.barrier = barrier;
+        owed.changes
+            .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
+        if let Some(link) = &mut self.link {
+            // The end of a Query is the end of a batch that no Sync has ended.
+            link.batch_open = false;
+        }
+        self.push(owed);
+    }
+
+    /// SQL PREPARE of a name that a shared statement has: the backend must refuse it, so it is given
+    /// a statement of that name, which goes again behind the Query.
+    fn refuse_taken(&mut self, script: &Script, input: &mut Passing<'_>) {
+        for step in &script.steps {
+            match &step.act {
+                Act::Prepare(name) => {
+                    if matches!(self.names.get(name), Some(Named::Shared(..)))
+                        && let Some(link) = &mut self.link
+                        && !link.batch_open
+                    {
+                        put_parse(input.ours(), name, EMPTY_STATEMENT);
+                        link.push(Owed::new(What::Parse, To::Nobody));
+                        put_bare(input.ours(), b'S');
+                        link.push(Owed::new(What::Sync, To::Nobody));
+                        link.leftovers.push(name.clone());
+                        link.ended = true;
+                    }
+                }
+                Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => return,
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn parse(
+        &mut self,
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Result<Fate, Fault> {
+        let Some((name, source)) = string(request.body()) else {
+            return self.headless(request, What::Parse);
+        };
+        if !request.is_whole() && !request.is_long() {
+            return Ok(Fate::Incomplete);
+        }
+        if request.is_long() {
+            return Ok(self.parse_long(name));
+        }
+        let Some(draft) = self.draft(source) else {
+            return Ok(Fate::Held);
+        };
+        if name.is_empty() {
+            return Ok(self.parse_unnamed(draft, source, request, input));
+        }
+        let name = Bytes::copy_from_slice(name);
+        if self.is_undecided(|change| is_about_name(change, &name)) {
+            return Ok(Fate::Held);
+        }
+        match self.names.get(&name) {
+            Some(Named::Own(_)) => {
+                // The backend has it, and will say so.
+                self.push_extended(Owed::new(What::Parse, To::Client));
+                Ok(self.pass_about(request, &name, source, input))
+            }
+            Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
+            None if self.names.is_full() => Err(too_many()),
+            None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
+                self.push_parse_own(&name, draft.script);
+                Ok(self.pass_about(request, &name, source, input))
+            }
+            None => {
+                self.parse_shared(&name, draft, input);
+                Ok(Fate::Rewritten(request.total))
+            }
+        }
+    }
+
+    /// A statement that others may share. It is prepared anew even if the backend has it already:
+    /// so it fails as it would on a direct connection, and what the tables are like *now* counts.
+    fn parse_shared(&mut self, name: &Bytes, draft: Draft, input: &mut Passing<'_>) {
+        let statement = self.commons.share(draft);
+        let key = self.key(&statement);
+        let epoch = self.commons.next_epoch();
+        let mut owed = self.prepare(&key, epoch, To::Client, input.ours());
+        let named = Named::Shared(statement, epoch);
+        owed.changes.push(Change::Name {
+            name: name.clone(),
+            before: self.names.set(name, Some(named)),
+        });
+        self.push_extended(owed);
+    }
+
+    fn parse_unnamed(
+        &mut self,
+        draft: Draft,
+        source: &[u8],
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Fate {
+        let rewritten = draft.source != source;
+        let statement = Unnamed::Known(self.commons.own(draft));
+        let mut owed = Owed::new(What::Parse, To::Client);
+        if let (true, Unnamed::Known(statement)) = (rewritten, &statement) {
+            put_parse(input.ours(), b"", &statement.source);
+        }
+        owed.changes
+            .extend(self.change_unnamed(statement.clone(), statement));
+        self.push_extended(owed);
+        if rewritten {
+            Fate::Rewritten(request.total)
+        } else {
+            Fate::Passes
+        }
+    }
+
+    /// A statement too long to be read. It stays where it is, and so does its client.
+    fn parse_long(&mut self, name: &[u8]) -> Fate {
+        if name.is_empty() {
+            let mut owed = Owed::new(What::Parse, To::Client);
+            owed.changes
+                .extend(self.change_unnamed(Unnamed::Unknown, Unnamed::Unknown));
+            self.push_extended(owed);
+            return Fate::Passes;
+        }
+        let name = Bytes::copy_from_slice(name);
+        if self.is_undecided(|change| is_about_name(change, &name)) {
+            return Fate::Held;
+        }
+        match self.names.get(&name) {
+            Some(_) => self.push_extended(Owed::new(What::Parse, To::Client)),
+            None => self.push_parse_own(&name, Some(Rc::default())),
+        }
+        Fate::Passes
+    }
+
+    fn push_parse_own(&mut self, name: &Bytes, script: Option<Rc<Script>>) {
+        let mut owed = Owed::new(What::Parse, To::Client);
+        owed.changes.push(Change::Name {
+            name: name.clone(),
+            before: self.names.set(name, Some(Named::Own(script))),
+        });
+        self.push_extended(owed);
+    }
+
+    /// A name that is taken. The backend must refuse it, in its own words and after it has looked at
+    /// the text; so it is given a statement of that name first, which goes again after the batch.
+    fn parse_again(
+        &mut self,
+        name: &Bytes,
+        source: &[u8],
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Fate {
+        put_parse(input.ours(), &own_name(name), EMPTY_STATEMENT);
+        self.push_extended(Owed::new(What::Parse, To::NobodyUnlessError));
+        self.push_extended(Owed::new(What::Parse, To::Client));
+        if let Some(link) = &mut self.link {
+            link.leftovers.push(own_name(name));
+        }
+        self.pass_about(request, name, source, input)
+    }
+
+    /// A Parse under the client's own name, which is nearly always forwarded as it is.
+    fn pass_about(
+        &mut self,
+        request: Request<'_>,
+        name: &Bytes,
+        source: &[u8],
+        input: &mut Passing<'_>,
+    ) -> Fate {
+        let own = own_name(name);
+        if own == name {
+            return Fate::Passes;
+        }
+        put_parse(input.ours(), &own, source);
+        Fate::Rewritten(request.total)
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Result<Fate, Fault> {
+        let head = string(request.body())
+            .and_then(|(portal, rest)| string(rest).map(|(name, _)| (portal, name)));
+        let Some((portal, name)) = head else {
+            return self.headless(request, What::Bind);
+        };
+        let Some(meant) = self.provide(name, input) else {
+            return Ok(Fate::Held);
+        };
+        self.note_portal(portal, meant.script);
+        self.push_extended(Owed::new(What::Bind, To::Client));
+        Ok(match meant.server_name {
+            None => Fate::Passes,
+            Some(server_name) => {
+                let length = request.total - HEADER - name.len() + server_name.len();
+                let out = input.ours();
+                put_header(out, b'B', length);
+                out.extend_from_slice(portal);
+                out.extend_from_slice(b"\0");
+                out.extend_from_slice(&server_name);
+                out.extend_from_slice(b"\0");
+                Fate::Rewritten(HEADER + portal.len() + 1 + name.len() + 1)
+            }
+        })
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        request: Request<'_>,
+        input: &mut Passing<'_>,
+    ) -> Result<Fate, Fault> {
+        if !request.is_whole() {
+            return Ok(Fate::Incomplete);
+        }
+        let Some((b'S', name)) = about(request.body()) else {
+            self.push_extended(Owed::new(What::DescribePortal, To::Client));
+            return Ok(Fate::Passes);
+        };
+        let Some(meant) = self.provide(name, input) else {
+            return Ok(Fate::Held);
+        };
+        self.push_extended(Owed::new(What::DescribeStatement, To::Client));
+        Ok(match meant.server_name {
+            None => Fate::Passes,
+            Some(server_name) => {
+                put_about_statement(input.ours(), b'D', &server_name);
+                Fate::Rewritten(request.total)
+            }
+        })
+    }
+
+    pub(super) fn execute(&mut self, request: Request<'_>) -> Fate {
+        if !request.is_whole() {
+            return Fate::Incomplete;
+        }
+        let script = string(request.body()).and_then(|(portal, _)| {
+            let known = self.portals.iter().find(|(name, _)| name == portal);
+            known.map(|(_, script)| Rc::clone(script))
+        });
+        let barrier = self.is_barrier(script.as_deref());
+        let mut owed = Owed::new(What::Execute, To::Client).doing(script);
+        owed.barrier = barrier;
+        self.push_extended(owed);
+        Fate::Passes
+    }
+
+    pub(super) fn close(
+        &mut self,
+        request: Request<'_>,
+        to_client: &mut BytesMut,
+    ) -> Result<Fate, Fault> {
+        if !request.is_whole() {
+            return Ok(Fate::Incomplete);
+        }
+        let Some((b'S', name)) = about(request.body()) else {
+            self.push_extended(Owed::new(What::Close, To::Client));
+            return Ok(Fate::Passes);
+        };
+        if name.is_empty() {
+            let mut owed = Owed::new(What::Close, To::Client);
+            owed.changes
+                .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
+            self.push_extended(owed);
+            return Ok(Fate::Passes);
+        }
+        let name = Bytes::copy_from_slice(name);
+        let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
+        let what = if is_own { What::Close } else { What::CloseHere };
+        let mut owed = Owed::new(what, To::Client);
+        if self.names.get(&name).is_some() {
+            owed.changes.push(Change::Name {
+                before: self.names.set(&name, None),
+                name,
+            });
+        }
+        if is_own {
+            self.push_extended(owed);
+            return Ok(Fate::Passes);
+        }
+        match &mut self.link {
+            Some(link) if !link.replies.is_empty() => link.push(owed),
+            _ => put_bare(to_client, CLOSE_COMPLETE),
+        }
+        Ok(Fate::Dropped)
+    }
+
+    /// Close while no backend is attached: then there is no portal, and no statement elsewhere.
+    pub(super) fn close_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
+        if !request.is_whole() {
+            return Fate::Incomplete;
+        }
+        match about(request.body()) {
+            Some((b'S', b"")) => self.unnamed = Unnamed::Absent,
+            Some((b'S', name)) => {
+                self.names.set(&Bytes::copy_from_slice(name), None);
+            }
+            Some((b'P', _)) => {}
+            _ => return Fate::WantsBackend,
+        }
+        put_bare(to_client, CLOSE_COMPLETE);
+        Fate::Dropped
+    }
+
+    /// A message whose names cannot be read: because they have not come, or because they are none.
+    /// The backend refuses the latter in its own words.
+    fn headless(&mut self, request: Request<'_>, what: What) -> Result<Fate, Fault> {
+        if request.is_whole() {
+            self.push_extended(Owed::new(what, To::Client));
+            return Ok(Fate::Passes);
+        }
+        if request.seen.len() > NAME_LIMIT {
+            return Err(Fault::Client(ErrorResponse::fatal(
+                PROGRAM_LIMIT_EXCEEDED,
+                format!("names of statements and portals are limited to {NAME_LIMIT} bytes"),
+            )));
+        }
+        Ok(Fate::Incomplete)
+    }
+}
+
+/// A name of the client's that is taken; it is about this one.
+fn is_about_name(change: &Change, name: &Bytes) -> bool {
+    matches!(change, Change::Name { name: other, .. } if other == name)
+}
+
+/// The body of Describe and Close: whether it is a statement or a portal, and its name.
+fn about(body: &[u8]) -> Option<(u8, &[u8])> {
+    let (&kind, rest) = body.split_first()?;
+    let (name, _) = string(rest)?;
+    Some((kind, name))
+}
+
+fn too_many() -> Fault {
+    Fault::Client(ErrorResponse::fatal(
+        PROGRAM_LIMIT_EXCEEDED,
+        format!(
+            "a client may have {NAMES_LIMIT} prepared statements of together {BYTES_LIMIT} bytes"
+        ),
+    ))
+}
+
+/// A Parse's body behind the name, for a statement without text or parameters.
+const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
+
+const CLOSE_COMPLETE: u8 = b'3';
+
+/// The SQLSTATE `program_limit_exceeded`.
+const PROGRAM_LIMIT_EXCEEDED: &str = "54000";

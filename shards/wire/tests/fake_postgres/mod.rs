@@ -1,0 +1,627 @@
+//! A PostgreSQL that fits in a test: no tables, but sessions, transactions, prepared statements,
+//! portals, COPY and settings as the real one has them, message by message.
+//!
+//! It takes each message when it is told to, so that a test decides how far a backend has come when
+//! the next message is sent. What it says can be received when the real one would have flushed it.
+
+mod sql;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use sql::{Outcome, Problem};
+
+/// One session at the database.
+#[derive(Default)]
+pub struct FakePostgres {
+    inbound: Vec<u8>,
+    inbox: VecDeque<(u8, Vec<u8>)>,
+    said: Vec<u8>,
+    flushed: Vec<u8>,
+    startup: BTreeMap<String, String>,
+    reported: BTreeMap<String, String>,
+    statements: HashMap<Vec<u8>, Statement>,
+    portals: HashMap<Vec<u8>, Portal>,
+    state: State,
+    /// The state to go back to, of the transaction and of each of its savepoints.
+    begun: Option<State>,
+    savepoints: Vec<(String, State)>,
+    status: Status,
+    /// What a rollback does not undo.
+    locks: u32,
+    ignores_until_sync: bool,
+    copy: Option<CopyIn>,
+    pub closed: bool,
+}
+
+/// What a rollback undoes.
+#[derive(Clone, Default)]
+struct State {
+    settings: BTreeMap<String, String>,
+    local: BTreeMap<String, String>,
+    listens: BTreeSet<String>,
+    tables: BTreeSet<String>,
+    cursors: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Status {
+    #[default]
+    Idle,
+    InBlock,
+    Failed,
+}
+
+#[derive(Clone)]
+struct Statement {
+    text: String,
+    types: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Portal {
+    text: String,
+    row: usize,
+    done: bool,
+}
+
+/// COPY FROM STDIN, and the statements of the Query behind it; `None` in the extended protocol.
+struct CopyIn {
+    behind: Option<Vec<String>>,
+    rows: usize,
+}
+
+impl FakePostgres {
+    /// A session whose startup packet asked for these settings.
+    pub fn connect(startup: &[(String, String)]) -> FakePostgres {
+        let mut session = FakePostgres::default();
+        for (name, value) in startup {
+            session.startup.insert(name.to_lowercase(), value.clone());
+        }
+        session.reported = session.reports();
+        session
+    }
+
+    /// What it reports now, in canonical form.
+    pub fn reports(&self) -> BTreeMap<String, String> {
+        [
+            "application_name",
+            "TimeZone",
+            "standard_conforming_strings",
+        ]
+        .into_iter()
+        .map(|name| (name.to_owned(), self.show(&name.to_lowercase())))
+        .collect()
+    }
+
+    /// Sends it bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+        while self.inbound.len() >= 5 {
+            let length = u32::from_be_bytes(self.inbound[1..5].try_into().unwrap()) as usize;
+            if self.inbound.len() < 1 + length {
+                break;
+            }
+            let frame: Vec<u8> = self.inbound.drain(..1 + length).collect();
+            self.inbox.push_back((frame[0], frame[5..].to_vec()));
+        }
+    }
+
+    /// Whether a message waits to be taken.
+    pub fn is_busy(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Takes one message.
+    pub fn step(&mut self) {
+        if let Some((kind, body)) = self.inbox.pop_front() {
+            self.take(kind, &body);
+        }
+    }
+
+    /// Up to so many of the bytes that it has flushed.
+    pub fn receive(&mut self, most: usize) -> Vec<u8> {
+        let count = most.min(self.flushed.len());
+        self.flushed.drain(..count).collect()
+    }
+
+    pub fn has_flushed(&self) -> bool {
+        !self.flushed.is_empty()
+    }
+
+    /// Whether a session would find anything here that it has not made.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        left.extend(
+            self.state
+                .listens
+                .iter()
+                .map(|it| format!("listens to {it}")),
+        );
+        left.extend(self.state.tables.iter().map(|it| format!("table {it}")));
+        left.extend(self.state.cursors.iter().map(|it| format!("cursor {it}")));
+        if self.locks > 0 {
+            left.push(format!("{} locks", self.locks));
+        }
+        if self.status != Status::Idle {
+            left.push("a transaction".to_owned());
+        }
+        for name in self.statements.keys() {
+            if !name.is_empty() && !name.starts_with(b"dbb_") {
+                left.push(format!("statement {}", String::from_utf8_lossy(name)));
+            }
+        }
+        left
+    }
+
+    /// How many named statements it has.
+    pub fn prepared(&self) -> usize {
+        self.statements
+            .keys()
+            .filter(|name| !name.is_empty())
+            .count()
+    }
+
+    fn take(&mut self, kind: u8, body: &[u8]) {
+        if self.copy.is_some() {
+            return self.take_in_copy(kind, body);
+        }
+        if self.ignores_until_sync && !matches!(kind, b'S' | b'X') {
+            return;
+        }
+        match kind {
+            b'Q' => {
+                self.statements.remove(&b""[..]);
+                self.portals.remove(&b""[..]);
+                let text = text(body);
+                self.query(&text);
+            }
+            b'P' => {
+                let done = self.parse(body);
+                self.extended(done);
+            }
+            b'B' => {
+                let done = self.bind(body);
+                self.extended(done);
+            }
+            b'D' => {
+                let done = self.describe(body);
+                self.extended(done);
+            }
+            b'E' => {
+                let done = self.execute(body);
+                self.extended(done);
+            }
+            b'C' => {
+                match body[0] {
+                    b'S' => drop(self.statements.remove(&body[1..body.len() - 1])),
+                    _ => drop(self.portals.remove(&body[1..body.len() - 1])),
+                }
+                self.say(b'3', b"");
+            }
+            b'F' => {
+                self.begin_implicit();
+                if self.status == Status::Failed {
+                    self.error(&aborted());
+                } else {
+                    self.say(b'V', &[0, 0, 0, 1, b'1']);
+                }
+                self.ready();
+            }
+            b'S' => {
+                self.ignores_until_sync = false;
+                self.ready();
+            }
+            b'H' => self.flush(),
+            b'X' => self.closed = true,
+            b'd' | b'c' | b'f' => {}
+            other => panic!("message {:?} to the database", other as char),
+        }
+    }
+
+    fn take_in_copy(&mut self, kind: u8, body: &[u8]) {
+        match kind {
+            b'd' if body == b"bad\n" => self.copy_fails("22P02", "bad data"),
+            b'd' => {
+                if let Some(copy) = &mut self.copy {
+                    copy.rows += 1;
+                }
+            }
+            b'c' => {
+                let Some(copy) = self.copy.take() else { return };
+                self.complete(&format!("COPY {}", copy.rows));
+                if let Some(behind) = copy.behind {
+                    self.run_all(behind);
+                }
+            }
+            b'f' => {
+                let reason = text(body);
+                self.copy_fails("57014", &format!("COPY from stdin failed: {reason}"));
+            }
+            b'S' | b'H' => {}
+            other => self.copy_fails(
+                "08P01",
+                &format!("unexpected message type 0x{other:02X} during COPY from stdin"),
+            ),
+        }
+    }
+
+    fn copy_fails(&mut self, code: &'static str, message: &str) {
+        let Some(copy) = self.copy.take() else { return };
+        self.error(&Problem::new(code, message));
+        match copy.behind {
+            Some(_) => self.ready(),
+            None => self.ignores_until_sync = true,
+        }
+    }
+
+    fn extended(&mut self, done: Result<(), Problem>) {
+        if let Err(problem) = done {
+            self.error(&problem);
+            self.ignores_until_sync = true;
+        }
+    }
+
+    fn query(&mut self, text: &str) {
+        let statements = sql::split(text);
+        self.begin_implicit();
+        if statements.is_empty() {
+            self.say(b'I', b"");
+            return self.ready();
+        }
+        if let Some(problem) = statements.iter().find_map(|one| sql::refuses(one)) {
+            self.error(&problem);
+            return self.ready();
+        }
+        self.run_all(statements);
+    }
+
+    /// Runs the statements of a Query up to its end, an error, or a COPY.
+    fn run_all(&mut self, statements: Vec<String>) {
+        let several = statements.len() > 1;
+        let mut statements = VecDeque::from(statements);
+        while let Some(one) = statements.pop_front() {
+            self.begin_implicit();
+            if several && one.to_uppercase() == "DISCARD ALL" {
+                self.error(&Problem::new("25001", "DISCARD ALL in a block"));
+                return self.ready();
+            }
+            let outcome = self.allowed(&one).and_then(|()| self.run(&one));
+            match outcome {
+                Ok(Outcome::Rows { rows, tag }) => {
+                    self.row_description();
+                    for row in &rows {
+                        self.row(row);
+                    }
+                    self.complete(&tag);
+                }
+                Ok(Outcome::Done(tag)) => self.complete(&tag),
+                Ok(Outcome::CopyIn) => {
+                    self.copy = Some(CopyIn {
+                        behind: Some(statements.into()),
+                        rows: 0,
+                    });
+                    self.say(b'G', &[0, 0, 0]);
+                    return self.flush();
+                }
+                Ok(Outcome::CopyOut(rows)) => self.copy_out(&rows),
+                Err(problem) => {
+                    self.error(&problem);
+                    return self.ready();
+                }
+            }
+        }
+        self.ready();
+    }
+
+    fn copy_out(&mut self, rows: &[String]) {
+        self.say(b'H', &[0, 0, 0]);
+        for row in rows {
+            self.say(b'd', row.as_bytes());
+        }
+        self.say(b'c', b"");
+        self.complete(&format!("COPY {}", rows.len()));
+    }
+
+    fn parse(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let (name, rest) = cut(body);
+        let (query, types) = cut(rest);
+        let query = String::from_utf8(query.to_vec()).unwrap();
+        self.begin_implicit();
+        if name.is_empty() {
+            self.statements.remove(&b""[..]);
+        }
+        let statements = sql::split(&query);
+        if let Some(problem) = statements.iter().find_map(|one| sql::refuses(one)) {
+            return Err(problem);
+        }
+        if statements.len() > 1 {
+            return Err(Problem::new("42601", "cannot insert multiple commands"));
+        }
+        if let Some(one) = statements.first() {
+            self.allowed(one)?;
+            sql::analyse(one)?;
+        }
+        if !name.is_empty() && self.statements.contains_key(name) {
+            let name = String::from_utf8_lossy(name);
+            return Err(Problem::new(
+                "42P05",
+                &format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        self.statements.insert(
+            name.to_vec(),
+            Statement {
+                text: statements.into_iter().next().unwrap_or_default(),
+                types: types.to_vec(),
+            },
+        );
+        self.say(b'1', b"");
+        Ok(())
+    }
+
+    fn statement(&self, name: &[u8]) -> Result<Statement, Problem> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            let message = match name {
+                b"" => "unnamed prepared statement does not exist".to_owned(),
+                name => format!(
+                    "prepared statement \"{}\" does not exist",
+                    String::from_utf8_lossy(name)
+                ),
+            };
+            Problem::new("26000", &message)
+        })
+    }
+
+    fn bind(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let (portal, rest) = cut(body);
+        let (name, _) = cut(rest);
+        self.begin_implicit();
+        let statement = self.statement(name)?;
+        self.allowed(&statement.text)?;
+        sql::plan(&statement.text)?;
+        if !portal.is_empty() && self.portals.contains_key(portal) {
+            let portal = String::from_utf8_lossy(portal);
+            return Err(Problem::new(
+                "42P03",
+                &format!("cursor \"{portal}\" already exists"),
+            ));
+        }
+        self.portals.insert(
+            portal.to_vec(),
+            Portal {
+                text: statement.text,
+                row: 0,
+                done: false,
+            },
+        );
+        self.say(b'2', b"");
+        Ok(())
+    }
+
+    fn describe(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let name = &body[1..body.len() - 1];
+        self.begin_implicit();
+        let text = if body[0] == b'S' {
+            let statement = self.statement(name)?;
+            // The real one would describe a statement without rows even now; through the tracker, it
+            // cannot be prepared where it is not.
+            self.allowed(&statement.text)?;
+            self.say(b't', &statement.types);
+            statement.text
+        } else {
+            let portal = self.portals.get(name).cloned();
+            portal.ok_or_else(|| no_portal(name))?.text
+        };
+        if sql::returns_rows(&text) {
+            self.row_description();
+        } else {
+            self.say(b'n', b"");
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, body: &[u8]) -> Result<(), Problem> {
+        let (name, most) = cut(body);
+        let most = u32::from_be_bytes(most.try_into().unwrap()) as usize;
+        self.begin_implicit();
+        let portal = self
+            .portals
+            .get(name)
+            .cloned()
+            .ok_or_else(|| no_portal(name))?;
+        if portal.text.is_empty() {
+            self.say(b'I', b"");
+            return Ok(());
+        }
+        self.allowed(&portal.text)?;
+        if portal.done && !sql::returns_rows(&portal.text) {
+            let name = String::from_utf8_lossy(name);
+            return Err(Problem::new(
+                "55000",
+                &format!("portal \"{name}\" cannot be run"),
+            ));
+        }
+        match self.run(&portal.text)? {
+            Outcome::Rows { rows, tag } => {
+                let left = &rows[portal.row.min(rows.len())..];
+                let count = if most == 0 {
+                    left.len()
+                } else {
+                    left.len().min(most)
+                };
+                for row in &left[..count] {
+                    self.row(row);
+                }
+                if let Some(portal) = self.portals.get_mut(name) {
+                    portal.row += count;
+                }
+                if most > 0 && count == most {
+                    self.say(b's', b"");
+                } else {
+                    let verb = tag.split(' ').next().unwrap();
+                    self.complete(&format!("{verb} {count}"));
+                }
+            }
+            Outcome::Done(tag) => {
+                if let Some(portal) = self.portals.get_mut(name) {
+                    portal.done = true;
+                }
+                self.complete(&tag);
+            }
+            Outcome::CopyIn => {
+                self.copy = Some(CopyIn {
+                    behind: None,
+                    rows: 0,
+                });
+                self.say(b'G', &[0, 0, 0]);
+                self.flush();
+            }
+            Outcome::CopyOut(rows) => self.copy_out(&rows),
+        }
+        Ok(())
+    }
+
+    /// A failed transaction takes nothing but its end.
+    fn allowed(&self, statement: &str) -> Result<(), Problem> {
+        if self.status == Status::Failed
+            && !sql::ends_transaction(statement)
+            && !statement.is_empty()
+        {
+            return Err(aborted());
+        }
+        Ok(())
+    }
+
+    fn begin_implicit(&mut self) {
+        if self.begun.is_none() {
+            self.begun = Some(self.state.clone());
+        }
+    }
+
+    fn commit(&mut self) {
+        self.state.local.clear();
+        self.end();
+    }
+
+    fn rollback(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.state = begun;
+        }
+        self.state.local.clear();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.begun = None;
+        self.savepoints.clear();
+        self.portals.clear();
+        self.status = Status::Idle;
+    }
+
+    /// Ends what was implicit, and says that it is ready.
+    fn ready(&mut self) {
+        if self.status == Status::Idle {
+            self.commit();
+        }
+        let reports = self.reports();
+        for (name, value) in &reports {
+            if self.reported.get(name) != Some(value) {
+                let body = [name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat();
+                push(&mut self.said, b'S', &body);
+            }
+        }
+        self.reported = reports;
+        let status = match self.status {
+            Status::Idle => b'I',
+            Status::InBlock => b'T',
+            Status::Failed => b'E',
+        };
+        self.say(b'Z', &[status]);
+        self.flush();
+    }
+
+    fn error(&mut self, problem: &Problem) {
+        match self.status {
+            Status::Idle => self.rollback(),
+            Status::InBlock | Status::Failed => {
+                self.status = Status::Failed;
+                self.portals.clear();
+            }
+        }
+        let body = format!(
+            "SERROR\0VERROR\0C{}\0M{}\0\0",
+            problem.code, problem.message
+        );
+        self.say(b'E', body.as_bytes());
+        self.flush();
+    }
+
+    fn show(&self, name: &str) -> String {
+        let value = (self.state.local.get(name))
+            .or_else(|| self.state.settings.get(name))
+            .or_else(|| self.startup.get(name));
+        let default = match name {
+            "timezone" => "UTC",
+            "standard_conforming_strings" => "on",
+            "search_path" => "public",
+            _ => "",
+        };
+        let value = value.map_or(default, String::as_str);
+        // As a database prints a value in a form of its own.
+        if name == "timezone" {
+            value.to_uppercase()
+        } else {
+            value.to_owned()
+        }
+    }
+
+    fn complete(&mut self, tag: &str) {
+        self.say(b'C', format!("{tag}\0").as_bytes());
+    }
+
+    fn row_description(&mut self) {
+        self.say(
+            b'T',
+            &[
+                0, 1, b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+        );
+    }
+
+    fn row(&mut self, value: &str) {
+        let length = (value.len() as u32).to_be_bytes();
+        self.say(b'D', &[&[0, 1][..], &length, value.as_bytes()].concat());
+    }
+
+    fn say(&mut self, kind: u8, body: &[u8]) {
+        push(&mut self.said, kind, body);
+    }
+
+    fn flush(&mut self) {
+        self.flushed.append(&mut self.said);
+    }
+}
+
+fn aborted() -> Problem {
+    Problem::new("25P02", "current transaction is aborted")
+}
+
+fn no_portal(name: &[u8]) -> Problem {
+    let name = String::from_utf8_lossy(name);
+    Problem::new("34000", &format!("portal \"{name}\" does not exist"))
+}
+
+fn push(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+fn cut(body: &[u8]) -> (&[u8], &[u8]) {
+    let end = body.iter().position(|&byte| byte == 0).unwrap();
+    (&body[..end], &body[end + 1..])
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8(cut(body).0.to_vec()).unwrap()
+}

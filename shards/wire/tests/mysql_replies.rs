@@ -1,0 +1,622 @@
+//! Where answers end: every form of answer, in both modes, looked at behind each of its bytes; and
+//! garbage in place of any of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use bytes::{Buf, BytesMut};
+use wire::mysql::code::{ER_NO_SUCH_THREAD, ER_UNKNOWN_COM_ERROR};
+use wire::mysql::packet::{self, FRAGMENT, HEADER};
+use wire::mysql::replies::MAX_AWAITED;
+use wire::mysql::{Capabilities, Lost, Next, Replies, Watch, put_err, status};
+
+/// With EOF packets, and with OK packets in their place.
+const MODES: [Capabilities; 2] = [
+    Capabilities::OFFERED.without(Capabilities::DEPRECATE_EOF),
+    Capabilities::OFFERED,
+];
+
+const AUTOCOMMIT: u16 = status::AUTOCOMMIT;
+const MORE: u16 = AUTOCOMMIT | status::MORE_RESULTS;
+const PS_OUT_PARAMS: u16 = 0x1000;
+const LAST_ROW_SENT: u16 = 0x80;
+
+/// A client and a server, seen by those between them.
+struct Talk {
+    capabilities: Capabilities,
+    watch: Watch,
+    replies: Replies,
+    /// The sequence id of the next packet.
+    sequence: u8,
+}
+
+impl Talk {
+    fn new(capabilities: Capabilities) -> Talk {
+        Talk {
+            capabilities,
+            watch: Watch::default(),
+            replies: Replies::new(capabilities, AUTOCOMMIT),
+            sequence: 0,
+        }
+    }
+
+    fn deprecate_eof(&self) -> bool {
+        self.capabilities.has(Capabilities::DEPRECATE_EOF)
+    }
+
+    /// The client sends a command.
+    fn asks(&mut self, command: &[u8]) -> &mut Talk {
+        self.sequence = 0;
+        self.client(command)
+    }
+
+    /// The client sends a packet that continues the talk.
+    fn client(&mut self, payload: &[u8]) -> &mut Talk {
+        let mut bytes = BytesMut::new();
+        self.sequence = packet::put(&mut bytes, self.sequence, payload);
+        while !bytes.is_empty() {
+            let look = self
+                .watch
+                .look(&bytes, self.capabilities, &mut self.replies);
+            let look = look.unwrap();
+            bytes.advance(look.pass);
+            if let Next::Command(_, length) = look.next {
+                bytes.advance(length);
+            }
+        }
+        self
+    }
+
+    /// The server sends a packet, byte by byte, with which the answer has not ended.
+    fn says(&mut self, payload: &[u8]) -> &mut Talk {
+        let awaited = self.replies.awaited();
+        assert!(awaited > 0);
+        for byte in self.packet(payload) {
+            assert!(!self.replies.is_quiet() && !self.replies.at_rest());
+            self.replies.backend_said(&[byte]);
+            assert_eq!(self.replies.lost(), None, "{payload:?}");
+            assert_eq!(self.replies.awaited(), awaited, "{payload:?}");
+            assert!(self.replies.in_answer());
+        }
+        assert!(!self.replies.is_quiet() && !self.replies.at_rest());
+        self.waits()
+    }
+
+    /// The server sends the packet that ends the answer.
+    fn ends(&mut self, payload: &[u8]) -> &mut Talk {
+        let awaited = self.replies.awaited();
+        for byte in self.packet(payload) {
+            assert!(!self.replies.is_quiet() && !self.replies.at_rest());
+            self.replies.backend_said(&[byte]);
+            assert_eq!(self.replies.lost(), None, "{payload:?}");
+        }
+        assert_eq!(self.replies.awaited(), awaited - 1, "{payload:?}");
+        assert!(!self.replies.in_answer());
+        assert_eq!(self.replies.is_quiet(), awaited == 1);
+        self
+    }
+
+    /// The client waits for the packet that comes next.
+    fn waits(&mut self) -> &mut Talk {
+        assert_eq!(self.replies.next_sequence(), Some(self.sequence));
+        assert!(self.replies.client_waits());
+        self
+    }
+
+    /// Nothing is awaited, and the session may end.
+    fn rests(&mut self) -> &mut Talk {
+        assert!(self.replies.at_rest(), "{:?}", self.replies);
+        assert_eq!(self.replies.next_sequence(), Some(1));
+        assert!(!self.replies.client_waits());
+        self
+    }
+
+    fn packet(&mut self, payload: &[u8]) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        self.sequence = packet::put(&mut bytes, self.sequence, payload);
+        bytes
+    }
+
+    /// The EOF behind definitions, where there is one.
+    fn definitions_end(&mut self, flags: u16) -> &mut Talk {
+        if !self.deprecate_eof() {
+            self.says(&eof(flags));
+        }
+        self
+    }
+
+    /// What ends rows, with these flags.
+    fn terminator(&self, flags: u16) -> Vec<u8> {
+        match self.deprecate_eof() {
+            true => ok_as(0xFE, flags, b""),
+            false => eof(flags),
+        }
+    }
+
+    /// Two columns and three rows, up to the terminator.
+    fn rows(&mut self) -> &mut Talk {
+        self.says(b"\x02").says(DEFINITION).says(DEFINITION);
+        self.definitions_end(AUTOCOMMIT);
+        self.says(b"\x011\x012").says(b"\xFB\xFB").says(BINARY_ROW)
+    }
+}
+
+const DEFINITION: &[u8] = b"\x03def\0\0\0\x01a\0\x0C\x3F\0\x01\0\0\0\x08\x81\0\0\0\0";
+/// It begins like an OK, and is one byte longer than the shortest.
+const BINARY_ROW: &[u8] = b"\0\0\x01\0\0\0\x02\0";
+
+fn eof(flags: u16) -> Vec<u8> {
+    [&[0xFE, 0, 0][..], &flags.to_le_bytes()].concat()
+}
+
+fn ok(flags: u16) -> Vec<u8> {
+    ok_as(0, flags, b"")
+}
+
+fn ok_as(first: u8, flags: u16, rest: &[u8]) -> Vec<u8> {
+    let [low, high] = flags.to_le_bytes();
+    // Rows and an id of all lengths that an OK may have them in.
+    let numbers = b"\xFC\x2C\x01\xFE\x01\x02\x03\x04\x05\x06\x07\x08";
+    [&[first][..], numbers, &[low, high, 0, 0], rest].concat()
+}
+
+fn err() -> Vec<u8> {
+    let mut out = BytesMut::new();
+    put_err(&mut out, 0, ER_NO_SUCH_THREAD, "no");
+    out[HEADER..].to_vec()
+}
+
+fn in_each_mode(scene: impl Fn(&mut Talk)) {
+    for mode in MODES {
+        scene(&mut Talk::new(mode));
+    }
+}
+
+#[test]
+fn a_word_answers_most_commands() {
+    in_each_mode(|talk| {
+        for command in [0x02, 0x0E, 0x1F, 0x1A, 0x0C, 0x15, 0x0D, 0x1B, 0x1D, 0xFE] {
+            for word in [ok(AUTOCOMMIT), talk.terminator(AUTOCOMMIT), err()] {
+                talk.asks(&[command]).waits().ends(&word).rests();
+            }
+        }
+        let mut unknown = BytesMut::new();
+        put_err(&mut unknown, 0, ER_UNKNOWN_COM_ERROR, "Unknown command");
+        talk.asks(b"").ends(&unknown[HEADER..]).rests();
+    });
+}
+
+#[test]
+fn some_commands_are_not_answered() {
+    in_each_mode(|talk| {
+        talk.asks(b"\x19\x01\0\0\0").rests();
+        talk.asks(b"\x18\x01\0\0\0\0\0data").rests();
+        talk.asks(b"\x01").rests();
+        // This one is answered by others.
+        talk.asks(b"\x11app\0\0shop\0").rests();
+    });
+}
+
+#[test]
+fn a_query_is_answered_by_ok_err_or_rows() {
+    in_each_mode(|talk| {
+        for command in [&b"\x03SELECT 1"[..], b"\x17\x01", b"\xFA\x01", b"\x0A"] {
+            talk.asks(command).ends(&ok(AUTOCOMMIT)).rests();
+            talk.asks(command).ends(&err()).rests();
+            let end = talk.terminator(AUTOCOMMIT);
+            talk.asks(command).ends(&end).rests();
+            talk.asks(command).rows().ends(&end).rests();
+            talk.asks(command).rows().ends(&err()).rests();
+            talk.asks(command).says(b"\x01").ends(&err()).rests();
+            // No rows; and so many columns that their number takes three bytes.
+            talk.asks(command).says(b"\xFC\xFB\x00");
+            for _ in 0..251 {
+                talk.says(DEFINITION);
+            }
+            talk.definitions_end(AUTOCOMMIT).ends(&end).rests();
+        }
+    });
+}
+
+#[test]
+fn the_end_of_rows_may_be_of_either_make_and_say_what_changed() {
+    let talk = &mut Talk::new(MODES[1]);
+    let long = ok_as(
+        0xFE,
+        AUTOCOMMIT | status::SESSION_STATE_CHANGED,
+        &[b'x'; 300],
+    );
+    talk.asks(b"\x03SELECT 1").rows().ends(&long).rests();
+    talk.asks(b"\x03SELECT 1")
+        .rows()
+        .ends(&eof(AUTOCOMMIT))
+        .rests();
+}
+
+#[test]
+fn results_follow_each_other_as_long_as_they_say_so() {
+    in_each_mode(|talk| {
+        let (more, end) = (talk.terminator(MORE), talk.terminator(AUTOCOMMIT));
+        talk.asks(b"\x03SELECT 1; DO 1; SELECT 2");
+        talk.rows()
+            .says(&more)
+            .says(&ok(MORE))
+            .rows()
+            .ends(&end)
+            .rests();
+        talk.asks(b"\x03CALL p()").rows().says(&more);
+        talk.ends(&ok(AUTOCOMMIT)).rests();
+        talk.asks(b"\x03SELECT 1; oops; SELECT 2")
+            .rows()
+            .says(&more);
+        talk.ends(&err()).rests();
+        let out = talk.terminator(MORE | PS_OUT_PARAMS);
+        talk.asks(b"\x17\x01")
+            .rows()
+            .says(&out)
+            .ends(&ok(AUTOCOMMIT))
+            .rests();
+    });
+}
+
+#[test]
+fn a_file_is_the_clients_turn() {
+    in_each_mode(|talk| {
+        for (file, last, more) in [
+            (&[&b"a\n"[..], b"b\n"][..], ok(AUTOCOMMIT), false),
+            (&[b"a\n"], err(), false),
+            (&[], ok(MORE), true),
+        ] {
+            talk.asks(b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+            talk.wants_file();
+            for part in file {
+                talk.client(part);
+                assert_eq!(talk.replies.next_sequence(), None, "its own turn");
+            }
+            talk.client(b"").waits();
+            if more {
+                talk.says(&last).ends(&ok(AUTOCOMMIT)).rests();
+            } else {
+                talk.ends(&last).rests();
+            }
+        }
+        // A server may have had enough before the file's end.
+        talk.asks(b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+        talk.wants_file().client(b"a\n").ends(&err());
+        talk.client(b"b\n").client(b"").rests();
+    });
+}
+
+impl Talk {
+    fn wants_file(&mut self) -> &mut Talk {
+        let bytes = self.packet(b"\xFBf");
+        self.replies.backend_said(&bytes);
+        assert_eq!(
+            (self.replies.lost(), self.replies.next_sequence()),
+            (None, None)
+        );
+        self
+    }
+}
+
+#[test]
+fn a_prepared_statement_is_described() {
+    in_each_mode(|talk| {
+        for (columns, parameters) in [(0, 0), (0, 2), (3, 0), (3, 2), (1, 300_u16)] {
+            let head = |columns: u16| {
+                let [c0, c1] = columns.to_le_bytes();
+                let [p0, p1] = parameters.to_le_bytes();
+                [0, 1, 0, 0, 0, c0, c1, p0, p1, 0, 0, 0]
+            };
+            talk.asks(b"\x16SELECT ?");
+            let groups: Vec<u16> = [parameters, columns]
+                .into_iter()
+                .filter(|&count| count > 0)
+                .collect();
+            let eofs = if talk.deprecate_eof() {
+                0
+            } else {
+                groups.len() as u16
+            };
+            let mut left = groups.iter().sum::<u16>() + eofs;
+            let mut say = |talk: &mut Talk, payload: &[u8]| {
+                let last = left == 0;
+                left = left.saturating_sub(1);
+                if last {
+                    talk.ends(payload);
+                } else {
+                    talk.says(payload);
+                }
+            };
+            say(talk, &head(columns));
+            for count in groups {
+                (0..count).for_each(|_| say(talk, DEFINITION));
+                if !talk.deprecate_eof() {
+                    say(talk, &eof(AUTOCOMMIT));
+                }
+            }
+            talk.rests();
+        }
+        talk.asks(b"\x16oops").ends(&err()).rests();
+    });
+}
+
+#[test]
+fn a_cursor_is_opened_without_rows_and_read_to_its_last() {
+    in_each_mode(|talk| {
+        let open = talk.terminator(AUTOCOMMIT | status::CURSOR_EXISTS);
+        let last = talk.terminator(AUTOCOMMIT | LAST_ROW_SENT);
+        let execute = |talk: &mut Talk| {
+            talk.asks(b"\x17\x01\0\0\0\x01")
+                .says(b"\x01")
+                .says(DEFINITION);
+            talk.ends(&open);
+            assert!(!talk.replies.at_rest(), "the rest of the rows is owed");
+        };
+        execute(talk);
+        talk.asks(b"\x1C\x01").says(BINARY_ROW).ends(&open);
+        assert!(!talk.replies.at_rest());
+        talk.asks(b"\x1C\x01").says(BINARY_ROW).ends(&last).rests();
+        talk.asks(b"\x1C\x01").ends(&err()).rests();
+        execute(talk);
+        talk.asks(b"\x19\x01\0\0\0").rests();
+        execute(talk);
+        talk.asks(b"\x1A\x01\0\0\0").ends(&ok(AUTOCOMMIT)).rests();
+    });
+}
+
+#[test]
+fn columns_of_a_table_come_without_their_number() {
+    in_each_mode(|talk| {
+        let end = talk.terminator(AUTOCOMMIT);
+        talk.asks(b"\x04t\0")
+            .says(DEFINITION)
+            .says(DEFINITION)
+            .ends(&end)
+            .rests();
+        talk.asks(b"\x04t\0").ends(&err()).rests();
+    });
+}
+
+#[test]
+fn statistics_are_a_packet_that_begins_with_anything() {
+    in_each_mode(|talk| {
+        for text in [&b"Uptime: 5"[..], b"\xFEptime", b"\xFB", b"\0", b""] {
+            talk.asks(b"\x09").ends(text).rests();
+        }
+    });
+}
+
+#[test]
+fn a_binary_log_goes_on_until_the_server_ends_it() {
+    in_each_mode(|talk| {
+        let event = b"\0\x00\x00\x00\x00\x04";
+        let end = talk.terminator(0);
+        for command in [0x12, 0x1E] {
+            talk.asks(&[command]).says(event).says(event).ends(&err());
+            talk.asks(&[command]).says(event).ends(&end);
+        }
+    });
+}
+
+#[test]
+fn a_row_of_16_mib_is_no_end_whatever_it_begins_with() {
+    in_each_mode(|talk| {
+        let end = talk.terminator(AUTOCOMMIT);
+        for length in [FRAGMENT, FRAGMENT + 5, 2 * FRAGMENT] {
+            talk.asks(b"\x03SELECT 1").says(b"\x01").says(DEFINITION);
+            talk.definitions_end(AUTOCOMMIT);
+            let mut row = vec![0xFE; length];
+            row[1..9].copy_from_slice(&(length as u64 - 9).to_le_bytes());
+            let bytes = talk.packet(&row);
+            for chunk in bytes.chunks(1 << 20) {
+                talk.replies.backend_said(chunk);
+                assert_eq!((talk.replies.awaited(), talk.replies.lost()), (1, None));
+            }
+            talk.waits().ends(&end).rests();
+        }
+    });
+}
+
+#[test]
+fn several_commands_at_once_are_answered_in_order() {
+    in_each_mode(|talk| {
+        let end = talk.terminator(AUTOCOMMIT);
+        talk.asks(b"\x0E")
+            .asks(b"\x09")
+            .asks(b"\x03SELECT 1")
+            .asks(b"\x19\x01\0\0\0");
+        talk.asks(&[&[3][..], &vec![b' '; FRAGMENT]].concat());
+        assert_eq!(talk.replies.awaited(), 4);
+        let answer = |talk: &mut Talk, sequence| {
+            talk.sequence = sequence;
+            talk.waits();
+            assert!(!talk.replies.in_answer());
+        };
+        answer(talk, 1);
+        talk.ends(&ok(AUTOCOMMIT));
+        answer(talk, 1);
+        talk.ends(b"\0");
+        answer(talk, 1);
+        talk.rows().ends(&end);
+        answer(talk, 2);
+        talk.ends(&err()).rests();
+    });
+}
+
+#[test]
+fn a_transaction_lasts_until_flags_say_otherwise() {
+    in_each_mode(|talk| {
+        let open = AUTOCOMMIT | status::IN_TRANS;
+        talk.asks(b"\x03BEGIN").ends(&ok(open));
+        assert!(talk.replies.is_quiet() && !talk.replies.at_rest());
+        talk.asks(b"\x03oops").ends(&err());
+        assert!(!talk.replies.at_rest(), "an ERR has no flags");
+        talk.asks(b"\x03COMMIT").ends(&ok(AUTOCOMMIT)).rests();
+        talk.asks(b"\x03oops").ends(&err()).rests();
+        talk.asks(b"\x03SET autocommit = 0").ends(&ok(0)).rests();
+        talk.asks(b"\x03INSERT").ends(&err());
+        assert!(talk.replies.in_transaction(), "it may have opened one");
+        talk.asks(b"\x03ROLLBACK").ends(&ok(0)).rests();
+        let more = talk.terminator(open | status::MORE_RESULTS);
+        talk.asks(b"\x03SELECT 1").rows().says(&more);
+        talk.ends(&ok(open));
+        talk.replies.begun_anew(AUTOCOMMIT);
+        talk.rests();
+    });
+    let begun = Replies::new(MODES[0], status::IN_TRANS);
+    assert!(begun.is_quiet() && !begun.at_rest());
+}
+
+#[test]
+fn a_server_that_gives_up_unasked_has_said_the_last_word() {
+    in_each_mode(|talk| {
+        let bytes = talk.packet(&err());
+        talk.replies.backend_said(&bytes);
+        assert_eq!(talk.replies.lost(), None);
+        talk.asks(b"\x0E");
+        assert!(!talk.replies.client_waits());
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_never_rest() {
+    let cases: &[(&[u8], &[&[u8]])] = &[
+        (b"\x0E", &[b"\x01"]),
+        (b"\x0E", &[b""]),
+        (b"\x0E", &[b"\0\0"]),
+        (b"\x03", &[b"\x01\x01"]),
+        (b"\x03", &[b"\xFE\xFF\xFF\xFF\xFF"]),
+        (b"\x16", &[b"\0\x01"]),
+        (b"\x16", &[b"\x03def"]),
+        (b"\x19", &[b"\0\0\0\x02\0\0\0"]),
+        (b"\x03", &[b"\0\0\0\x02\0\0\0", b"\0\0\0\x02\0\0\0"]),
+    ];
+    for (command, packets) in cases {
+        let mut talk = Talk::new(MODES[1]);
+        talk.asks(command);
+        for payload in *packets {
+            let bytes = talk.packet(payload);
+            talk.replies.backend_said(&bytes);
+        }
+        assert!(talk.replies.lost().is_some(), "{command:?} {packets:?}");
+        // It goes on packet by packet.
+        let bytes = talk.packet(&ok(AUTOCOMMIT));
+        talk.replies.backend_said(&bytes);
+        assert!(!talk.replies.at_rest() && !talk.replies.is_quiet());
+        assert_eq!(talk.replies.next_sequence(), Some(talk.sequence));
+        assert!(talk.replies.client_waits());
+    }
+    let mut talk = Talk::new(MODES[0]);
+    talk.asks(b"\x03SELECT 1").says(b"\x01").says(DEFINITION);
+    let bytes = talk.packet(b"\x011");
+    talk.replies.backend_said(&bytes);
+    assert!(matches!(
+        talk.replies.lost(),
+        Some(Lost::Unexpected { first: 1, .. })
+    ));
+}
+
+#[test]
+fn commands_are_counted_up_to_a_limit() {
+    let mut talk = Talk::new(MODES[0]);
+    for _ in 0..MAX_AWAITED {
+        talk.asks(b"\x0E");
+    }
+    assert_eq!(
+        (talk.replies.awaited(), talk.replies.lost()),
+        (MAX_AWAITED, None)
+    );
+    talk.sequence = 1;
+    talk.ends(&ok(AUTOCOMMIT)).asks(b"\x0E");
+    assert_eq!(talk.replies.lost(), None);
+    talk.asks(b"\x0E");
+    assert_eq!(talk.replies.lost(), Some(Lost::TooManyAwaited));
+}
+
+#[test]
+fn garbage_is_followed_the_same_however_it_is_cut() {
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(SEED);
+    println!("SEED={seed}");
+    let mut rng = Rng(seed);
+    for _ in 0..ROUNDS {
+        let mode = MODES[rng.below(2)];
+        let mut whole = Replies::new(mode, rng.next() as u16);
+        for _ in 0..rng.below(5) {
+            whole.asked(COMMANDS[rng.below(COMMANDS.len())], rng.next() as u8);
+        }
+        let mut cut = whole.clone();
+        let bytes = rng.stream();
+        whole.backend_said(&bytes);
+        let at = rng.below(bytes.len() + 1);
+        cut.backend_said(&bytes[..at]);
+        let lost = cut.lost();
+        cut.backend_said(&bytes[at..]);
+        assert!(lost.is_none() || lost == cut.lost(), "once lost is lost");
+        assert_eq!(
+            format!("{:?}", outlook(&whole)),
+            format!("{:?}", outlook(&cut))
+        );
+        assert!(!whole.at_rest() || whole.is_quiet());
+        assert!(!whole.is_quiet() || (whole.awaited() == 0 && whole.lost().is_none()));
+    }
+}
+
+/// Everything that can be asked.
+fn outlook(replies: &Replies) -> impl std::fmt::Debug {
+    (
+        (
+            replies.awaited(),
+            replies.in_answer(),
+            replies.is_quiet(),
+            replies.at_rest(),
+        ),
+        (replies.in_transaction(), replies.client_waits()),
+        (replies.next_sequence(), replies.lost()),
+    )
+}
+
+/// SplitMix64.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    /// Packets, most of which make sense in some answer.
+    fn stream(&mut self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        for _ in 0..self.below(12) {
+            let payload = match self.below(8) {
+                0 => ok(self.next() as u16),
+                1 => eof(self.next() as u16),
+                2 => ok_as(0xFE, self.next() as u16, b""),
+                3 => err(),
+                4 => vec![self.below(4) as u8],
+                5 => DEFINITION.to_vec(),
+                6 => BINARY_ROW.to_vec(),
+                _ => (0..self.below(40)).map(|_| self.next() as u8).collect(),
+            };
+            packet::put(&mut out, self.next() as u8, &payload);
+        }
+        out.truncate(out.len() - self.below(out.len().min(8) + 1));
+        out.to_vec()
+    }
+}
+
+/// One of each form.
+const COMMANDS: [u8; 8] = [0x03, 0x0E, 0x09, 0x16, 0x17, 0x19, 0x1C, 0x04];
+
+const ROUNDS: usize = 100_000;
+const SEED: u64 = 20_261_124;

@@ -1,0 +1,375 @@
+//! MySQL: the bouncer knows where each answer ends. A session that rests is ended by SIGTERM at once, one that is owed
+//! something is not; and when its backend breaks, a client is told in the place of the packet that it waits for, or not at all.
+
+use testbed::{Bouncer, Config, Door, Kind, Middleman, Plan, Server, Tenant, World, eventually};
+
+use crate::raw::{Complaint, Raw, handshake_response_with, packet};
+
+pub fn plan(plan: &mut Plan) {
+    let both = [Kind::MariaDb, Kind::MySql];
+    plan.add(
+        World::Bouncer,
+        &both,
+        "every_answer_is_seen_to_its_end",
+        every_answer_is_seen_to_its_end,
+    );
+    plan.add(
+        World::Bouncer,
+        &both,
+        "an_answer_is_finished_before_a_stop",
+        an_answer_is_finished_before_a_stop,
+    );
+    plan.add(
+        World::Bouncer,
+        &both,
+        "a_change_of_user_waits_for_the_answers_before_it",
+        a_change_of_user_waits_for_the_answers_before_it,
+    );
+    plan.add(
+        World::Bouncer,
+        &both,
+        "a_broken_backend_is_told_where_the_client_listens",
+        a_broken_backend_is_told_where_the_client_listens,
+    );
+}
+
+/// LOCAL_FILES, MULTI_STATEMENTS, MULTI_RESULTS, PS_MULTI_RESULTS.
+const WITH_EOF: u32 = 0x80 | 0x1_0000 | 0x2_0000 | 0x4_0000;
+/// The same and SESSION_TRACK, DEPRECATE_EOF.
+const WITHOUT_EOF: u32 = WITH_EOF | 0x80_0000 | 0x100_0000;
+
+const SHUTDOWN: u16 = 1053;
+const BROKEN: u16 = 1158;
+
+/// A session of a tenant that trusts its clients.
+pub fn session(door: &Door, capabilities: u32) -> Raw {
+    let mut raw = Raw::to(door.address);
+    raw.packet();
+    raw.say(&handshake_response_with(
+        capabilities,
+        &door.user,
+        Some(&door.dbname),
+    ));
+    let (_, ok) = raw.packet();
+    assert_eq!(ok[0], 0, "{ok:?}");
+    raw
+}
+
+fn query(text: &str) -> Vec<u8> {
+    packet(0, &[b"\x03", text.as_bytes()].concat())
+}
+
+/// COM_STMT_EXECUTE without parameters; 1 is the flag of a cursor.
+fn execute(statement: u32, flags: u8) -> Vec<u8> {
+    let id = statement.to_le_bytes();
+    packet(0, &[&b"\x17"[..], &id, &[flags], &[1, 0, 0, 0]].concat())
+}
+
+fn fetch(statement: u32, rows: u32) -> Vec<u8> {
+    packet(
+        0,
+        &[&b"\x1C"[..], &statement.to_le_bytes(), &rows.to_le_bytes()].concat(),
+    )
+}
+
+fn prepare(text: &str) -> Vec<u8> {
+    packet(0, &[b"\x16", text.as_bytes()].concat())
+}
+
+fn tenant_of(server: &Server, name: &str) -> Tenant {
+    Tenant::on(server, name)
+        .with("client_auth: trust")
+        .with("max_connections: 200")
+}
+
+/// What clients may say, each beginning in a fresh session.
+fn commands(dbname: &str) -> Vec<Vec<u8>> {
+    let many_columns = (1..=300).map(|i| i.to_string()).collect::<Vec<_>>();
+    let one = |command: &[u8]| packet(0, command);
+    let mut all: Vec<Vec<u8>> = [
+        "DO 1",
+        "SELECT 1, 'x', NULL",
+        "SELECT 1 FROM DUAL WHERE 1 = 0",
+        "SELECT * FROM nowhere",
+        "",
+        "-- nothing but a comment",
+        "SHOW WARNINGS",
+        "SELECT 1 INTO @a",
+        "EXPLAIN SELECT * FROM whoami",
+        "SELECT 1; DO 1; SELECT 2 UNION SELECT 3; SELECT 4 FROM DUAL WHERE 1 = 0",
+        "SELECT 1; SELECT * FROM nowhere; SELECT 3",
+        "CALL p()",
+        "CALL fails()",
+        "CHECK TABLE whoami",
+        "BEGIN; INSERT INTO whoami VALUES ('x'); ROLLBACK",
+        "SET autocommit = 0; SELECT 1",
+        "SELECT REPEAT('x', 16777215 - 4)",
+        "SELECT REPEAT('x', 16777215 + 100)",
+        "SELECT REPEAT('x', 2 * 16777215 - 9), 1",
+        "SELECT id, (SELECT id FROM whoami UNION SELECT 1) FROM whoami",
+    ]
+    .iter()
+    .map(|text| query(text))
+    .collect();
+    all.push(query(&format!("SELECT {}", many_columns.join(", "))));
+    all.extend([
+        one(b""),
+        one(&[b"\x02", dbname.as_bytes()].concat()),
+        one(b"\x02nowhere"),
+        one(b"\x04whoami\0"),
+        one(b"\x04nowhere\0"),
+        one(b"\x05"),
+        one(b"\x07\x01"),
+        one(b"\x09"),
+        one(b"\x0A"),
+        one(b"\x0C\x01\0\0\0"),
+        one(b"\x0D"),
+        one(b"\x0E"),
+        one(b"\x12"),
+        one(b"\x1B\x00\x00"),
+        one(b"\x1B\x01\x00"),
+        one(b"\x1B\x07\x00"),
+        one(b"\x1D"),
+        one(b"\x1F"),
+        one(b"\x7F"),
+    ]);
+    for text in [
+        "DO 1",
+        "DO ?",
+        "SELECT 1",
+        "SELECT ?, ?, 3",
+        "SELECT oops",
+        "CALL p()",
+    ] {
+        all.push([prepare(text), one(b"\x19\x01\0\0\0")].concat());
+    }
+    for text in [
+        "DO 1",
+        "SELECT 1, 2",
+        "SELECT id FROM whoami WHERE 1 = 0",
+        "CALL p()",
+        "CALL fails()",
+    ] {
+        for cursor in [0, 1] {
+            let rest = [one(b"\x1A\x01\0\0\0"), one(b"\x19\x01\0\0\0")].concat();
+            all.push([prepare(text), execute(1, cursor), rest].concat());
+        }
+    }
+    let numbers = "SELECT 1 UNION SELECT 2 UNION SELECT 3";
+    all.extend([
+        [
+            prepare(numbers),
+            execute(1, 1),
+            fetch(1, 2),
+            fetch(1, 2),
+            fetch(1, 2),
+        ]
+        .concat(),
+        [
+            prepare(numbers),
+            execute(1, 1),
+            fetch(1, 1),
+            one(b"\x19\x01\0\0\0"),
+        ]
+        .concat(),
+        [
+            execute(7, 0),
+            fetch(7, 1),
+            one(b"\x1A\x07\0\0\0"),
+            one(b"\x19\x07\0\0\0"),
+        ]
+        .concat(),
+        [
+            prepare("SELECT LENGTH(?)"),
+            one(b"\x18\x01\0\0\0\0\0long data"),
+        ]
+        .concat(),
+    ]);
+    // Several at once, more than any driver sends.
+    all.push((0..100).flat_map(|_| query("SELECT 1")).collect());
+    all
+}
+
+const PROCEDURES: &str = "
+CREATE PROCEDURE p() SELECT 1 UNION SELECT 2;
+CREATE PROCEDURE fails() SIGNAL SQLSTATE '45000';
+";
+
+/// Says it all and then one thing more, and reads up to the row of that.
+fn finish(raw: &mut Raw, command: &[u8]) {
+    raw.say(&[command, &query("SELECT 'the end'")].concat());
+    while raw.packet().1 != b"\x07the end" {}
+}
+
+/// The packets up to the connection's end.
+fn packets(bytes: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut rest = bytes;
+    let mut packets = Vec::new();
+    while let [a, b, c, sequence, behind @ ..] = rest {
+        let (payload, next) = behind.split_at(u32::from_le_bytes([*a, *b, *c, 0]) as usize);
+        packets.push((*sequence, payload));
+        rest = next;
+    }
+    assert!(rest.is_empty());
+    packets
+}
+
+async fn every_answer_is_seen_to_its_end(server: &'static Server) {
+    let tenant = tenant_of(server, "ends");
+    server.sql(&tenant.dbname, PROCEDURES);
+    for capabilities in [WITH_EOF, WITHOUT_EOF] {
+        let config = Config::for_tenants(std::slice::from_ref(&tenant));
+        let bouncer = Bouncer::start(&config.with("shutdown_grace: 15s"));
+        let door = bouncer.door(&tenant);
+        let mut sessions = Vec::new();
+        for command in commands(&tenant.dbname) {
+            let mut raw = session(&door, capabilities);
+            finish(&mut raw, &command);
+            sessions.push((String::from_utf8_lossy(&command).into_owned(), raw));
+        }
+        for file in [&["1\n", "2\n"][..], &[]] {
+            let mut raw = session(&door, capabilities);
+            raw.say(&query("CREATE TEMPORARY TABLE t (i int)")).packet();
+            raw.say(&query("LOAD DATA LOCAL INFILE 'f' INTO TABLE t"));
+            assert_eq!(raw.packet(), (1, b"\xFBf".to_vec()));
+            let mut sequence = 2;
+            for part in file {
+                raw.say(&packet(sequence, part.as_bytes()));
+                sequence += 1;
+            }
+            raw.say(&packet(sequence, b""));
+            finish(&mut raw, b"");
+            sessions.push((format!("a file of {} packets", file.len()), raw));
+        }
+        bouncer.tell_to_stop();
+        for (command, mut raw) in sessions {
+            let rest = raw.rest();
+            let packets = packets(&rest);
+            let [(_, end), (sequence, words)] = packets[..] else {
+                panic!("{command:?} ended with {packets:?}");
+            };
+            assert_eq!((end[0], sequence), (0xFE, 1), "{command:?}");
+            assert_eq!(Complaint::of_mysql(words).number, SHUTDOWN, "{command:?}");
+        }
+        bouncer.ended();
+    }
+}
+
+async fn an_answer_is_finished_before_a_stop(server: &'static Server) {
+    let tenant = tenant_of(server, "late");
+    for capabilities in [WITH_EOF, WITHOUT_EOF] {
+        let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+        let door = bouncer.door(&tenant);
+        let (mut idle, mut busy) = (session(&door, capabilities), session(&door, capabilities));
+        busy.say(&query("SELECT 1; SELECT SLEEP(100), 'late'"));
+        until_asleep(server, &tenant);
+        bouncer.tell_to_stop();
+        // When this one has ended, the stop is under way.
+        assert_eq!(
+            Complaint::of_mysql(&packets(&idle.rest())[0].1).number,
+            SHUTDOWN
+        );
+        let sleeper = format!(
+            "SELECT CONCAT('KILL QUERY ', id) FROM information_schema.processlist WHERE state = 'User sleep' AND db = '{}'",
+            tenant.dbname
+        );
+        let kill = server.sql("", &sleeper);
+        server.sql("", &kill);
+        let rest = busy.rest();
+        let packets = packets(&rest);
+        let (sequence, words) = packets[packets.len() - 1];
+        assert_eq!((sequence, Complaint::of_mysql(words).number), (1, SHUTDOWN));
+        let (_, before) = packets[packets.len() - 2];
+        assert!(
+            before[0] == 0xFE || Complaint::of_mysql(before).number == 1317,
+            "the answer's end: {before:?}"
+        );
+        bouncer.ended();
+    }
+}
+
+async fn a_change_of_user_waits_for_the_answers_before_it(server: &'static Server) {
+    let tenant = tenant_of(server, "changes");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let mut raw = session(&door, WITH_EOF);
+    let change = [
+        b"\x11",
+        door.user.as_bytes(),
+        b"\0\0\0\x2D\0mysql_native_password\0",
+    ]
+    .concat();
+    raw.say(&[query("SELECT SLEEP(0.2), 'slow'"), packet(0, &change)].concat());
+    let slow: Vec<u8> = (0..6).map(|_| raw.packet().0).collect();
+    assert_eq!(slow, [1, 2, 3, 4, 5, 6], "the whole of the answer");
+    let (sequence, switch) = raw.packet();
+    assert_eq!((sequence, switch[0]), (1, 0xFE), "an AuthSwitchRequest");
+    raw.say(&packet(2, &[7; 20]));
+    let (sequence, ok) = raw.packet();
+    assert_eq!((sequence, ok[0]), (3, 0), "{ok:?}");
+    finish(&mut raw, b"");
+    bouncer.tell_to_stop();
+    let rest = raw.rest();
+    let (sequence, words) = packets(&rest)[1];
+    assert_eq!((sequence, Complaint::of_mysql(words).number), (1, SHUTDOWN));
+    bouncer.ended();
+}
+
+async fn a_broken_backend_is_told_where_the_client_listens(server: &'static Server) {
+    let middleman = Middleman::before(server.address);
+    let mut tenant = tenant_of(server, "broken").with("min_connections: 0");
+    tenant.address = middleman.address();
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    for capabilities in [WITH_EOF, WITHOUT_EOF] {
+        let broken = |mut raw: Raw, sequence: Option<u8>| {
+            middleman.cut();
+            let rest = raw.rest();
+            let said: Vec<_> = packets(&rest)
+                .into_iter()
+                .map(|(sequence, words)| (sequence, Complaint::of_mysql(words).number))
+                .collect();
+            let expected: Vec<_> = sequence.map(|it| (it, BROKEN)).into_iter().collect();
+            assert_eq!(said, expected);
+        };
+        let mut idle = session(&door, capabilities);
+        finish(&mut idle, b"");
+        if capabilities == WITH_EOF {
+            idle.packet();
+        } else {
+            assert_eq!(idle.packet().0, 4);
+        }
+        broken(idle, None);
+
+        let mut awaiting = session(&door, capabilities);
+        awaiting.say(&query("DO SLEEP(100)"));
+        until_asleep(server, &tenant);
+        broken(awaiting, Some(1));
+
+        let mut midway = session(&door, capabilities);
+        midway.say(&query("SELECT 1; DO SLEEP(100)"));
+        let last = if capabilities == WITH_EOF { 5 } else { 4 };
+        while midway.packet().0 != last {}
+        broken(midway, Some(last + 1));
+
+        let mut sending = session(&door, capabilities);
+        sending
+            .say(&query("CREATE TEMPORARY TABLE t (i int)"))
+            .packet();
+        sending.say(&query("LOAD DATA LOCAL INFILE 'f' INTO TABLE t"));
+        sending.packet();
+        sending.say(&packet(2, b"1\n"));
+        broken(sending, None);
+    }
+    bouncer.stop();
+}
+
+fn until_asleep(server: &Server, tenant: &Tenant) {
+    let asleep = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep' AND db = '{}'",
+        tenant.dbname
+    );
+    eventually("it sleeps", || {
+        (server.sql("", &asleep) == "1").then_some(())
+    });
+}

@@ -1,0 +1,130 @@
+//! SIGTERM: who rests is sent away at once and told why; who has begun something may finish it, within the grace period.
+
+use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World};
+
+use crate::answers::session;
+use crate::raw::{Complaint, Raw, message, packet, startup};
+
+pub fn plan(plan: &mut Plan) {
+    let all = [Kind::Postgres, Kind::MariaDb, Kind::MySql];
+    plan.add(
+        World::Bouncer,
+        &all,
+        "the_idle_go_and_transactions_finish",
+        the_idle_go_and_transactions_finish,
+    );
+    plan.add(
+        World::Bouncer,
+        &all,
+        "who_does_not_finish_is_cut_off",
+        who_does_not_finish_is_cut_off,
+    );
+}
+
+fn tenant_of(server: &Server, name: &str) -> Tenant {
+    let tenant = Tenant::on(server, name).with("client_auth: trust");
+    if server.kind.is_postgres() {
+        server.sql("", &format!("GRANT by_trust TO {}", tenant.username));
+    }
+    tenant
+}
+
+/// A client made of bytes, of either protocol.
+struct Client {
+    raw: Raw,
+    postgres: bool,
+}
+
+impl Client {
+    fn of(bouncer: &Bouncer, tenant: &Tenant) -> Client {
+        let door = bouncer.door(tenant);
+        let postgres = door.kind.is_postgres();
+        let raw = if postgres {
+            let mut raw = Raw::to(door.address);
+            raw.say(&startup(&[
+                ("user", &door.user),
+                ("database", &door.dbname),
+            ]));
+            raw.until_ready();
+            raw
+        } else {
+            session(&door, 0)
+        };
+        Client { raw, postgres }
+    }
+
+    /// Runs a statement that has no rows.
+    fn runs(&mut self, statement: &str) {
+        if self.postgres {
+            let text = [statement.as_bytes(), b"\0"].concat();
+            let answer = self.raw.say(&message(b'Q', &text)).until_ready();
+            assert_eq!(answer[0].0, b'C', "{statement}");
+        } else {
+            let command = [b"\x03", statement.as_bytes()].concat();
+            let (sequence, ok) = self.raw.say(&packet(0, &command)).packet();
+            assert_eq!((sequence, ok[0]), (1, 0), "{statement}");
+        }
+    }
+
+    /// Is told that the bouncer stops, and nothing else.
+    fn is_sent_away(mut self) {
+        if self.postgres {
+            assert_eq!(self.raw.last_words().state, "57P01");
+        } else {
+            let (sequence, words) = self.raw.packet();
+            // The number that the answer to its next command would have.
+            assert_eq!(sequence, 1);
+            assert_eq!(Complaint::of_mysql(&words).number, 1053);
+            assert!(self.raw.rest().is_empty(), "nothing follows");
+        }
+    }
+}
+
+async fn the_idle_go_and_transactions_finish(server: &'static Server) {
+    let tenant = tenant_of(server, "graceful");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant)).with("shutdown_grace: 15s");
+    let bouncer = Bouncer::start(&config);
+    let fresh = Client::of(&bouncer, &tenant);
+    let mut idle = Client::of(&bouncer, &tenant);
+    idle.runs("BEGIN");
+    idle.runs("COMMIT");
+    let mut busy = Client::of(&bouncer, &tenant);
+    busy.runs("BEGIN");
+    busy.runs("INSERT INTO whoami VALUES ('late')");
+    bouncer.tell_to_stop();
+    fresh.is_sent_away();
+    idle.is_sent_away();
+    busy.runs("INSERT INTO whoami VALUES ('later')");
+    busy.runs("COMMIT");
+    busy.is_sent_away();
+    bouncer.ended();
+    assert_eq!(
+        server.sql(
+            &tenant.dbname,
+            "SELECT COUNT(*) FROM whoami WHERE id LIKE 'late%'"
+        ),
+        "2",
+        "what was committed in the grace period stays"
+    );
+}
+
+async fn who_does_not_finish_is_cut_off(server: &'static Server) {
+    let tenant = tenant_of(server, "endless");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant)).with("shutdown_grace: 200ms");
+    let bouncer = Bouncer::start(&config);
+    let mut busy = Client::of(&bouncer, &tenant);
+    busy.runs("BEGIN");
+    busy.runs("INSERT INTO whoami VALUES ('lost')");
+    bouncer.tell_to_stop();
+    bouncer.log_line(&["1 clients were cut off"]);
+    busy.raw.rest();
+    bouncer.ended();
+    assert_eq!(
+        server.sql(
+            &tenant.dbname,
+            "SELECT COUNT(*) FROM whoami WHERE id = 'lost'"
+        ),
+        "0",
+        "nothing was committed"
+    );
+}
