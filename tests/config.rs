@@ -133,7 +133,7 @@ runtime: [1, 2]
 limits: {login_timeout: 0, client_connections: none}
 shutdown_grace: 30
 tls_cert: /x
-defaults: {max_connections: 0, pool_mode: transaction, pool_mode: session, sslmode: require}
+defaults: {max_connections: 0, pool_mode: statement, pool_mode: session, sslmode: require}
 tenants:
   bad__name: {}
   t1: {db_type: postgresql, hsot: db, port: 0, dbname: '', username: 5, password: '${NONE}'}
@@ -150,7 +150,7 @@ limits.login_timeout: cannot be switched off
 listen.api_prot: is not a known key; did you mean api_port?
 shutdown_grace: needs a unit: did you mean 30s or 30ms?
 defaults.pool_mode: is written more than once; keep one
-defaults.pool_mode: transaction is not available yet in this version
+defaults.pool_mode: must be session or transaction
 defaults.sslmode: is not available yet in this version
 defaults.max_connections: must be a whole number from 1 to 10000
 tenants.t1: is written more than once; keep one

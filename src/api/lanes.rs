@@ -118,7 +118,7 @@ impl Lane {
     fn exchange(mut self, request: &Request) -> (Lane, io::Result<Response>) {
         let stream = match self.stream.take() {
             Some(stream) => Ok(stream),
-            None => UnixStream::connect_addr(&self.address),
+            None => connect(&self.address),
         };
         let answer = stream.and_then(|mut stream| {
             stream.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -201,11 +201,26 @@ fn understand(parsed: &httparse::Response<'_, '_>, head: usize) -> (Response, us
 }
 
 fn read_more(stream: &mut UnixStream, chunk: &mut [u8], bytes: &mut Vec<u8>) -> io::Result<()> {
-    match stream.read(chunk)? {
+    let read = match stream.read(chunk) {
+        // With a time limit set, a signal ends the call and nothing is lost.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+        read => read?,
+    };
+    match read {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         read => {
             bytes.extend_from_slice(&chunk[..read]);
             Ok(())
+        }
+    }
+}
+
+/// A connection to the server, also where a signal comes in between.
+fn connect(address: &SocketAddr) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect_addr(address) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            settled => return settled,
         }
     }
 }

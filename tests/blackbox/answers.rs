@@ -266,7 +266,7 @@ async fn an_answer_is_finished_before_a_stop(server: &'static Server) {
         bouncer.tell_to_stop();
         // When this one has ended, the stop is under way.
         assert_eq!(
-            Complaint::of_mysql(&packets(&idle.rest())[0].1).number,
+            Complaint::of_mysql(packets(&idle.rest())[0].1).number,
             SHUTDOWN
         );
         let sleeper = format!(

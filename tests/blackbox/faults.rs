@@ -65,12 +65,6 @@ pub fn plan(plan: &mut Plan) {
         "idle_backends_are_killed",
         idle_backends_are_killed,
     );
-    plan.add(
-        World::Bouncer,
-        &[Kind::Postgres, Kind::MariaDb, Kind::MySql],
-        "a_stop_ends_idle_sessions",
-        a_stop_ends_idle_sessions,
-    );
 }
 
 /// Settings under which a leak shows. A connection dialled for a client that left meanwhile was nobody's yet and may be
@@ -440,21 +434,4 @@ async fn idle_backends_are_killed(server: &'static Server) {
         assert_eq!(whoami(&door).await, tenant.id);
     }
     bouncer.stop();
-}
-
-/// SIGTERM: a session in which nothing goes on is told so and closed; the program does not wait for its grace period.
-async fn a_stop_ends_idle_sessions(server: &'static Server) {
-    let (_tenant, front, door) = tight_front(server, "stop");
-    if server.kind.is_postgres() {
-        let client = postgres(&door).await;
-        client.batch_execute("SELECT 1").await.unwrap();
-        front.close();
-        assert!(client.batch_execute("SELECT 1").await.is_err());
-    } else {
-        use mysql_async::prelude::Queryable;
-        let mut client = mysql(&door).await;
-        client.query_drop("SELECT 1").await.unwrap();
-        front.close();
-        assert!(client.query_drop("SELECT 1").await.is_err());
-    }
 }

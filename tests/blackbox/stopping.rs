@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// Is told that the bouncer stops, and nothing else.
-    fn is_sent_away(mut self) {
+    fn hears_of_the_stop(mut self) {
         if self.postgres {
             assert_eq!(self.raw.last_words().state, "57P01");
         } else {
@@ -92,11 +92,11 @@ async fn the_idle_go_and_transactions_finish(server: &'static Server) {
     busy.runs("BEGIN");
     busy.runs("INSERT INTO whoami VALUES ('late')");
     bouncer.tell_to_stop();
-    fresh.is_sent_away();
-    idle.is_sent_away();
+    fresh.hears_of_the_stop();
+    idle.hears_of_the_stop();
     busy.runs("INSERT INTO whoami VALUES ('later')");
     busy.runs("COMMIT");
-    busy.is_sent_away();
+    busy.hears_of_the_stop();
     bouncer.ended();
     assert_eq!(
         server.sql(

@@ -19,10 +19,11 @@ use super::walker::{Front, Walker};
 #[derive(Debug, Clone)]
 pub struct Replies {
     walker: Walker,
-    due: Due,
-    /// The answer to the first of `due`; the client has [`Capabilities::DEPRECATE_EOF`].
-    answer: Option<Answer>,
+    /// The client has [`Capabilities::DEPRECATE_EOF`].
     deprecate_eof: bool,
+    due: Due,
+    /// The answer to the first of `due`.
+    answer: Option<Answer>,
     /// Some of the answer has come.
     begun: bool,
     /// The sequence id that the answer's next packet will have.
@@ -44,9 +45,9 @@ impl Replies {
     pub fn new(capabilities: Capabilities, status: u16) -> Replies {
         Replies {
             walker: Walker::default(),
+            deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF),
             due: Due::default(),
             answer: None,
-            deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF),
             begun: false,
             next: 0,
             wants_file: false,

@@ -177,6 +177,8 @@ impl FakePostgres {
                 self.statements.insert(name.into(), statement);
                 done("PREPARE")
             }
+            // What EXECUTE says of a statement without text does not matter here.
+            [] => Err(Problem::new("0A000", "nothing to execute")),
             ["EXECUTE", name] => {
                 let text = self.statement(name.as_bytes())?.text;
                 self.run(&text)

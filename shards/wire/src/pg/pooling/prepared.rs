@@ -54,6 +54,8 @@ pub(super) struct Entry {
 pub(super) struct Prepared {
     entries: HashMap<(u64, u64), Entry>,
     clock: u64,
+    /// What has been used since then is needed by the message that is being dealt with.
+    message_began: u64,
 }
 
 impl Prepared {
@@ -94,13 +96,20 @@ impl Prepared {
         };
     }
 
-    /// The statement that has not been used for the longest time, if there are `limit` or more.
+    /// The next message is dealt with.
+    pub(super) fn begin_message(&mut self) {
+        self.message_began = self.clock;
+    }
+
+    /// The statement that has not been used for the longest time, if there are `limit` or more, and
+    /// the message that is being dealt with does not need it.
     pub(super) fn surplus(&self, limit: usize) -> Option<Key> {
         if self.entries.len() < limit {
             return None;
         }
         self.entries
             .values()
+            .filter(|entry| entry.used <= self.message_began)
             .min_by_key(|entry| entry.used)
             .map(|entry| entry.key.clone())
     }

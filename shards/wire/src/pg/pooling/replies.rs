@@ -141,6 +141,21 @@ impl Owed {
         !matches!(self.what, What::Sync | What::Query | What::FunctionCall)
     }
 
+    /// It has failed. A Parse of the unnamed statement has destroyed the one before it all the same.
+    pub(super) fn fail(&mut self) {
+        if self.what != What::Parse {
+            return;
+        }
+        for change in &mut self.changes {
+            if let Change::Unnamed { client, backend } = change {
+                *backend = Unnamed::Absent;
+                if self.to == To::Client {
+                    *client = Unnamed::Absent;
+                }
+            }
+        }
+    }
+
     /// Whether anything is to be learnt from its CommandComplete.
     pub(super) fn is_followed(&self) -> bool {
         self.script.is_some()

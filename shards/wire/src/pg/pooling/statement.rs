@@ -5,7 +5,6 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
-use super::prepared::Key;
 use super::sql::Script;
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
@@ -17,8 +16,9 @@ pub(super) struct Statement {
     pub(super) source: Bytes,
     /// What its execution does to the session; `None` for nothing.
     pub(super) script: Option<Rc<Script>>,
-    /// A shared statement that its text names (EXECUTE, DEALLOCATE), which must be there when it runs.
-    pub(super) needs: Option<Key>,
+    /// Its text names other statements (EXECUTE, DEALLOCATE). What these are is found out when it is
+    /// used.
+    pub(super) names_others: bool,
 }
 
 /// Two statements are the same if they are one.
@@ -66,7 +66,7 @@ impl Statements {
             id: self.last_id,
             source: draft.source,
             script: draft.script,
-            needs: draft.needs,
+            names_others: draft.names_others,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Statements {
 pub(super) struct Draft {
     pub(super) source: Bytes,
     pub(super) script: Option<Rc<Script>>,
-    pub(super) needs: Option<Key>,
+    pub(super) names_others: bool,
 }
 
 /// Fewest statements at which a sweep is worth its while.
@@ -90,7 +90,7 @@ mod tests {
         Draft {
             source: Bytes::from_static(source.as_bytes()),
             script: None,
-            needs: None,
+            names_others: false,
         }
     }
 

@@ -158,9 +158,10 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        let Some(front) = link.replies.front() else {
+        let Some(front) = link.replies.front_mut() else {
             return;
         };
+        front.fail();
         if let Copy::Offended(kind) = link.copy {
             let told = error_response::parse(body.clone()).message;
             link.drops_next = !front.is_extended() && told.ends_with(&offence(kind));

@@ -88,12 +88,16 @@ impl Link {
 
     /// Whether nothing is under way: the backend waits for a message that begins something new.
     pub(super) fn is_settled(&self) -> bool {
-        self.replies.is_empty()
-            && !self.batch_open
-            && !self.skipping
+        self.is_answered()
+            && self.leftovers.is_empty()
             && !self.setting
             && self.copy == Copy::No
             && self.is_between_messages()
+    }
+
+    /// Whether everything that was asked is answered, and no batch is open.
+    pub(super) fn is_answered(&self) -> bool {
+        self.replies.is_empty() && !self.batch_open && !self.skipping
     }
 
     pub(super) fn is_between_messages(&self) -> bool {

@@ -9,6 +9,7 @@ mod link;
 mod provide;
 mod said;
 mod statements;
+mod text;
 
 use std::rc::Rc;
 
@@ -175,11 +176,21 @@ impl Tracker {
         let heard = self.hear(&mut passing);
         let passage = passing.end();
         heard?;
-        if self.needs_correction() {
-            self.correct(&mut out.to_backend);
-        }
+        self.tidy(&mut out.to_backend);
         self.go_on(out)?;
         Ok(passage)
+    }
+
+    /// Puts right what the client's last messages have left, if they are all answered.
+    fn tidy(&mut self, to_backend: &mut BytesMut) {
+        if let Some(link) = &mut self.link
+            && link.is_answered()
+        {
+            link.clear_leftovers(to_backend);
+        }
+        if self.needs_correction() {
+            self.correct(to_backend);
+        }
     }
 
     /// Lets go on what was kept of the client's, if it can.

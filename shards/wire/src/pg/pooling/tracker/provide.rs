@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::names::Named;
 use super::super::outbound::Passing;
-use super::super::pins::{Pin, Pins};
-use super::super::prepared::{Key, PREFIX, own_name};
+use super::super::pins::Pin;
+use super::super::prepared::{Key, own_name};
 use super::super::replies::{Change, Owed, To, Unnamed, What};
-use super::super::request::{put_about_statement, put_bare, put_parse, string};
+use super::super::request::{put_about_statement, put_bare, put_parse};
 use super::super::settings::CONTEXT;
-use super::super::sql::{self, Act, Assignment, Dialect, Mention, Reading, Script, Step};
-use super::super::statement::{Draft, Statement};
+use super::super::sql::{Act, Assignment, Script};
+use super::super::statement::Statement;
 use super::Tracker;
 
 /// What a client's name for a statement means on the attached backend.
@@ -38,18 +38,10 @@ impl Tracker {
         match self.names.get(name) {
             Some(Named::Shared(statement, epoch)) => {
                 let (statement, epoch) = (Rc::clone(statement), *epoch);
-                let key = self.key(&statement);
-                if self.is_undecided(|change| is_about_key(change, &key)) {
-                    return None;
+                if statement.names_others {
+                    return self.provide_naming(&statement, epoch, input);
                 }
-                if let Some(needed) = &statement.needs {
-                    self.provide_here(needed, 0, input);
-                }
-                self.provide_here(&key, epoch, input);
-                Some(Meant {
-                    server_name: Some(key.server_name()),
-                    script: statement.script.clone(),
-                })
+                self.provide_shared(&statement, epoch, input)
             }
             named => {
                 let script = match named {
@@ -65,6 +57,46 @@ impl Tracker {
         }
     }
 
+    fn provide_shared(
+        &mut self,
+        statement: &Rc<Statement>,
+        epoch: u64,
+        input: &mut Passing<'_>,
+    ) -> Option<Meant> {
+        let key = self.key(statement);
+        if self.is_undecided(|change| is_about_key(change, &key)) {
+            return None;
+        }
+        self.provide_here(&key, epoch, input);
+        Some(Meant {
+            server_name: Some(key.server_name()),
+            script: statement.script.clone(),
+        })
+    }
+
+    /// A statement that names others: if they are shared, one that names them as the backend does is
+    /// used in its stead.
+    fn provide_naming(
+        &mut self,
+        statement: &Rc<Statement>,
+        epoch: u64,
+        input: &mut Passing<'_>,
+    ) -> Option<Meant> {
+        let resolved = self.resolve(statement)?;
+        for key in &resolved.needs {
+            if self.is_undecided(|change| is_about_key(change, key)) {
+                return None;
+            }
+            self.provide_here(key, 0, input);
+        }
+        let used = resolved.instead.as_ref().unwrap_or(statement);
+        let meant = self.provide_shared(used, epoch, input)?;
+        Some(Meant {
+            script: resolved.script,
+            ..meant
+        })
+    }
+
     fn provide_unnamed(&mut self, input: &mut Passing<'_>) -> Option<Meant> {
         if self.is_undecided(|change| matches!(change, Change::Unnamed { .. })) {
             return None;
@@ -73,10 +105,11 @@ impl Tracker {
         let there = there.unwrap_or_default();
         let unnamed = self.unnamed.clone();
         let script = match &unnamed {
+            Unnamed::Known(statement) if statement.names_others => {
+                let statement = Rc::clone(statement);
+                return self.provide_naming(&statement, 0, input);
+            }
             Unnamed::Known(statement) => {
-                if let Some(needed) = &statement.needs {
-                    self.provide_here(needed, 0, input);
-                }
                 if there != unnamed {
                     put_parse(input.ours(), b"", &statement.source);
                     self.push_unnamed(What::Parse, unnamed.clone());
@@ -191,62 +224,6 @@ impl Tracker {
         }
     }
 
-    /// Reads a Parse's text. `None` if a reply must come first.
-    pub(super) fn draft(&mut self, source: &[u8]) -> Option<Draft> {
-        let Some((text, types)) = string(source) else {
-            return Some(Draft {
-                source: Bytes::copy_from_slice(source),
-                script: None,
-                needs: None,
-            });
-        };
-        let mut reading = sql::read(text, self.dialect());
-        let shared = self.shared_among(&reading)?;
-        let needs = shared.iter().flatten().next().cloned();
-        let source = if needs.is_some() {
-            note_shared(&mut reading, &shared);
-            let mut renamed = renamed(text, &reading.mentions, &shared);
-            renamed.push(0);
-            renamed.extend_from_slice(types);
-            renamed.into()
-        } else {
-            Bytes::copy_from_slice(source)
-        };
-        Some(Draft {
-            source,
-            script: reading.script.map(Rc::new),
-            needs,
-        })
-    }
-
-    /// For each statement that a text names, the shared one that is meant, if it is one. `None` if a
-    /// reply must come first.
-    pub(super) fn shared_among(&self, reading: &Reading) -> Option<Vec<Option<Key>>> {
-        let mut shared = Vec::new();
-        for mention in &reading.mentions {
-            let concerned = |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
-            if self.is_undecided(concerned) {
-                return None;
-            }
-            shared.push(match self.names.get(&mention.name) {
-                Some(Named::Shared(statement, _)) if !is_gone_before(reading, mention) => {
-                    Some(self.key(statement))
-                }
-                _ => None,
-            });
-        }
-        Some(shared)
-    }
-
-    pub(super) fn dialect(&self) -> Dialect<'_> {
-        let told = self.told.as_ref();
-        let conforming = told.and_then(|told| told.get("standard_conforming_strings"));
-        Dialect {
-            backslash_escapes: conforming.is_some_and(|value| *value == b"off"[..]),
-            encoding: self.encoding(),
-        }
-    }
-
     /// Whether what a statement does decides how later messages are to be understood.
     pub(super) fn is_barrier(&self, script: Option<&Script>) -> bool {
         let decides = |act: &Act| match act {
@@ -317,62 +294,6 @@ fn quiet(to: To) -> To {
         To::Client => To::NobodyUnlessError,
         to => to,
     }
-}
-
-/// Whether a text deallocates a statement before it names it.
-fn is_gone_before(reading: &Reading, mention: &Mention) -> bool {
-    let steps = reading.script.iter().flat_map(|script| &script.steps);
-    steps.take(mention.step).any(|step| match &step.act {
-        Act::Deallocate(name, _) => *name == mention.name,
-        Act::DeallocateAll | Act::DiscardAll => true,
-        _ => false,
-    })
-}
-
-/// Notes in a script which shared statements its text names: what it deallocates, and what it does by
-/// executing them.
-pub(super) fn note_shared(reading: &mut Reading, shared: &[Option<Key>]) {
-    let count = reading.count;
-    for (mention, key) in reading.mentions.iter().zip(shared) {
-        let Some(key) = key else {
-            continue;
-        };
-        let executed = key.statement.script.as_ref();
-        if reading.script.is_none() && executed.is_none() {
-            continue;
-        }
-        let steps = &mut reading.script.get_or_insert_default().steps;
-        steps.resize_with(count.max(steps.len()), Step::default);
-        let Some(step) = steps.get_mut(mention.step) else {
-            continue;
-        };
-        match (&mut step.act, executed) {
-            (Act::Deallocate(_, known), _) => *known = Some(key.clone()),
-            (_, Some(executed)) => {
-                let first = executed.steps.first().cloned();
-                *step = first.unwrap_or_else(|| Step {
-                    act: Act::Plain,
-                    pins: Pins::from_iter([Pin::Unknown]),
-                });
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A text in which shared statements stand under their names on the backend.
-pub(super) fn renamed(text: &[u8], mentions: &[Mention], shared: &[Option<Key>]) -> Vec<u8> {
-    let mut renamed = Vec::with_capacity(text.len() + 2 * PREFIX.len() * mentions.len());
-    let mut done = 0;
-    for (mention, key) in mentions.iter().zip(shared) {
-        if let Some(key) = key {
-            renamed.extend_from_slice(&text[done..mention.at.start]);
-            renamed.extend_from_slice(&key.server_name());
-            done = mention.at.end;
-        }
-    }
-    renamed.extend_from_slice(&text[done..]);
-    renamed
 }
 
 /// How many open portals of statements that do something to the session are told apart.

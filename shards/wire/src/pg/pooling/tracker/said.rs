@@ -158,9 +158,14 @@ impl Tracker {
             }
             _ => {}
         }
-        if link.replies.has_barrier() {
+        // What must be put right is so as soon as everything is answered.
+        let tidies = !link.batch_open
+            && (!link.leftovers.is_empty()
+                || self.status != TransactionStatus::Failed && self.settings.differ());
+        if link.replies.has_barrier() || tidies {
             return Ok(Fate::Held);
         }
+        link.memory.prepared.begin_message();
         match request.kind {
             b'Q' => self.query(request, input),
             b'P' => self.parse(request, input),
@@ -196,10 +201,7 @@ impl Tracker {
         let Some(link) = &self.link else {
             return false;
         };
-        link.replies.is_empty()
-            && !link.batch_open
-            && self.status != TransactionStatus::Failed
-            && self.settings.differ()
+        link.is_answered() && self.status != TransactionStatus::Failed && self.settings.differ()
     }
 
     /// Sets the backend as the client must see it.

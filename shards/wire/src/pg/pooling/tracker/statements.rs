@@ -13,10 +13,10 @@ use super::super::request::{
     HEADER, NAME_LIMIT, Request, put_about_statement, put_bare, put_header, put_parse, put_query,
     string,
 };
-use super::super::sql::{self, Act, Reading, Script, Step};
+use super::super::sql::{Act, Script};
 use super::super::statement::Draft;
-use super::provide::{note_shared, renamed};
 use super::said::Fate;
+use super::text::Text;
 use super::{Fault, Tracker};
 use crate::pg::ErrorResponse;
 
@@ -37,40 +37,45 @@ impl Tracker {
             self.push_query(None, false);
             return Ok(Fate::Passes);
         };
-        let mut reading = sql::read(text, self.dialect());
-        if self.needs_own_batch(&reading) {
-            return Ok(Fate::Held);
-        }
-        let Some(shared) = self.shared_among(&reading) else {
+        let Some(read) = self.read(text) else {
             return Ok(Fate::Held);
         };
-        let mut fate = Fate::Passes;
-        if shared.iter().any(Option::is_some) {
-            for key in shared.iter().flatten() {
-                self.provide_apart(key, input);
-            }
-            note_shared(&mut reading, &shared);
-            let text = renamed(text, &reading.mentions, &shared);
-            put_query(input.ours(), &text);
-            fate = Fate::Rewritten(request.total);
+        if self.must_wait_for_batch(&read) {
+            return Ok(Fate::Held);
         }
-        if let Some(script) = &reading.script {
+        if let Some(script) = &read.script {
             self.refuse_taken(script, input);
         }
-        let script = reading.script.map(Rc::new);
-        let barrier = self.is_barrier(script.as_deref());
-        self.push_query(script, barrier);
+        let mut fate = Fate::Passes;
+        if let Some(renamed) = &read.renamed {
+            for key in &read.needs {
+                self.provide_apart(key, input);
+            }
+            put_query(input.ours(), renamed);
+            fate = Fate::Rewritten(request.total);
+        }
+        let barrier = self.is_barrier(read.script.as_deref());
+        self.push_query(read.script, barrier);
         Ok(fate)
     }
 
-    /// Whether a batch of ours may have to go before a text, and cannot: its Sync would end what the
-    /// backend ignores because of an error of the client's.
-    fn needs_own_batch(&self, reading: &Reading) -> bool {
-        let prepares = |step: &Step| matches!(step.act, Act::Prepare(_));
-        let names = !reading.mentions.is_empty()
-            || (reading.script.iter()).any(|script| script.steps.iter().any(prepares));
+    /// Whether a batch of ours may have to go before a text, and cannot yet: it is not certain what
+    /// there is, or its Sync would end what the backend ignores because of an error of the client's.
+    fn must_wait_for_batch(&self, read: &Text) -> bool {
+        let steps = read.script.iter().flat_map(|script| &script.steps);
+        let mut prepares = steps.filter_map(|step| match &step.act {
+            Act::Prepare(name) => Some(name),
+            _ => None,
+        });
+        if prepares
+            .clone()
+            .any(|name| self.is_undecided(|change| is_about_name(change, name)))
+        {
+            return true;
+        }
+        let may_need = !read.needs.is_empty() || prepares.next().is_some();
         let link = self.link.as_ref();
-        names && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
+        may_need && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
     }
 
     fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
@@ -90,17 +95,18 @@ impl Tracker {
     fn refuse_taken(&mut self, script: &Script, input: &mut Passing<'_>) {
         for step in &script.steps {
             match &step.act {
-                Act::Prepare(name) => {
-                    if matches!(self.names.get(name), Some(Named::Shared(..)))
-                        && let Some(link) = &mut self.link
-                        && !link.batch_open
-                    {
-                        put_parse(input.ours(), name, EMPTY_STATEMENT);
+                Act::Prepare(name) if matches!(self.names.get(name), Some(Named::Shared(..))) => {
+                    let Some(link) = &mut self.link else {
+                        return;
+                    };
+                    put_parse(input.ours(), name, EMPTY_STATEMENT);
+                    link.leftovers.push(name.clone());
+                    if link.batch_open {
+                        link.push(Owed::new(What::Parse, To::NobodyUnlessError));
+                    } else {
                         link.push(Owed::new(What::Parse, To::Nobody));
                         put_bare(input.ours(), b'S');
                         link.push(Owed::new(What::Sync, To::Nobody));
-                        link.leftovers.push(name.clone());
-                        link.ended = true;
                     }
                 }
                 Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => return,
@@ -123,11 +129,10 @@ impl Tracker {
         if request.is_long() {
             return Ok(self.parse_long(name));
         }
-        let Some(draft) = self.draft(source) else {
-            return Ok(Fate::Held);
-        };
+        let draft = self.draft(source);
         if name.is_empty() {
-            return Ok(self.parse_unnamed(draft, source, request, input));
+            self.parse_unnamed(draft);
+            return Ok(Fate::Passes);
         }
         let name = Bytes::copy_from_slice(name);
         if self.is_undecided(|change| is_about_name(change, &name)) {
@@ -167,27 +172,12 @@ impl Tracker {
         self.push_extended(owed);
     }
 
-    fn parse_unnamed(
-        &mut self,
-        draft: Draft,
-        source: &[u8],
-        request: Request<'_>,
-        input: &mut Passing<'_>,
-    ) -> Fate {
-        let rewritten = draft.source != source;
+    fn parse_unnamed(&mut self, draft: Draft) {
         let statement = Unnamed::Known(self.commons.own(draft));
         let mut owed = Owed::new(What::Parse, To::Client);
-        if let (true, Unnamed::Known(statement)) = (rewritten, &statement) {
-            put_parse(input.ours(), b"", &statement.source);
-        }
         owed.changes
             .extend(self.change_unnamed(statement.clone(), statement));
         self.push_extended(owed);
-        if rewritten {
-            Fate::Rewritten(request.total)
-        } else {
-            Fate::Passes
-        }
     }
 
     /// A statement too long to be read. It stays where it is, and so does its client.
@@ -346,12 +336,11 @@ impl Tracker {
         let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
         let what = if is_own { What::Close } else { What::CloseHere };
         let mut owed = Owed::new(what, To::Client);
-        if self.names.get(&name).is_some() {
-            owed.changes.push(Change::Name {
-                before: self.names.set(&name, None),
-                name,
-            });
-        }
+        // Also if there is none: what took it away may yet fail.
+        owed.changes.push(Change::Name {
+            before: self.names.set(&name, None),
+            name,
+        });
         if is_own {
             self.push_extended(owed);
             return Ok(Fate::Passes);

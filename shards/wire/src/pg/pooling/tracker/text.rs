@@ -1,0 +1,189 @@
+//! Texts of the client: read, and made to name shared statements as the backend knows them.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::super::names::Named;
+use super::super::pins::{Pin, Pins};
+use super::super::prepared::Key;
+use super::super::replies::Change;
+use super::super::request::string;
+use super::super::sql::{self, Act, Dialect, Mention, Reading, Script, Step};
+use super::super::statement::{Draft, Statement};
+use super::Tracker;
+
+/// A text that has been read.
+pub(super) struct Text {
+    /// As it must be sent, if not as it is.
+    pub(super) renamed: Option<Vec<u8>>,
+    /// What its statements do to the session.
+    pub(super) script: Option<Rc<Script>>,
+    /// The shared statements that it names, which the backend must have.
+    pub(super) needs: Vec<Key>,
+}
+
+/// What a statement that names others comes to.
+pub(super) struct Resolved {
+    pub(super) instead: Option<Rc<Statement>>,
+    /// The shared statements that it names, which the backend must have.
+    pub(super) needs: Vec<Key>,
+    /// What its execution does to the session.
+    pub(super) script: Option<Rc<Script>>,
+}
+
+/// What a statement that a text names is.
+struct Meaning {
+    /// Its key, if it is shared.
+    key: Option<Key>,
+    /// What its execution does to the session.
+    script: Option<Rc<Script>>,
+}
+
+impl Tracker {
+    /// Reads a text. `None` if a reply must come first.
+    pub(super) fn read(&self, text: &[u8]) -> Option<Text> {
+        let mut reading = sql::read(text, self.dialect());
+        if reading.mentions.is_empty() {
+            return Some(Text {
+                renamed: None,
+                script: reading.script.map(Rc::new),
+                needs: Vec::new(),
+            });
+        }
+        let mut meanings = Vec::with_capacity(reading.mentions.len());
+        let mentions = std::mem::take(&mut reading.mentions);
+        for mention in &mentions {
+            // One after another: what one of them executes may deallocate the next.
+            let meaning = self.meaning(&reading, mention)?;
+            note_meaning(&mut reading, mention, &meaning);
+            meanings.push(meaning);
+        }
+        let needs: Vec<Key> = (meanings.iter())
+            .filter_map(|meaning| meaning.key.clone())
+            .collect();
+        Some(Text {
+            renamed: (!needs.is_empty()).then(|| rename(text, &mentions, &meanings)),
+            script: reading.script.map(Rc::new),
+            needs,
+        })
+    }
+
+    /// Reads the text of a Parse.
+    pub(super) fn draft(&self, source: &[u8]) -> Draft {
+        // Without a NUL it is no Parse: the backend will say so.
+        let text = string(source).map_or(&b""[..], |(text, _)| text);
+        let reading = sql::read(text, self.dialect());
+        Draft {
+            source: Bytes::copy_from_slice(source),
+            script: reading.script.map(Rc::new),
+            names_others: !reading.mentions.is_empty(),
+        }
+    }
+
+    /// What a statement that names others comes to now: the statement that must be used in its stead
+    /// if one of those is shared, and what it does to the session. `None` if a reply must come first.
+    pub(super) fn resolve(&self, statement: &Statement) -> Option<Resolved> {
+        let (text, types) = string(&statement.source)?;
+        let read = self.read(text)?;
+        let instead = read.renamed.map(|renamed| {
+            self.commons.share(Draft {
+                source: [&renamed[..], b"\0", types].concat().into(),
+                script: read.script.clone(),
+                names_others: false,
+            })
+        });
+        Some(Resolved {
+            instead,
+            needs: read.needs,
+            script: read.script,
+        })
+    }
+
+    /// What a statement is that a text names. `None` if a reply must come first.
+    fn meaning(&self, reading: &Reading, mention: &Mention) -> Option<Meaning> {
+        let concerned =
+            |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
+        if self.is_undecided(concerned) {
+            return None;
+        }
+        let named = self.names.get(&mention.name);
+        Some(match named {
+            _ if is_gone_before(reading, mention) => Meaning {
+                key: None,
+                script: None,
+            },
+            Some(Named::Shared(statement, _)) => Meaning {
+                key: Some(self.key(statement)),
+                script: statement.script.clone(),
+            },
+            Some(Named::Own(script)) => Meaning {
+                key: None,
+                script: script.clone(),
+            },
+            None => Meaning {
+                key: None,
+                script: None,
+            },
+        })
+    }
+
+    /// How the client's texts are to be read.
+    fn dialect(&self) -> Dialect<'_> {
+        let told = self.told.as_ref();
+        let conforming = told.and_then(|told| told.get("standard_conforming_strings"));
+        Dialect {
+            backslash_escapes: conforming.is_some_and(|value| *value == b"off"[..]),
+            encoding: self.encoding(),
+        }
+    }
+}
+
+/// Whether a text deallocates a statement before it names it.
+fn is_gone_before(reading: &Reading, mention: &Mention) -> bool {
+    let steps = reading.script.iter().flat_map(|script| &script.steps);
+    steps.take(mention.step).any(|step| match &step.act {
+        Act::Deallocate(name, _) => *name == mention.name,
+        Act::DeallocateAll | Act::DiscardAll => true,
+        _ => false,
+    })
+}
+
+/// Notes in a script what its text does by naming a statement: that it deallocates it, or what that
+/// does when it is executed.
+fn note_meaning(reading: &mut Reading, mention: &Mention, meaning: &Meaning) {
+    if reading.script.is_none() && meaning.script.is_none() {
+        return;
+    }
+    let steps = &mut reading.script.get_or_insert_default().steps;
+    steps.resize_with(reading.count.max(steps.len()), Step::default);
+    let Some(step) = steps.get_mut(mention.step) else {
+        return;
+    };
+    match (&mut step.act, &meaning.script) {
+        (Act::Deallocate(_, key), _) => key.clone_from(&meaning.key),
+        (_, Some(executed)) => {
+            let unread = || Step {
+                act: Act::Plain,
+                pins: Pins::from_iter([Pin::Unknown]),
+            };
+            *step = executed.steps.first().cloned().unwrap_or_else(unread);
+        }
+        _ => {}
+    }
+}
+
+/// A text in which shared statements stand under their names on the backend.
+fn rename(text: &[u8], mentions: &[Mention], meanings: &[Meaning]) -> Vec<u8> {
+    let mut renamed = Vec::with_capacity(text.len());
+    let mut done = 0;
+    for (mention, meaning) in mentions.iter().zip(meanings) {
+        if let Some(key) = &meaning.key {
+            renamed.extend_from_slice(&text[done..mention.at.start]);
+            renamed.extend_from_slice(&key.server_name());
+            done = mention.at.end;
+        }
+    }
+    renamed.extend_from_slice(&text[done..]);
+    renamed
+}
