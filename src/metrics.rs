@@ -1,10 +1,12 @@
-//! Metrics for Prometheus: names, labels, types and help stand here and nowhere else.
+//! Metrics for Prometheus: names, labels, types and help stand here and nowhere else; the values of
+//! labels that are words stand in [`words`].
 //!
 //! The shards count, this adds up and names. It reads snapshots, so a scrape costs the data path no
 //! more than copying them.
 
 mod family;
 mod gather;
+mod words;
 
 use log::error;
 use prometheus::core::Collector;
@@ -13,11 +15,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use shards::Silent;
 use shards::contract::{
-    CloseReason, Counts, DialFault, Dialect, Disproof, Door, EndKind, ShardSnapshot, Timings,
+    CloseReason, Counts, DialFault, Disproof, Door, EndKind, ShardSnapshot, Timings,
 };
 
 use self::family::Family;
 use self::gather::{Row, rows};
+use self::words::{close, db_type, dial_fault, disproof, end};
 use crate::roster::Entry;
 use crate::vitals::Vitals;
 
@@ -100,7 +103,7 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
     for (name, help, value) in both {
         let mut family = Family::gauge(name, help);
         for row in rows {
-            let labels = [("tenant", &*row.tenant), ("db_type", db_type(row))];
+            let labels = [("tenant", &*row.tenant), ("db_type", db_type(row.dialect))];
             family.add(&labels, value(row) as f64);
         }
         family.put(families);
@@ -244,7 +247,7 @@ fn timings(rows: &[Row], families: &mut Vec<MetricFamily>) {
         "From a client's request to the end of its answer",
     );
     for row in rows {
-        let labels = [("tenant", &*row.tenant), ("db_type", db_type(row))];
+        let labels = [("tenant", &*row.tenant), ("db_type", db_type(row.dialect))];
         queries.add_timings(&labels, &row.counts.query_time);
     }
     queries.put(families);
@@ -349,70 +352,6 @@ fn strangers(scene: &Scene<'_>) -> Counts {
         sum += &shard.strangers;
     }
     sum
-}
-
-fn db_type(row: &Row) -> &'static str {
-    match row.dialect {
-        Dialect::Postgres => "postgres",
-        Dialect::MySql => "mysql",
-    }
-}
-
-fn end(kind: EndKind) -> &'static str {
-    match kind {
-        EndKind::ClientLeft => "client_left",
-        EndKind::ClientBroke => "client_broke",
-        EndKind::ClientMisbehaved => "client_misbehaved",
-        EndKind::ClientUnsupported => "client_unsupported",
-        EndKind::ClientMisnamed => "client_misnamed",
-        EndKind::ClientWrongDatabase => "client_wrong_database",
-        EndKind::ClientUnproven => "client_unproven",
-        EndKind::ClientTooSlow => "client_too_slow",
-        EndKind::ClientStalled => "client_stalled",
-        EndKind::TooManyClients => "too_many_clients",
-        EndKind::ShardBusy => "shard_busy",
-        EndKind::PoolExhausted => "pool_exhausted",
-        EndKind::TenantClosed => "tenant_closed",
-        EndKind::DatabaseUnreachable => "database_unreachable",
-        EndKind::DatabaseRefused => "database_refused",
-        EndKind::DatabaseMisbehaved => "database_misbehaved",
-        EndKind::DatabaseLeft => "database_left",
-        EndKind::DatabaseUnhealthy => "database_unhealthy",
-        EndKind::Stopping => "stopping",
-        EndKind::CutOff => "cut_off",
-    }
-}
-
-fn disproof(kind: Disproof) -> &'static str {
-    match kind {
-        Disproof::NoTenant => "no_tenant",
-        Disproof::NoSecret => "no_secret",
-        Disproof::NoUser => "no_user",
-        Disproof::WrongPassword => "wrong_password",
-    }
-}
-
-fn dial_fault(kind: DialFault) -> &'static str {
-    match kind {
-        DialFault::Unreachable => "unreachable",
-        DialFault::Refused => "refused",
-        DialFault::Misbehaved => "misbehaved",
-    }
-}
-
-fn close(kind: CloseReason) -> &'static str {
-    match kind {
-        CloseReason::IdleTimeout => "idle_timeout",
-        CloseReason::MaxLifetime => "max_lifetime",
-        CloseReason::OverMax => "over_max",
-        CloseReason::MadeRoom => "made_room",
-        CloseReason::Reconnect => "reconnect",
-        CloseReason::Paused => "paused",
-        CloseReason::Draining => "draining",
-        CloseReason::SessionEnd => "session_end",
-        CloseReason::Unclean => "unclean",
-        CloseReason::Broken => "broken",
-    }
 }
 
 /// The label of clients that named no tenant. No tenant's name begins with an underscore.

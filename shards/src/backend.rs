@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use wire::pg::pooling::BackendMemory;
@@ -59,6 +60,32 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// What it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self.shape {
+            Shape::Postgres(_) => Dialect::Postgres,
+            Shape::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// Ready when an idle backend is of no use any more; until then `cx` is woken by whatever it
+    /// says. See [`is_sound`](Backend::is_sound) for what it may say.
+    pub fn poll_useless(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(said) = self.conn.stream().poll_recv(cx) {
+            let may_be_said = match (said, &mut self.memory) {
+                (Ok(chunk), Some(memory)) => !chunk.is_empty() && memory.idle_said(&chunk).is_ok(),
+                _ => false,
+            };
+            if !may_be_said {
+                return Poll::Ready(());
+            }
+        }
+        match self.conn.is_quiet() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
     /// Whether nothing is amiss with a backend that was idle. Settings and notices that a server
     /// sends by itself are noted where somebody will want to know them; anything else, and the end
     /// of the connection, makes the backend useless.

@@ -115,6 +115,10 @@ pub struct TenantSpec {
     pub acquire_timeout: Option<Duration>,
     /// How long a dial may take, from the name's resolution to the end of the login.
     pub connect_timeout: Duration,
+    /// How the database's health is watched; `None` if it is not.
+    pub health_check: Option<HealthCheck>,
+    /// What becomes of clients that need a database which fails its checks.
+    pub when_unwell: WhenUnwell,
 }
 
 impl TenantSpec {
@@ -130,6 +134,28 @@ impl TenantSpec {
             // In transaction mode backends are opened without any client's startup parameters.
             && self.pool_mode == other.pool_mode
     }
+}
+
+/// How a database's health is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// From one check to the next.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// How many checks in a row must fail until the database counts as unhealthy: 1 or more.
+    pub failure_threshold: u32,
+    /// How many checks in a row must pass until it counts as healthy again: 1 or more.
+    pub success_threshold: u32,
+}
+
+/// What becomes of clients that need a backend while the database is unhealthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnwell {
+    /// They are told at once.
+    Fail,
+    /// They wait, as long as their patience lasts.
+    Queue,
 }
 
 /// When a client gives its backend back.

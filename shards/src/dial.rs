@@ -36,12 +36,10 @@ impl DialFailure {
         match self {
             DialFailure::Unreachable(_) => Blame::Database,
             DialFailure::Refused(refusal) if is_about_the_client(refusal) => Blame::Shape,
-            DialFailure::Refused(refusal) => match &refusal.sqlstate.get(..2) {
-                // No place left, starting up, shutting down: it may be over in a moment.
-                Some("53" | "57") => Blame::Database,
-                Some("08") if refusal.number == TOO_MANY_CONNECTIONS => Blame::Database,
-                _ => Blame::Tenant,
-            },
+            DialFailure::Refused(refusal) if is_full(refusal) => Blame::Database,
+            // Starting up, shutting down: it may be over in a moment.
+            DialFailure::Refused(refusal) if refusal.sqlstate.starts_with("57") => Blame::Database,
+            DialFailure::Refused(_) => Blame::Tenant,
             DialFailure::Misbehaved(_) => Blame::Tenant,
         }
     }
@@ -159,6 +157,11 @@ pub fn login_request(spec: &TenantSpec, shape: &mysql::Shape) -> mysql::LoginReq
         attributes: Vec::new(),
         tls: Tls::Off,
     }
+}
+
+/// Whether a database refused because it has no place left.
+pub fn is_full(refusal: &Refusal) -> bool {
+    refusal.sqlstate.starts_with("53") || refusal.number == TOO_MANY_CONNECTIONS
 }
 
 /// A dialogue with the database came to nothing.

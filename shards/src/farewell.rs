@@ -14,7 +14,8 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
-use crate::contract::{Dialect, Disproof, TenantId};
+pub use self::tally::Unproven;
+use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
@@ -55,6 +56,8 @@ pub enum SessionEnd {
     TenantClosed,
     /// The database could not be reached.
     DatabaseUnreachable(String),
+    /// The database has failed its health checks: nobody waits for it.
+    DatabaseUnhealthy(String),
     /// The database refused our login.
     DatabaseRefused(Refusal),
     /// The database would not be set as the client's startup parameters ask.
@@ -94,19 +97,6 @@ pub enum Misnamed {
     MySql(mysql::NamingError),
     /// MySQL, and no tenant anywhere.
     MySqlNoTenant,
-}
-
-/// Whose login failed.
-#[derive(Debug)]
-pub struct Unproven {
-    /// The user as the client wrote it.
-    pub user: String,
-    /// Where it came from.
-    pub peer: SocketAddr,
-    /// Whether it sent a proof at all.
-    pub used_password: bool,
-    /// The truth, for the log and the sums only.
-    pub disproof: Disproof,
 }
 
 /// What one end sounds like in both protocols.
@@ -259,7 +249,7 @@ impl SessionEnd {
                 code::ER_CON_COUNT_ERROR,
                 None,
             ),
-            SessionEnd::DatabaseUnreachable(_) => (
+            SessionEnd::DatabaseUnreachable(_) | SessionEnd::DatabaseUnhealthy(_) => (
                 Level::Warn,
                 sqlstate::CANNOT_CONNECT_NOW,
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
@@ -301,18 +291,6 @@ impl SessionEnd {
             text,
             hint,
         })
-    }
-}
-
-impl Unproven {
-    /// In the server's own words, which drivers and people know.
-    fn as_mysql_says_it(&self) -> String {
-        let used = if self.used_password { "YES" } else { "NO" };
-        format!(
-            "Access denied for user '{}'@'{}' (using password: {used})",
-            self.user,
-            self.peer.ip()
-        )
     }
 }
 
@@ -368,6 +346,7 @@ fn refused(refusal: &Refusal) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Disproof;
 
     fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));

@@ -26,6 +26,8 @@ pub type Gift = Result<Checkout<Backend>, NotServed>;
 pub enum NotServed {
     /// The database could not be logged in to.
     NoDial(DialFailure),
+    /// The database has failed its health checks.
+    Unwell(String),
     /// Nobody is served any more.
     Closed(Leave),
 }
@@ -46,6 +48,9 @@ impl Lease {
         shape: &Shape,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
+        if let Some(why) = tenant.fails_fast() {
+            return Err(SessionEnd::DatabaseUnhealthy(why));
+        }
         let mut waited = Duration::ZERO;
         loop {
             let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
@@ -58,6 +63,9 @@ impl Lease {
                     match gift {
                         Ok(checkout) => checkout,
                         Err(NotServed::NoDial(failure)) => return Err(failure.into()),
+                        Err(NotServed::Unwell(why)) => {
+                            return Err(SessionEnd::DatabaseUnhealthy(why));
+                        }
                         Err(NotServed::Closed(why)) => return Err(why.into()),
                     }
                 }

@@ -16,7 +16,7 @@
 //!
 //! From top to bottom, each knowing only what is below it:
 //! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `control`, `seat`.
+//! `health`, `vigil`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `control`, `seat`.
 
 #![forbid(unsafe_code)]
 
@@ -32,6 +32,7 @@ mod control;
 mod dial;
 mod farewell;
 mod handoff;
+mod health;
 mod launch;
 mod lease;
 mod random;
@@ -44,6 +45,7 @@ mod stats;
 mod tenant;
 mod threads;
 mod verifiers;
+mod vigil;
 
 pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};
 pub use sockets::{RingError, probe};

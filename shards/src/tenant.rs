@@ -12,14 +12,16 @@ use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
 use crate::backend::{Backend, Shape};
-use crate::contract::{Health, Standing, Steering, TenantSnapshot, TenantSpec};
+use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
+use crate::health::{self, Checkup};
 use crate::lease::{Gift, NotServed};
 use crate::random;
 use crate::seat::Seat;
 use crate::stats::Stats;
 use crate::threads::OwnIds;
+use crate::vigil::{self, Vigil};
 
 /// One tenant.
 pub struct Tenant {
@@ -38,6 +40,10 @@ pub struct Tenant {
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
     standing: Cell<Standing>,
+    /// Whether its database is well.
+    pub checkup: Checkup,
+    /// Watches over idle backends.
+    pub vigil: Vigil,
     /// What everything adds up to.
     pub stats: Rc<Stats>,
 }
@@ -47,7 +53,7 @@ impl Tenant {
     /// What it adds up to goes on from `stats`.
     pub fn new(spec: TenantSpec, stats: Rc<Stats>) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
-        Rc::new(Tenant {
+        let tenant = Rc::new(Tenant {
             pool: RefCell::new(pool),
             commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
@@ -56,8 +62,14 @@ impl Tenant {
             sessions: Sessions::default(),
             own_ids: OwnIds::default(),
             standing: Cell::default(),
+            checkup: Checkup::default(),
+            vigil: Vigil::default(),
             stats,
-        })
+        });
+        // Made before any dial, so it runs before any dial can end.
+        sockets::spawn(vigil::keep(Rc::downgrade(&tenant))).detach();
+        health::start(&tenant);
+        tenant
     }
 
     /// What was asked for.
@@ -69,7 +81,11 @@ impl Tenant {
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
         self.commons.amend(spec.rules);
-        *self.spec.borrow_mut() = Rc::new(spec);
+        let terms = spec.health_check;
+        let before = self.spec.replace(Rc::new(spec)).health_check;
+        if terms != before {
+            health::start(self);
+        }
         self.upkeep();
     }
 
@@ -121,8 +137,26 @@ impl Tenant {
             standing: self.standing.get(),
             clients: self.sessions.count(),
             backends: self.pool.borrow().gauges(),
-            health: Health::Well,
+            health: self.checkup.health(),
             counts: self.stats.counts(),
+        }
+    }
+
+    /// Whether its pool gives out backends.
+    pub fn serves(&self) -> bool {
+        self.standing.get() == Standing::Active
+    }
+
+    /// Whether anybody has a backend now.
+    pub fn is_served(&self) -> bool {
+        self.pool.borrow().gauges().leased > 0
+    }
+
+    /// Why a client that needs a backend is not to wait for one; `None` if it may.
+    pub fn fails_fast(&self) -> Option<String> {
+        match self.spec.borrow().when_unwell {
+            WhenUnwell::Fail => self.checkup.complaint(),
+            WhenUnwell::Queue => None,
         }
     }
 
@@ -132,7 +166,13 @@ impl Tenant {
     }
 
     /// Takes back what was leased, and sees to whoever can be served by that.
-    pub fn give_back(self: &Rc<Self>, checkout: Checkout<Backend>, verdict: Verdict) {
+    pub fn give_back(self: &Rc<Self>, mut checkout: Checkout<Backend>, verdict: Verdict) {
+        let verdict = match verdict {
+            Verdict::Reusable if !self.vigil.begin(&mut checkout) => {
+                Verdict::Close(CloseReason::Broken)
+            }
+            verdict => verdict,
+        };
         let placed = self.with_pool(|pool| pool.release(checkout, verdict, Instant::now()));
         self.place(placed);
         self.dial_what_is_due();
@@ -156,7 +196,7 @@ impl Tenant {
         let began = Instant::now();
         let dialled = dial::dial(&self, permit.shape()).await;
         match dialled {
-            Ok(backend) => {
+            Ok(mut backend) => {
                 let took = began.elapsed();
                 self.stats.count(|counts| counts.dial_time.add(took, 1));
                 debug!(
@@ -165,6 +205,9 @@ impl Tenant {
                     backend,
                     permit.reason()
                 );
+                // Should it be dead already, whoever gets it will see.
+                self.vigil.begin(&mut backend);
+                health::dial_succeeded(&self);
                 let placed = self
                     .with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));
                 self.place(placed);
@@ -183,7 +226,10 @@ impl Tenant {
     ) {
         self.stats
             .count(|counts| counts.dial_failures[failure.fault() as usize] += 1);
-        let blame = failure.blame();
+        let blame = match failure.blame() {
+            Blame::Database if spec.when_unwell == WhenUnwell::Queue => Blame::Passing,
+            blame => blame,
+        };
         // A refusal of what one client asked for is that client's to hear, and its line to log.
         let level = if blame == Blame::Shape {
             Level::Debug
@@ -223,17 +269,9 @@ impl Tenant {
         }
     }
 
-    /// Closes what is too old, too idle or dead, opens what is missing. Called about once a second.
+    /// Closes what is too old or too idle, opens what is missing. Called about once a second.
     pub fn upkeep(self: &Rc<Self>) {
-        let closed = self.with_pool(|pool| {
-            let dead = pool.remove_idle(|backend| !backend.conn.is_quiet());
-            let mut closed: Vec<_> = dead
-                .into_iter()
-                .map(|backend| (backend, CloseReason::Broken))
-                .collect();
-            closed.extend(pool.upkeep(Instant::now()));
-            closed
-        });
+        let closed = self.with_pool(|pool| pool.upkeep(Instant::now()));
         for (backend, reason) in closed {
             self.dismiss(backend, reason);
         }
@@ -250,7 +288,7 @@ impl Tenant {
     }
 
     /// Closes a backend politely.
-    fn dismiss(&self, backend: Backend, reason: CloseReason) {
+    pub fn dismiss(&self, backend: Backend, reason: CloseReason) {
         debug!(
             "tenant {}: closing {backend}: {reason:?}",
             self.spec.borrow().id

@@ -18,6 +18,7 @@ mod http;
 mod intake;
 mod lanes;
 mod operator;
+mod page;
 mod problem;
 mod route;
 mod show;

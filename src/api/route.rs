@@ -12,7 +12,7 @@ use super::http::{Request, Response};
 use super::lanes::Answer;
 use super::operator::{Operator, Put, Refused, When};
 use super::problem::{FieldError, Problem};
-use super::{body, etag::ETags, show};
+use super::{body, etag::ETags, page, show};
 use crate::metrics::{self, Scene};
 use crate::vitals::Vitals;
 
@@ -88,7 +88,7 @@ impl Router {
             (Resource::OpenApi, _) if get => {
                 Ok(Response::of_type(200, "application/json", OPENAPI.into()))
             }
-            (Resource::Root, _) if get => Ok(Response::json(200, &root())),
+            (Resource::Root, _) if get => Ok(front(request)),
             (other, method) => {
                 let allow = other.methods().join(", ");
                 Err(
@@ -344,6 +344,16 @@ fn tenant_id(id: &str) -> Result<TenantId, Problem> {
 
 fn tenants_of<E>(shards: &[Result<ShardSnapshot, E>]) -> impl Iterator<Item = &TenantSnapshot> {
     shards.iter().flatten().flat_map(|shard| &shard.tenants)
+}
+
+/// A page for browsers, and for programs what this is.
+fn front(request: &Request) -> Response {
+    let accept = request.header("accept").unwrap_or_default();
+    let front = match accept.contains("text/html") {
+        true => page::page(),
+        false => Response::json(200, &root()),
+    };
+    front.with("Vary", "Accept")
 }
 
 fn root() -> Value {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use shards::contract::{
-    ClientAuth, Credential, Dialect, PoolMode, PreparedStatements, Reset, ShardSnapshot, Standing,
-    TenantSnapshot, TenantSpec, Users, shard_of,
+    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, PoolMode, PreparedStatements,
+    Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Timings, Users, WhenUnwell,
+    shard_of,
 };
 
 use crate::config::{Habits, LogFormat, Settings};
@@ -34,6 +35,8 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "max_lifetime": time(spec.limits.max_lifetime),
         "acquire_timeout": time(spec.acquire_timeout.unwrap_or_default()),
         "connect_timeout": time(spec.connect_timeout),
+        "health_check": spec.health_check.map_or(json!({"interval": "0"}), |check| health_check(&check)),
+        "on_unhealthy": on_unhealthy(spec.when_unwell),
         "origin": match entry.origin { Origin::File => "file", Origin::Api(_) => "api" },
         "shard": shard_of(&spec.id, shards).0,
     });
@@ -74,6 +77,7 @@ pub fn shard(index: usize, now: Option<&ShardSnapshot>) -> Value {
         "answers": true,
         "tenants": now.tenants.len(),
         "clients": now.clients,
+        "busy_seconds": now.busy.as_secs_f64(),
         "active": sum(|tenant| tenant.backends.leased),
         "idle": sum(|tenant| tenant.backends.idle),
         "opening": sum(|tenant| tenant.backends.opening),
@@ -122,11 +126,17 @@ fn habits(habits: &Habits) -> Value {
         "max_lifetime": time(habits.limits.max_lifetime),
         "acquire_timeout": time(habits.acquire_timeout),
         "connect_timeout": time(habits.connect_timeout),
+        "health_check": health_check(&habits.health_check),
+        "on_unhealthy": on_unhealthy(habits.when_unwell),
     })
 }
 
 fn stats(now: &TenantSnapshot) -> Value {
-    let backends = &now.backends;
+    let (backends, counts) = (&now.backends, &now.counts);
+    let complaint = match &now.health {
+        Health::Well => None,
+        Health::Unwell { why } => Some(why),
+    };
     json!({
         "clients": now.clients,
         "active": backends.leased,
@@ -134,7 +144,42 @@ fn stats(now: &TenantSnapshot) -> Value {
         "opening": backends.opening,
         "waiting": backends.waiting,
         "total": backends.leased + backends.idle + backends.opening,
+        "healthy": complaint.is_none(),
+        "unhealthy_because": complaint,
+        "logins": counts.logins,
+        "queries": counts.queries,
+        "transactions": counts.transactions,
+        "errors": counts.errors,
+        "received_bytes": counts.from_clients,
+        "sent_bytes": counts.to_clients,
+        "exhausted": counts.exhausted,
+        "query_duration": timings(&counts.query_time),
+        "wait_duration": timings(&counts.wait_time),
     })
+}
+
+fn timings(timings: &Timings) -> Value {
+    json!({
+        "le": BOUNDS.map(|bound| bound.as_secs_f64()),
+        "counts": timings.buckets,
+        "sum_seconds": timings.sum.as_secs_f64(),
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "interval": time(check.interval),
+        "timeout": time(check.timeout),
+        "failure_threshold": check.failure_threshold,
+        "success_threshold": check.success_threshold,
+    })
+}
+
+fn on_unhealthy(when: WhenUnwell) -> &'static str {
+    match when {
+        WhenUnwell::Fail => "fail",
+        WhenUnwell::Queue => "queue",
+    }
 }
 
 fn state(now: Option<&TenantSnapshot>) -> &'static str {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use shards::contract::{
-    Access, ClientAuth, Credential, Dialect, Limits, PoolMode, PreparedStatements, Reset, Rules,
-    Secret, TenantId, TenantSpec, Users,
+    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements,
+    Reset, Rules, Secret, TenantId, TenantSpec, Users, WhenUnwell,
 };
 
 use super::section::Section;
@@ -26,6 +26,10 @@ pub struct Habits {
     pub connect_timeout: Duration,
     /// What is asked of a client.
     pub client_auth: ClientAuth,
+    /// How the database's health is watched; an interval of zero is not at all.
+    pub health_check: HealthCheck,
+    /// What becomes of clients while the database is unhealthy.
+    pub when_unwell: WhenUnwell,
 }
 
 /// Settles a tenant; `None` if there are complaints about what it cannot be without.
@@ -66,6 +70,8 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         rules: habits.rules,
         acquire_timeout: units::unless_zero(habits.acquire_timeout),
         connect_timeout: habits.connect_timeout,
+        health_check: Some(habits.health_check).filter(|check| !check.interval.is_zero()),
+        when_unwell: habits.when_unwell,
     })
 }
 
@@ -90,6 +96,13 @@ impl Habits {
         acquire_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         client_auth: ClientAuth::Scram,
+        health_check: HealthCheck {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(3),
+            failure_threshold: 3,
+            success_threshold: 1,
+        },
+        when_unwell: WhenUnwell::Fail,
     };
 
     /// What this section says, and for the rest what `otherwise` says.
@@ -121,8 +134,32 @@ impl Habits {
             acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             client_auth: client_auth.unwrap_or(otherwise.client_auth),
+            health_check: health_check(section, otherwise.health_check),
+            when_unwell: section
+                .value("on_unhealthy", units::choice(ON_UNHEALTHY))
+                .unwrap_or(otherwise.when_unwell),
         }
     }
+}
+
+/// How health is watched: key by key, what is not said stays as it is otherwise.
+fn health_check(section: &Section, otherwise: HealthCheck) -> HealthCheck {
+    let check = section.section("health_check");
+    let interval = check.value("interval", units::duration);
+    let timeout = check.value("timeout", units::some_duration);
+    let threshold = |key, otherwise| {
+        let count = check.value(key, units::count(1..=MOST_CHECKS));
+        // Far below what a u32 holds.
+        count.map_or(otherwise, |count| count as u32)
+    };
+    let settled = HealthCheck {
+        interval: interval.unwrap_or(otherwise.interval),
+        timeout: timeout.unwrap_or(otherwise.timeout),
+        failure_threshold: threshold("failure_threshold", otherwise.failure_threshold),
+        success_threshold: threshold("success_threshold", otherwise.success_threshold),
+    };
+    check.finish();
+    settled
 }
 
 /// What becomes of a session's state between transactions.
@@ -251,6 +288,13 @@ const RESET: &[(&str, Option<Reset>)] = &[
 ];
 /// The most shared statements that one backend can be asked to keep.
 const MOST_STATEMENTS: usize = 100_000;
+/// What becomes of clients while their database is unhealthy.
+const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
+    ("fail", Some(WhenUnwell::Fail)),
+    ("queue", Some(WhenUnwell::Queue)),
+];
+/// The most health checks in a row that can be asked for.
+const MOST_CHECKS: usize = 100;
 /// Keys of features to come.
 const NOT_YET: &[&str] = &[
     "sslmode",
@@ -262,8 +306,6 @@ const NOT_YET: &[&str] = &[
     "idle_transaction_timeout",
     "client_idle_timeout",
     "max_client_connections",
-    "health_check",
-    "on_unhealthy",
 ];
 /// The most backends that one tenant can ask for.
 const MOST_CONNECTIONS: usize = 10_000;

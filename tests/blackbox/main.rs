@@ -11,6 +11,7 @@ mod crowd;
 mod drivers;
 mod faults;
 mod frames;
+mod health;
 mod mysql;
 mod mysql_session;
 mod operator;
@@ -44,5 +45,6 @@ fn main() -> ExitCode {
     stopping::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
+    health::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

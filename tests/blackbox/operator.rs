@@ -256,7 +256,7 @@ fn ask(api: SocketAddr, method: &str, path: &str, body: &str) -> u16 {
         .unwrap_or_else(|| panic!("{answer}"))
 }
 
-fn read(api: SocketAddr, method: &str, path: &str, body: &str) -> String {
+pub fn read(api: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(api).expect("the API listens");
     let length = body.len();
     let head = format!(

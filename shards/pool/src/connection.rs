@@ -46,6 +46,18 @@ pub enum Refusal {
 pub struct Checkout<C> {
     pub(crate) conn: C,
     pub(crate) terms: Terms,
+    /// Since when it has been idle, if it is only out to be looked at.
+    pub(crate) idle_since: Option<Instant>,
+}
+
+impl<C> Checkout<C> {
+    pub(crate) fn new(conn: C, terms: Terms) -> Checkout<C> {
+        Checkout {
+            conn,
+            terms,
+            idle_since: None,
+        }
+    }
 }
 
 impl<C> Deref for Checkout<C> {

@@ -60,6 +60,8 @@ pub enum Blame {
     /// The database is unreachable, starting, or full. All are told if no connection stands or is
     /// being opened; otherwise nobody, for one that comes back may serve them. Dials are held back.
     Database,
+    /// Like `Database`, where those who wait want to wait on: nobody is told. Dials are held back.
+    Passing,
 }
 
 /// Holds dials back after one has failed: longer each time, until one succeeds.

@@ -34,10 +34,12 @@ mod connection;
 mod dial;
 mod limits;
 mod pool;
+mod state;
 mod waiting;
 
 pub use connection::{Acquired, Checkout, CloseReason, Placed, Pooled, Refusal, Verdict};
 pub use dial::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, Grant, Permit};
 pub use limits::{LIFETIME_SPREAD, Limits};
-pub use pool::{Gauges, Pool};
+pub use pool::Pool;
+pub use state::Gauges;
 pub use waiting::Ticket;

@@ -8,6 +8,7 @@ use crate::connection::{
 };
 use crate::dial::{Backoff, Blame, DialReason, Grant, Permit};
 use crate::limits::Limits;
+use crate::state::{Gate, Gauges, Wanted};
 use crate::waiting::{Queue, Ticket};
 
 /// The connections of one tenant. `C` is what is pooled, `W` how a waiter is woken.
@@ -28,19 +29,6 @@ pub struct Pool<C: Pooled, W> {
     waiting: Queue<C::Shape, W>,
     /// `max`, or what stands above it since the limits shrank; see `check`.
     ceiling: usize,
-}
-
-/// How many there are now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Connections nobody uses.
-    pub idle: usize,
-    /// Connections that are out.
-    pub leased: usize,
-    /// Dials under way.
-    pub opening: usize,
-    /// Clients in the queue.
-    pub waiting: usize,
 }
 
 impl<C: Pooled, W> Pool<C, W> {
@@ -73,12 +61,29 @@ impl<C: Pooled, W> Pool<C, W> {
             let Idle { conn, terms, .. } = self.idle.remove(position);
             self.leased += 1;
             self.check();
-            return Acquired::Ready(Checkout { conn, terms });
+            return Acquired::Ready(Checkout::new(conn, terms));
         }
         if self.limits.queue_is_full(self.waiting.len()) {
             return Acquired::Refused(Refusal::QueueFull);
         }
         Acquired::Full
+    }
+
+    /// Takes out the connection that has been idle for longest, to see whether it lives. It counts
+    /// as leased; given back, it has been idle all the time. None is taken out of a pool that is
+    /// paused or drains.
+    pub fn inspect(&mut self) -> Option<Checkout<C>> {
+        if self.gate != Gate::Open || self.idle.is_empty() {
+            return None;
+        }
+        let Idle { conn, terms, since } = self.idle.remove(0);
+        self.leased += 1;
+        self.check();
+        Some(Checkout {
+            conn,
+            terms,
+            idle_since: Some(since),
+        })
     }
 
     /// Puts a client that was told `Full` at the end of the queue.
@@ -89,6 +94,11 @@ impl<C: Pooled, W> Pool<C, W> {
     /// Takes out a client that waits no longer; `None` if it was woken already.
     pub fn abandon(&mut self, ticket: Ticket) -> Option<W> {
         self.waiting.abandon(ticket)
+    }
+
+    /// Takes everybody out of the queue, to be told that it is in vain.
+    pub fn dismiss_waiting(&mut self) -> Vec<W> {
+        self.waiting.take_all(|_| true)
     }
 
     /// Whether one more dial is justified now. Ask again until it is not: `max_dials` may run at
@@ -137,7 +147,8 @@ impl<C: Pooled, W> Pool<C, W> {
             jitter,
             epoch: permit.epoch,
         };
-        self.release(Checkout { conn, terms }, Verdict::Reusable, now)
+        let checkout = Checkout::new(conn, terms);
+        self.release(checkout, Verdict::Reusable, now)
     }
 
     /// The dial failed. Those returned wait no longer and must be told why. `jitter` is a random
@@ -164,6 +175,7 @@ impl<C: Pooled, W> Pool<C, W> {
         }
         match blame {
             Blame::Shape => self.waiting.take_all(|shape| *shape == permit.shape),
+            Blame::Passing => Vec::new(),
             Blame::Database if self.total() > 0 => Vec::new(),
             Blame::Tenant | Blame::Database => self.waiting.take_all(|_| true),
         }
@@ -180,10 +192,9 @@ impl<C: Pooled, W> Pool<C, W> {
             self.leased > 0,
             "a checkout goes back to the pool that it came from, once"
         );
-        let Checkout { conn, terms } = checkout;
         let placed = match verdict {
-            Verdict::Close(reason) => Placed::Closed(conn, reason),
-            Verdict::Reusable => self.place(conn, terms, now),
+            Verdict::Close(reason) => Placed::Closed(checkout.conn, reason),
+            Verdict::Reusable => self.place(checkout, now),
         };
         if !matches!(placed, Placed::Handed { .. }) {
             self.leased -= 1;
@@ -226,8 +237,8 @@ impl<C: Pooled, W> Pool<C, W> {
 
     /// Takes out idle connections that are of no use any more, such as those that the database has
     /// closed. They are the caller's to close.
-    pub fn remove_idle(&mut self, useless: impl Fn(&C) -> bool) -> Vec<C> {
-        let removed = self.idle.extract_if(.., |idle| useless(&idle.conn));
+    pub fn remove_idle(&mut self, mut useless: impl FnMut(&mut C) -> bool) -> Vec<C> {
+        let removed = self.idle.extract_if(.., |idle| useless(&mut idle.conn));
         let removed = removed.map(|idle| idle.conn).collect();
         self.check();
         removed
@@ -251,7 +262,7 @@ impl<C: Pooled, W> Pool<C, W> {
     /// told. [`upkeep`](Self::upkeep) closes the idle ones.
     pub fn drain(&mut self) -> Vec<W> {
         self.gate = Gate::Draining;
-        self.waiting.take_all(|_| true)
+        self.dismiss_waiting()
     }
 
     /// Ends a pause or a drain. The first dial goes at once.
@@ -283,7 +294,12 @@ impl<C: Pooled, W> Pool<C, W> {
     }
 
     /// Where a connection that is fit for use goes. It still counts as leased.
-    fn place(&mut self, conn: C, terms: Terms, now: Instant) -> Placed<C, W> {
+    fn place(&mut self, checkout: Checkout<C>, now: Instant) -> Placed<C, W> {
+        let Checkout {
+            conn,
+            terms,
+            idle_since,
+        } = checkout;
         if let Some(reason) = self.overdue(&terms, now) {
             return Placed::Closed(conn, reason);
         }
@@ -294,14 +310,12 @@ impl<C: Pooled, W> Pool<C, W> {
         if let Some(waiter) = first.and_then(|first| self.waiting.take(first)) {
             return Placed::Handed {
                 waiter,
-                checkout: Checkout { conn, terms },
+                checkout: Checkout::new(conn, terms),
             };
         }
-        self.idle.push(Idle {
-            conn,
-            terms,
-            since: now,
-        });
+        let since = idle_since.unwrap_or(now);
+        let position = self.idle.partition_point(|idle| idle.since <= since);
+        self.idle.insert(position, Idle { conn, terms, since });
         Placed::Parked
     }
 
@@ -378,23 +392,4 @@ impl<C: Pooled, W> Pool<C, W> {
         );
         self.ceiling = self.limits.max.max(self.total());
     }
-}
-
-/// Whether connections may be given out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// To whoever asks.
-    Open,
-    /// Not now: clients wait.
-    Paused,
-    /// Not any more: clients are refused.
-    Draining,
-}
-
-/// Whom a dial would serve.
-enum Wanted {
-    /// The client at this position of the queue.
-    For(usize),
-    /// Nobody yet: fewer than `min` stand.
-    Ahead,
 }

@@ -57,6 +57,9 @@ impl fmt::Display for SessionEnd {
             SessionEnd::DatabaseUnreachable(why) => {
                 write!(f, "the tenant's database cannot be reached: {why}")
             }
+            SessionEnd::DatabaseUnhealthy(why) => {
+                write!(f, "the tenant's database is unhealthy: {why}")
+            }
             SessionEnd::DatabaseRefused(refusal) => {
                 write!(f, "the tenant's database refused the connection: {refusal}")
             }

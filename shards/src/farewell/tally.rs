@@ -1,5 +1,7 @@
 //! What the end of a session counts as, and the truth about a login.
 
+use std::net::SocketAddr;
+
 use super::SessionEnd;
 use crate::contract::{Disproof, EndKind};
 use crate::stats::Stats;
@@ -36,6 +38,7 @@ impl SessionEnd {
             SessionEnd::PoolExhausted(_) => EndKind::PoolExhausted,
             SessionEnd::TenantClosed => EndKind::TenantClosed,
             SessionEnd::DatabaseUnreachable(_) => EndKind::DatabaseUnreachable,
+            SessionEnd::DatabaseUnhealthy(_) => EndKind::DatabaseUnhealthy,
             SessionEnd::DatabaseRefused(_) => EndKind::DatabaseRefused,
             SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => {
                 EndKind::DatabaseMisbehaved
@@ -47,8 +50,33 @@ impl SessionEnd {
     }
 }
 
+/// Whose login failed.
+#[derive(Debug)]
+pub struct Unproven {
+    /// The user as the client wrote it.
+    pub user: String,
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// Whether it sent a proof at all.
+    pub used_password: bool,
+    /// The truth, for the log and the sums only.
+    pub disproof: Disproof,
+}
+
+impl Unproven {
+    /// In the server's own words, which drivers and people know.
+    pub(super) fn as_mysql_says_it(&self) -> String {
+        let used = if self.used_password { "YES" } else { "NO" };
+        format!(
+            "Access denied for user '{}'@'{}' (using password: {used})",
+            self.user,
+            self.peer.ip()
+        )
+    }
+}
+
 /// The truth about a login, for the log.
-pub fn in_words(disproof: Disproof) -> &'static str {
+pub(super) fn in_words(disproof: Disproof) -> &'static str {
     match disproof {
         Disproof::NoTenant => "no such tenant on this port",
         Disproof::NoSecret => {

@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Mutex;
-
-use shards::Silent;
 use std::time::Duration;
 
+use shards::Silent;
 use shards::contract::{Counts, Door, EndKind, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
@@ -78,8 +77,6 @@ impl Operator for Fake {
         let tenants = self.tenants()?.into_iter().map(|entry| TenantSnapshot {
             id: entry.spec.id.clone(),
             standing: Standing::Active,
-            health: Health::Well,
-            counts: Counts::default(),
             clients: 3,
             backends: Gauges {
                 idle: 1,
@@ -87,6 +84,8 @@ impl Operator for Fake {
                 opening: 0,
                 waiting: 4,
             },
+            health: Health::Well,
+            counts: Counts::default(),
         });
         Ok(vec![Ok(ShardSnapshot {
             clients: 3,
@@ -266,4 +265,26 @@ fn what_cannot_be_done_is_refused_with_what_can() {
     ] {
         assert_eq!(ask(&router, "GET", path, "").0, 404, "{path}");
     }
+}
+
+#[test]
+fn browsers_get_a_page_and_programs_a_document() {
+    let router = router(false);
+    let front = |accept: &str| {
+        router.answer(&Request {
+            method: "GET".into(),
+            path: "/".into(),
+            headers: vec![("accept".into(), accept.into())],
+            ..Request::default()
+        })
+    };
+    let kind = |response: &Response| response.headers[0].1.clone();
+    let page = front("text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+    assert_eq!(kind(&page), "text/html; charset=utf-8");
+    assert!(
+        page.headers
+            .iter()
+            .any(|(name, _)| *name == "Content-Security-Policy")
+    );
+    assert_eq!(kind(&front("*/*")), "application/json");
 }

@@ -183,3 +183,15 @@ fn a_permit_of_another_pool_is_found_out() {
     let permit = world.permits().pop().unwrap();
     let _ = World::new(LIMITS).open(permit);
 }
+
+#[test]
+fn who_wants_to_wait_on_is_not_told_of_a_failure_that_will_pass() {
+    let mut world = World::new(LIMITS);
+    world.wait('a');
+    let permit = world.permits().pop().unwrap();
+    assert_eq!(world.fail(permit, Blame::Passing), []);
+    assert_eq!(world.permits().len(), 0, "dials are held back");
+    world.pass(BACKOFF_FIRST);
+    assert_eq!(world.permits().len(), 1);
+    assert_eq!(world.pool.dismiss_waiting(), [1]);
+}

@@ -17,6 +17,41 @@ fn idle_connections_that_died_leave_and_are_replaced() {
 }
 
 #[test]
+fn what_is_looked_at_ages_on_as_if_it_had_not_been_out() {
+    let idle_timeout = Duration::from_secs(300);
+    let mut world = World::new(Limits {
+        idle_timeout,
+        ..LIMITS
+    });
+    let (first, second) = (world.dial('a'), world.dial('a'));
+    world.park(first);
+    world.pass(Duration::from_secs(100));
+    world.park(second);
+    let looked_at = world.pool.inspect().unwrap();
+    assert_eq!((looked_at.0, world.gauges()), (1, [1, 1, 0, 0]));
+    world.pass(Duration::from_secs(199));
+    world.park(looked_at);
+    assert_eq!(world.upkeep(), []);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.upkeep(), [(1, CloseReason::IdleTimeout)]);
+}
+
+#[test]
+fn what_is_looked_at_goes_to_whoever_waits_and_nothing_is_taken_from_a_closed_pool() {
+    let mut world = World::new(Limits { max: 1, ..LIMITS });
+    let conn = world.dial('a');
+    world.park(conn);
+    let looked_at = world.pool.inspect().unwrap();
+    assert!(world.pool.inspect().is_none());
+    world.wait('a');
+    let (client, conn) = handed(world.give_back(looked_at));
+    assert_eq!((client, conn.0), (2, 1));
+    world.park(conn);
+    world.pool.pause();
+    assert!(world.pool.inspect().is_none());
+}
+
+#[test]
 fn a_surplus_ages_out_but_never_below_min() {
     let idle_timeout = Duration::from_secs(300);
     let mut world = World::new(Limits {

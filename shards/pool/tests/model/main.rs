@@ -224,7 +224,8 @@ impl Run {
     fn dial_fails(&mut self, permit: Permit<u8>, epoch: u32) {
         let (jitter, part) = self.random.jitter();
         let shape = *permit.shape();
-        let blame = [Blame::Shape, Blame::Tenant, Blame::Database][self.random.below(3) as usize];
+        let blame = [Blame::Shape, Blame::Tenant, Blame::Database, Blame::Passing]
+            [self.random.below(4) as usize];
         let told = self.pool.failed(permit, blame, jitter, self.now);
         let stale = epoch != self.epoch;
         let hope = self.total() > 0;
@@ -233,6 +234,7 @@ impl Run {
             Blame::Shape => waiter.2 == shape,
             Blame::Tenant => true,
             Blame::Database => !hope,
+            Blame::Passing => false,
         };
         let expected: Vec<usize> = self
             .queue

@@ -1,0 +1,234 @@
+//! Whether a tenant's database is well, what its clients are told, and that the metrics tell the same.
+
+use std::net::SocketAddr;
+
+use testbed::{Bouncer, Config, Door, Kind, Middleman, Plan, Server, Tenant, World, eventually};
+
+use crate::drivers::{mysql_options, postgres_config, try_postgres, whoami};
+use crate::operator::read;
+
+pub fn plan(plan: &mut Plan) {
+    let each = [Kind::Postgres, Kind::MariaDb];
+    plan.add(
+        World::Bouncer,
+        &each,
+        "an_unhealthy_database_fails_fast_and_recovers",
+        an_unhealthy_database_fails_fast_and_recovers,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "clients_may_wait_for_an_unhealthy_database",
+        clients_may_wait_for_an_unhealthy_database,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_dead_idle_backend_is_replaced_at_once",
+        a_dead_idle_backend_is_replaced_at_once,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "checks_run_on_idle_backends",
+        checks_run_on_idle_backends,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "what_happens_is_counted",
+        what_happens_is_counted,
+    );
+}
+
+/// A tenant behind a bad network, with these settings.
+fn troubled(server: &Server, settings: &[&str]) -> (Middleman, Tenant, Bouncer) {
+    let middleman = Middleman::before(server.address);
+    let mut tenant = Tenant::on(server, "troubled");
+    tenant.address = middleman.address();
+    tenant
+        .settings
+        .extend(settings.iter().map(|&setting| setting.to_owned()));
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    (middleman, tenant, bouncer)
+}
+
+async fn an_unhealthy_database_fails_fast_and_recovers(server: &'static Server) {
+    // A client would wait for ever, were it not told.
+    let (middleman, tenant, bouncer) = troubled(
+        server,
+        &["min_connections: 0", "acquire_timeout: 0", QUICK_CHECKS],
+    );
+    let door = bouncer.door(&tenant);
+    let health = format!("dbbouncer_tenant_health{{tenant=\"{}\"}}", tenant.id);
+    assert_eq!(whoami(&door).await, tenant.id);
+    assert_eq!(sample(bouncer.api(), &health), 1.0);
+    middleman.refuse(true);
+    middleman.cut();
+    bouncer.log_line(&[&tenant.id, "is unhealthy"]);
+    assert_eq!(sample(bouncer.api(), &health), 0.0);
+    let refused = refusal(&door).await;
+    assert!(
+        refused.contains("the tenant's database is unhealthy"),
+        "{refused}"
+    );
+    let code = if server.kind.is_postgres() {
+        "57P03"
+    } else {
+        "1429"
+    };
+    assert!(refused.contains(code), "{refused}");
+    let ended = format!(
+        "dbbouncer_sessions_ended_total{{tenant=\"{}\",reason=\"database_unhealthy\"}}",
+        tenant.id
+    );
+    assert_eq!(sample(bouncer.api(), &ended), 1.0);
+    middleman.refuse(false);
+    bouncer.log_line(&[&tenant.id, "is well again"]);
+    assert_eq!(sample(bouncer.api(), &health), 1.0);
+    assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
+
+async fn clients_may_wait_for_an_unhealthy_database(server: &'static Server) {
+    let (middleman, tenant, bouncer) = troubled(
+        server,
+        &[
+            "min_connections: 0",
+            "on_unhealthy: queue",
+            "acquire_timeout: 60s",
+            QUICK_CHECKS,
+        ],
+    );
+    let door = bouncer.door(&tenant);
+    middleman.refuse(true);
+    bouncer.log_line(&[&tenant.id, "is unhealthy"]);
+    let waits = tokio::spawn({
+        let door = door.clone();
+        async move { whoami(&door).await }
+    });
+    let waiting = format!(
+        "dbbouncer_connections_waiting{{tenant=\"{}\",db_type=\"{}\"}}",
+        tenant.id,
+        server.kind.db_type()
+    );
+    eventually("it waits", || {
+        (sample(bouncer.api(), &waiting) == 1.0).then_some(())
+    });
+    middleman.refuse(false);
+    assert_eq!(waits.await.unwrap(), tenant.id);
+    bouncer.stop();
+}
+
+async fn a_dead_idle_backend_is_replaced_at_once(server: &'static Server) {
+    // Nothing else would find it: no client comes, no check is made, and none is old.
+    let (middleman, tenant, bouncer) = troubled(
+        server,
+        &["min_connections: 2", "health_check: {interval: 0}"],
+    );
+    let idle = format!(
+        "dbbouncer_connections_idle{{tenant=\"{}\",db_type=\"{}\"}}",
+        tenant.id,
+        server.kind.db_type()
+    );
+    let closed = format!(
+        "dbbouncer_backends_closed_total{{tenant=\"{}\",reason=\"broken\"}}",
+        tenant.id
+    );
+    let both_idle = || (sample(bouncer.api(), &idle) == 2.0).then_some(());
+    eventually("two are idle", both_idle);
+    middleman.cut();
+    eventually("their death is noticed", || {
+        (sample(bouncer.api(), &closed) == 2.0).then_some(())
+    });
+    eventually("two are idle again", both_idle);
+    assert_eq!(middleman.accepted(), 4);
+    bouncer.stop();
+}
+
+async fn checks_run_on_idle_backends(server: &'static Server) {
+    let (middleman, tenant, bouncer) = troubled(server, &["min_connections: 1", QUICK_CHECKS]);
+    let passed = format!(
+        "dbbouncer_health_checks_total{{tenant=\"{}\",result=\"passed\"}}",
+        tenant.id
+    );
+    eventually("checks pass", || {
+        (sample(bouncer.api(), &passed) >= 5.0).then_some(())
+    });
+    // Perhaps the first check came before the first backend.
+    assert!(middleman.accepted() <= 2, "{}", middleman.accepted());
+    // A network that swallows everything is found by the time-out.
+    middleman.hold();
+    bouncer.log_line(&[&tenant.id, "is unhealthy", "within"]);
+    middleman.release();
+    bouncer.log_line(&[&tenant.id, "is well again"]);
+    bouncer.stop();
+}
+
+async fn what_happens_is_counted(server: &'static Server) {
+    let tenant = Tenant::on(server, "counted");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    assert_eq!(whoami(&door).await, tenant.id);
+    let wrong = Door {
+        password: "wrong".to_owned(),
+        ..door.clone()
+    };
+    refusal(&wrong).await;
+    let of = |name: &str, labels: &str| {
+        let labels = format!("dbbouncer_{name}{{tenant=\"{}\"{labels}}}", tenant.id);
+        sample(bouncer.api(), &labels)
+    };
+    let db_type = format!(",db_type=\"{}\"", server.kind.db_type());
+    eventually("the session is over", || {
+        (of("session_duration_seconds_count", "") == 1.0).then_some(())
+    });
+    assert!(of("queries_total", "") >= 1.0);
+    assert!(of("query_duration_seconds_count", &db_type) >= 1.0);
+    assert!(of("query_duration_seconds_sum", &db_type) > 0.0);
+    if server.kind.is_postgres() {
+        assert!(of("transactions_total", "") >= 1.0);
+    }
+    assert!(of("client_received_bytes_total", "") > 10.0);
+    assert!(of("client_sent_bytes_total", "") > 10.0);
+    assert_eq!(of("client_wait_seconds_count", ""), 1.0);
+    assert!(of("backend_connect_duration_seconds_count", "") >= 1.0);
+    assert_eq!(of("logins_total", ""), 1.0);
+    assert_eq!(of("pool_exhausted_total", ""), 0.0);
+    let failures = ",reason=\"wrong_password\"";
+    assert_eq!(of("login_failures_total", failures), 1.0);
+    let unproven = ",reason=\"client_unproven\"";
+    assert_eq!(of("sessions_ended_total", unproven), 1.0);
+    let stranger = Door {
+        user: door.user.replace(&tenant.id, "nobody_we_know"),
+        ..door.clone()
+    };
+    refusal(&stranger).await;
+    let unknown = "dbbouncer_login_failures_total{tenant=\"_unknown\",reason=\"no_tenant\"}";
+    assert_eq!(sample(bouncer.api(), unknown), 1.0);
+    bouncer.stop();
+}
+
+/// What a client is told that is not let in.
+async fn refusal(door: &Door) -> String {
+    if door.kind.is_postgres() {
+        let error = try_postgres(&postgres_config(door)).await.err();
+        let error = error.expect("nobody is let in");
+        let told = error.as_db_error().expect("a reason is told");
+        format!("{}: {}", told.code().code(), told.message())
+    } else {
+        let error = mysql_async::Conn::new(mysql_options(door)).await.err();
+        error.expect("nobody is let in").to_string()
+    }
+}
+
+/// The value of one sample; 0 where there is none yet.
+fn sample(api: SocketAddr, series: &str) -> f64 {
+    let text = read(api, "GET", "/metrics", "");
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0.0, |value| value.trim().parse().expect("a number"))
+}
+
+/// Checks so quick that a test need not wait.
+const QUICK_CHECKS: &str =
+    "health_check: {interval: 100ms, timeout: 300ms, failure_threshold: 2, success_threshold: 1}";
