@@ -53,7 +53,7 @@ mod tests {
         let policy = policy();
         assert_eq!(policy.matches("'sha256-").count(), 2, "{policy}");
         assert!(
-            !policy.contains(&empty) && !policy.contains("unsafe"),
+            !policy.contains(&empty) && !policy.contains("-inline"),
             "{policy}"
         );
     }
