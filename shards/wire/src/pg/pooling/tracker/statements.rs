@@ -18,7 +18,7 @@ use super::super::statement::Draft;
 use super::said::Fate;
 use super::text::Text;
 use super::{Fault, Tracker};
-use crate::pg::ErrorResponse;
+use crate::pg::{ErrorResponse, TransactionStatus};
 
 impl Tracker {
     pub(super) fn query(
@@ -72,7 +72,11 @@ impl Tracker {
         }
         let may_need = !read.needs.is_empty() || prepares.next().is_some();
         let link = self.link.as_ref();
-        may_need && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
+        may_need
+            && link.is_some_and(|link| match link.batch_open {
+                true => !link.replies.is_empty(),
+                false => link.replies.may_skip(),
+            })
     }
 
     fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
@@ -98,7 +102,7 @@ impl Tracker {
                     };
                     put_parse(input.ours(), name, EMPTY_STATEMENT);
                     link.leftovers.push(name.clone());
-                    if link.batch_open {
+                    if link.batch_open && self.status == TransactionStatus::Idle {
                         link.push(Owed::new(What::Parse, To::NobodyUnlessError));
                     } else {
                         link.push(Owed::new(What::Parse, To::Nobody));
