@@ -160,13 +160,24 @@ impl World {
     }
 
     fn make(&mut self, chosen: Move) {
-        if std::env::var("TRACE").is_ok() { match &chosen { Move::Send(c)=>eprintln!("send {c}"), Move::Attach(c,b)=>eprintln!("attach {c} {b}"), Move::Step(_)=>{}, Move::Hear(_)=>{}, Move::Release(c)=>eprintln!("release {c}"), Move::Leave(c)=>eprintln!("leave {c}")} }
+        if std::env::var("TRACE").is_ok() {
+            match &chosen {
+                Move::Send(c) => eprintln!("send {c}"),
+                Move::Attach(c, b) => eprintln!("attach {c} {b}"),
+                Move::Step(_) => {}
+                Move::Hear(_) => {}
+                Move::Release(c) => eprintln!("release {c}"),
+                Move::Leave(c) => eprintln!("leave {c}"),
+            }
+        }
         match chosen {
             Move::Send(client) => {
                 let chunk = self.clients[client].next_chunk(&mut self.random);
                 let mut out = Outbound::default();
                 let tracker = &mut self.clients[client].tracker;
-                if std::env::var("TRACE").is_ok() { eprintln!("client {client} says:\n{}", readable(&chunk)); }
+                if std::env::var("TRACE").is_ok() {
+                    eprintln!("client {client} says:\n{}", readable(&chunk));
+                }
                 let passage = tracker.client_said(&chunk, &mut out).unwrap();
                 if passage == Passage::Whole {
                     self.to_backend(client, &chunk);
@@ -190,8 +201,15 @@ impl World {
                 let client = self.backends[backend].client.unwrap();
                 let mut out = Outbound::default();
                 let tracker = &mut self.clients[client].tracker;
-                if std::env::var("TRACE").is_ok() { eprintln!("backend to {client}: {}", String::from_utf8_lossy(&chunk).escape_debug()); }
-                let passage = tracker.backend_said(&chunk, &mut out).unwrap_or_else(|fault| panic!("client {client}: {fault:?}"));
+                if std::env::var("TRACE").is_ok() {
+                    eprintln!(
+                        "backend to {client}: {}",
+                        String::from_utf8_lossy(&chunk).escape_debug()
+                    );
+                }
+                let passage = tracker
+                    .backend_said(&chunk, &mut out)
+                    .unwrap_or_else(|fault| panic!("client {client}: {fault:?}"));
                 if passage == Passage::Whole {
                     self.clients[client].heard.extend_from_slice(&chunk);
                 }
@@ -212,7 +230,12 @@ impl World {
 
     fn to_backend(&mut self, client: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
-            if std::env::var("TRACE").is_ok() { eprintln!("to backend of {client}: {}", String::from_utf8_lossy(bytes).escape_debug()); }
+            if std::env::var("TRACE").is_ok() {
+                eprintln!(
+                    "to backend of {client}: {}",
+                    String::from_utf8_lossy(bytes).escape_debug()
+                );
+            }
             let backend = self.clients[client].backend.unwrap();
             self.backends[backend].database.send(bytes);
         }
@@ -556,7 +579,11 @@ fn copy(random: &mut Random, out: &mut Vec<u8>) {
         frame(out, b'Q', format!("{text}\0").as_bytes());
     }
     for _ in 0..random.below(3) {
-        frame(out, b'd', random.pick(&["good\n", "good\n", "bad\n"]).as_bytes());
+        frame(
+            out,
+            b'd',
+            random.pick(&["good\n", "good\n", "bad\n"]).as_bytes(),
+        );
     }
     match random.below(5) {
         0 => frame(out, b'f', b"no more\0"),
@@ -692,7 +719,10 @@ fn comparable(stream: &[u8]) -> Vec<u8> {
 /// What a stream reports, in order.
 fn told(stream: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
-    for message in messages(stream).into_iter().filter(|message| message[0] == b'S') {
+    for message in messages(stream)
+        .into_iter()
+        .filter(|message| message[0] == b'S')
+    {
         let mut parts = message[5..].split(|&byte| byte == 0);
         let name = String::from_utf8(parts.next().unwrap().to_vec()).unwrap();
         told.retain(|(known, _)| *known != name);

@@ -83,10 +83,14 @@ impl FakePostgres {
 
     /// What it reports now, in canonical form.
     pub fn reports(&self) -> BTreeMap<String, String> {
-        ["application_name", "TimeZone", "standard_conforming_strings"]
-            .into_iter()
-            .map(|name| (name.to_owned(), self.show(&name.to_lowercase())))
-            .collect()
+        [
+            "application_name",
+            "TimeZone",
+            "standard_conforming_strings",
+        ]
+        .into_iter()
+        .map(|name| (name.to_owned(), self.show(&name.to_lowercase())))
+        .collect()
     }
 
     /// Sends it bytes.
@@ -127,7 +131,12 @@ impl FakePostgres {
     /// Whether a session would find anything here that it has not made.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
-        left.extend(self.state.listens.iter().map(|it| format!("listens to {it}")));
+        left.extend(
+            self.state
+                .listens
+                .iter()
+                .map(|it| format!("listens to {it}")),
+        );
         left.extend(self.state.tables.iter().map(|it| format!("table {it}")));
         left.extend(self.state.cursors.iter().map(|it| format!("cursor {it}")));
         if self.locks > 0 {
@@ -146,7 +155,10 @@ impl FakePostgres {
 
     /// How many named statements it has.
     pub fn prepared(&self) -> usize {
-        self.statements.keys().filter(|name| !name.is_empty()).count()
+        self.statements
+            .keys()
+            .filter(|name| !name.is_empty())
+            .count()
     }
 
     fn take(&mut self, kind: u8, body: &[u8]) {
@@ -413,7 +425,11 @@ impl FakePostgres {
         let (name, most) = cut(body);
         let most = u32::from_be_bytes(most.try_into().unwrap()) as usize;
         self.begin_implicit();
-        let portal = self.portals.get(name).cloned().ok_or_else(|| no_portal(name))?;
+        let portal = self
+            .portals
+            .get(name)
+            .cloned()
+            .ok_or_else(|| no_portal(name))?;
         if portal.text.is_empty() {
             self.say(b'I', b"");
             return Ok(());
@@ -421,12 +437,19 @@ impl FakePostgres {
         self.allowed(&portal.text)?;
         if portal.done && !sql::returns_rows(&portal.text) {
             let name = String::from_utf8_lossy(name);
-            return Err(Problem::new("55000", &format!("portal \"{name}\" cannot be run")));
+            return Err(Problem::new(
+                "55000",
+                &format!("portal \"{name}\" cannot be run"),
+            ));
         }
         match self.run(&portal.text)? {
             Outcome::Rows { rows, tag } => {
                 let left = &rows[portal.row.min(rows.len())..];
-                let count = if most == 0 { left.len() } else { left.len().min(most) };
+                let count = if most == 0 {
+                    left.len()
+                } else {
+                    left.len().min(most)
+                };
                 for row in &left[..count] {
                     self.row(row);
                 }
@@ -447,7 +470,10 @@ impl FakePostgres {
                 self.complete(&tag);
             }
             Outcome::CopyIn => {
-                self.copy = Some(CopyIn { behind: None, rows: 0 });
+                self.copy = Some(CopyIn {
+                    behind: None,
+                    rows: 0,
+                });
                 self.say(b'G', &[0, 0, 0]);
                 self.flush();
             }
@@ -458,7 +484,9 @@ impl FakePostgres {
 
     /// A failed transaction takes nothing but its end.
     fn allowed(&self, statement: &str) -> Result<(), Problem> {
-        if self.status == Status::Failed && !sql::ends_transaction(statement) && !statement.is_empty()
+        if self.status == Status::Failed
+            && !sql::ends_transaction(statement)
+            && !statement.is_empty()
         {
             return Err(aborted());
         }
@@ -521,7 +549,10 @@ impl FakePostgres {
                 self.portals.clear();
             }
         }
-        let body = format!("SERROR\0VERROR\0C{}\0M{}\0\0", problem.code, problem.message);
+        let body = format!(
+            "SERROR\0VERROR\0C{}\0M{}\0\0",
+            problem.code, problem.message
+        );
         self.say(b'E', body.as_bytes());
         self.flush();
     }
@@ -550,7 +581,12 @@ impl FakePostgres {
     }
 
     fn row_description(&mut self) {
-        self.say(b'T', &[0, 1, b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.say(
+            b'T',
+            &[
+                0, 1, b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+        );
     }
 
     fn row(&mut self, value: &str) {

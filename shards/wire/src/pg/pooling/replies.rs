@@ -249,10 +249,24 @@ impl Replies {
         false
     }
 
+    /// Whether such a change is not certain yet, in whichever batch.
+    pub(super) fn has_change(&self, concerns: impl Fn(&Change) -> bool) -> bool {
+        self.changes > 0
+            && self
+                .queue
+                .iter()
+                .flat_map(|owed| &owed.changes)
+                .any(concerns)
+    }
+
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what
     /// follows them up to the next Sync.
     pub(super) fn may_skip(&self) -> bool {
-        let behind_sync = self.queue.iter().rev().take_while(|owed| owed.what != What::Sync);
+        let behind_sync = self
+            .queue
+            .iter()
+            .rev()
+            .take_while(|owed| owed.what != What::Sync);
         behind_sync.into_iter().any(Owed::is_extended)
     }
 

@@ -86,10 +86,10 @@ impl Lead {
             b"load" => Lead::Load,
             b"copy" => Lead::Copy,
             b"begin" | b"start" | b"with" | b"values" | b"table" | b"delete" | b"merge"
-            | b"show" | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum"
-            | b"analyze" | b"analyse" | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment"
-            | b"reindex" | b"cluster" | b"refresh" | b"checkpoint" | b"notify" | b"import"
-            | b"reassign" | b"security" => Lead::Other,
+            | b"show" | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum" | b"analyze"
+            | b"analyse" | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reindex"
+            | b"cluster" | b"refresh" | b"checkpoint" | b"notify" | b"import" | b"reassign"
+            | b"security" => Lead::Other,
             _ => Lead::Unknown,
         }
     }

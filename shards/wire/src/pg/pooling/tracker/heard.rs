@@ -53,8 +53,8 @@ impl Tracker {
             return Ok(());
         };
         // What RESET brought up is not what the client will see: it is told after the correction.
-        let passes = belongs_to_client(&link.replies, kind)?
-            && !(kind == b'S' && self.settings.differ());
+        let passes =
+            belongs_to_client(&link.replies, kind)? && !(kind == b'S' && self.settings.differ());
         link.inbound.kind = kind;
         link.inbound.left = (length - LENGTH) as usize;
         link.inbound.passes = passes;

@@ -226,7 +226,11 @@ impl Tracker {
     /// Whether what a statement does decides how later messages are to be understood.
     pub(super) fn is_barrier(&self, script: Option<&Script>) -> bool {
         let decides = |act: &Act| match act {
-            Act::CopyIn | Act::Prepare(_) | Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => true,
+            Act::CopyIn
+            | Act::Prepare(_)
+            | Act::Deallocate(..)
+            | Act::DeallocateAll
+            | Act::DiscardAll => true,
             Act::ResetAll => self.settings.has_base() || self.settings.context() != 0,
             Act::Assign(assignments) => assignments.iter().any(|one| self.is_decisive(one)),
             Act::Commit | Act::Rollback | Act::RollbackTo(_) => self.settings.is_touched(),

@@ -201,8 +201,7 @@ impl Tracker {
         let Some(link) = &self.link else {
             return false;
         };
-        link.is_answered() && self.status != TransactionStatus::Failed
-            && self.settings.differ()
+        link.is_answered() && self.status != TransactionStatus::Failed && self.settings.differ()
     }
 
     /// Sets the backend as the client must see it.
@@ -232,11 +231,7 @@ impl Tracker {
 }
 
 /// What COPY FROM STDIN has to say about a message; `None` if nothing.
-fn decide_in_copy(
-    link: &mut Link,
-    request: Request<'_>,
-    input: &mut Passing<'_>,
-) -> Option<Fate> {
+fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>) -> Option<Fate> {
     match (request.kind, link.copy) {
         (b'd', _) if link.may_copy() => Some(Fate::Passes),
         // The backend drops what comes behind the end of a COPY; so it need not be sent.

@@ -67,7 +67,10 @@ impl Tracker {
             Act::Prepare(name) => Some(name),
             _ => None,
         });
-        if prepares.clone().any(|name| self.is_undecided(|change| is_about_name(change, name))) {
+        let undecided = |name: &Bytes| {
+            self.is_undecided(|change| is_about_name(change, name)) || self.may_own_yet(name)
+        };
+        if prepares.clone().any(undecided) {
             return true;
         }
         let may_need = !read.needs.is_empty() || prepares.next().is_some();
@@ -145,6 +148,7 @@ impl Tracker {
                 self.push_extended(Owed::new(What::Parse, To::Client));
                 Ok(self.pass_about(request, &name, source, input))
             }
+            Some(Named::Shared(..)) if self.may_own_yet(&name) => Ok(Fate::Held),
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
             None if self.names.is_full() => Err(too_many()),
             None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
@@ -208,6 +212,19 @@ impl Tracker {
             before: self.names.set(name, Some(Named::Own(script))),
         });
         self.push_extended(owed);
+    }
+
+    /// Whether the backend may turn out to have a statement of this name still.
+    fn may_own_yet(&self, name: &Bytes) -> bool {
+        let may = |change: &Change| match change {
+            Change::Name {
+                name: other,
+                before,
+            } => other == name && matches!(before, Some(Named::Own(_))),
+            _ => false,
+        };
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.replies.has_change(may))
     }
 
     /// A name that is taken. The backend must refuse it, in its own words and after it has looked at

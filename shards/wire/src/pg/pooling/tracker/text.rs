@@ -102,7 +102,8 @@ impl Tracker {
 
     /// What a statement is that a text names. `None` if a reply must come first.
     fn meaning(&self, reading: &Reading, mention: &Mention) -> Option<Meaning> {
-        let concerned = |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
+        let concerned =
+            |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
         if self.is_undecided(concerned) {
             return None;
         }
