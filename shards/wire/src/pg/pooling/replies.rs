@@ -249,6 +249,16 @@ impl Replies {
         false
     }
 
+    /// Whether such a change is not certain yet, in whichever batch.
+    pub(super) fn has_change(&self, concerns: impl Fn(&Change) -> bool) -> bool {
+        self.changes > 0
+            && self
+                .queue
+                .iter()
+                .flat_map(|owed| &owed.changes)
+                .any(concerns)
+    }
+
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what
     /// follows them up to the next Sync.
     pub(super) fn may_skip(&self) -> bool {

@@ -29,7 +29,10 @@ fn act(text: &str) -> Act {
 }
 
 fn pins(text: &str) -> Vec<Pin> {
-    steps(text).iter().flat_map(|step| step.pins.iter()).collect()
+    steps(text)
+        .iter()
+        .flat_map(|step| step.pins.iter())
+        .collect()
 }
 
 /// The settings that a text makes: name, SQL of the value, whether local.
@@ -86,7 +89,11 @@ fn what_leaves_nothing_behind_costs_nothing() {
         "UNLISTEN channel",
     ] {
         let reading = read(text.as_bytes(), DIALECT);
-        assert_eq!((reading.script, reading.mentions), (None, Vec::new()), "{text}");
+        assert_eq!(
+            (reading.script, reading.mentions),
+            (None, Vec::new()),
+            "{text}"
+        );
     }
 }
 
@@ -129,30 +136,66 @@ fn settings_are_followed_in_every_spelling() {
         ("SET x = E'a\\'b'", "x", "'a''b'"),
         ("SET x = $q$a'b$q$", "x", "'a''b'"),
         ("SET DateStyle TO ISO, 'DMY'", "datestyle", "'iso, DMY'"),
-        ("SET search_path = \"$user\", Public, 'it''s'", "search_path", "'$user', 'public', 'it''s'"),
+        (
+            "SET search_path = \"$user\", Public, 'it''s'",
+            "search_path",
+            "'$user', 'public', 'it''s'",
+        ),
         ("SET SCHEMA 'a b'", "search_path", "'a b'"),
-        ("SET TIME ZONE 'Europe/Berlin'", "timezone", "'Europe/Berlin'"),
+        (
+            "SET TIME ZONE 'Europe/Berlin'",
+            "timezone",
+            "'Europe/Berlin'",
+        ),
         ("SET TIME ZONE LOCAL", "timezone", "DEFAULT"),
         ("SET TIME ZONE -3", "timezone", "'-3'"),
-        ("SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE", "timezone", "'INTERVAL ''-08:00'''"),
+        (
+            "SET TIME ZONE INTERVAL '-08:00' HOUR TO MINUTE",
+            "timezone",
+            "'INTERVAL ''-08:00'''",
+        ),
         ("SET NAMES 'LATIN1'", "client_encoding", "'LATIN1'"),
         ("SET NAMES", "client_encoding", "DEFAULT"),
         ("SET ROLE \"Other\"", "role", "'Other'"),
         ("SET ROLE none", "role", "'none'"),
         ("SET role TO other", "role", "'other'"),
-        ("SET SESSION AUTHORIZATION bob", "session_authorization", "'bob'"),
-        ("SET SESSION AUTHORIZATION DEFAULT", "session_authorization", "DEFAULT"),
+        (
+            "SET SESSION AUTHORIZATION bob",
+            "session_authorization",
+            "'bob'",
+        ),
+        (
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "session_authorization",
+            "DEFAULT",
+        ),
         ("SET SESSION ROLE bob", "role", "'bob'"),
         ("SET XML OPTION DOCUMENT", "xmloption", "'document'"),
         ("SET x TO DEFAULT", "x", "DEFAULT"),
         ("RESET x", "x", "DEFAULT"),
         ("RESET TIME ZONE", "timezone", "DEFAULT"),
-        ("RESET SESSION AUTHORIZATION", "session_authorization", "DEFAULT"),
+        (
+            "RESET SESSION AUTHORIZATION",
+            "session_authorization",
+            "DEFAULT",
+        ),
         ("RESET ROLE", "role", "DEFAULT"),
         ("SELECT set_config('A', 'b', false)", "a", "'b'"),
-        ("SELECT pg_catalog.\"set_config\"('a'::text, 'b'::varchar, 'f'::bool) AS done", "a", "'b'"),
-        ("SET x TO 'ä'", "x", "pg_catalog.convert_from(pg_catalog.decode('c3a4', 'hex'), 'UTF8')"),
-        ("SET x TO 'a\\b'", "x", "pg_catalog.convert_from(pg_catalog.decode('615c62', 'hex'), 'UTF8')"),
+        (
+            "SELECT pg_catalog.\"set_config\"('a'::text, 'b'::varchar, 'f'::bool) AS done",
+            "a",
+            "'b'",
+        ),
+        (
+            "SET x TO 'ä'",
+            "x",
+            "pg_catalog.convert_from(pg_catalog.decode('c3a4', 'hex'), 'UTF8')",
+        ),
+        (
+            "SET x TO 'a\\b'",
+            "x",
+            "pg_catalog.convert_from(pg_catalog.decode('615c62', 'hex'), 'UTF8')",
+        ),
     ] {
         assert_eq!(setting(text), (name.to_owned(), value.to_owned()), "{text}");
     }
@@ -189,11 +232,23 @@ fn what_cannot_be_followed_pins() {
         ("SELECT set_config('a', 'b', $1)", Pin::Setting),
         ("SELECT set_config('a', lower('b'), false)", Pin::Setting),
         ("SELECT set_config('a', 'b', false) FROM t", Pin::Setting),
-        ("SELECT CASE WHEN x THEN set_config('a', 'b', false) END", Pin::Setting),
-        ("INSERT INTO t VALUES (set_config('a', 'b', false))", Pin::Setting),
+        (
+            "SELECT CASE WHEN x THEN set_config('a', 'b', false) END",
+            Pin::Setting,
+        ),
+        (
+            "INSERT INTO t VALUES (set_config('a', 'b', false))",
+            Pin::Setting,
+        ),
         ("UPDATE pg_settings SET setting = 'x'", Pin::Setting),
-        ("SELECT * FROM t WHERE pg_try_advisory_lock(id)", Pin::AdvisoryLock),
-        ("SELECT pg_catalog.pg_advisory_lock_shared(1, 2)", Pin::AdvisoryLock),
+        (
+            "SELECT * FROM t WHERE pg_try_advisory_lock(id)",
+            Pin::AdvisoryLock,
+        ),
+        (
+            "SELECT pg_catalog.pg_advisory_lock_shared(1, 2)",
+            Pin::AdvisoryLock,
+        ),
         ("SELECT lastval()", Pin::SequenceValue),
         ("LOAD 'auto_explain'", Pin::Load),
         ("DO $$ BEGIN END $$", Pin::Unknown),
@@ -209,15 +264,30 @@ fn what_cannot_be_followed_pins() {
 fn state_that_stays_with_the_backend() {
     for (text, pin) in [
         ("LISTEN a", Pin::Listen),
-        ("DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT 1", Pin::HoldCursor),
+        (
+            "DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT 1",
+            Pin::HoldCursor,
+        ),
         ("CREATE TEMP TABLE a (b int)", Pin::TemporaryTable),
-        ("create global temporary table a (b int)", Pin::TemporaryTable),
-        ("CREATE OR REPLACE TEMP VIEW a AS SELECT 1", Pin::TemporaryTable),
+        (
+            "create global temporary table a (b int)",
+            Pin::TemporaryTable,
+        ),
+        (
+            "CREATE OR REPLACE TEMP VIEW a AS SELECT 1",
+            Pin::TemporaryTable,
+        ),
         ("CREATE TABLE pg_temp.a (b int)", Pin::TemporaryTable),
         ("CREATE TABLE \"pg_temp\".a (b int)", Pin::TemporaryTable),
         ("SELECT 1 INTO TEMP a", Pin::TemporaryTable),
-        ("WITH b AS (SELECT 1) SELECT * INTO LOCAL TEMPORARY a FROM b", Pin::TemporaryTable),
-        ("EXPLAIN ANALYZE CREATE TEMP TABLE a AS SELECT 1", Pin::TemporaryTable),
+        (
+            "WITH b AS (SELECT 1) SELECT * INTO LOCAL TEMPORARY a FROM b",
+            Pin::TemporaryTable,
+        ),
+        (
+            "EXPLAIN ANALYZE CREATE TEMP TABLE a AS SELECT 1",
+            Pin::TemporaryTable,
+        ),
     ] {
         assert_eq!(act(text), Act::Makes(pin), "{text}");
     }
@@ -250,7 +320,11 @@ fn statements_that_are_named_are_found() {
         let [mention] = &mentions[..] else {
             panic!("{text}: {mentions:?}")
         };
-        assert_eq!((&mention.name[..], mention.at.clone()), (name.as_bytes(), at), "{text}");
+        assert_eq!(
+            (&mention.name[..], mention.at.clone()),
+            (name.as_bytes(), at),
+            "{text}"
+        );
     }
     for text in [
         "CREATE TRIGGER t BEFORE INSERT ON u EXECUTE FUNCTION f()",
@@ -258,7 +332,10 @@ fn statements_that_are_named_are_found() {
     ] {
         assert!(read(text.as_bytes(), DIALECT).mentions.is_empty(), "{text}");
     }
-    assert_eq!(act("PREPARE A (int) AS SELECT $1"), Act::Prepare("a".into()));
+    assert_eq!(
+        act("PREPARE A (int) AS SELECT $1"),
+        Act::Prepare("a".into())
+    );
 }
 
 #[test]
@@ -279,7 +356,12 @@ fn an_encoding_that_hides_ascii_is_not_read() {
         ..DIALECT
     };
     assert_eq!(read(b"SELECT 1", sjis).script, None);
-    assert!(read(b"SELECT E'\x95\x5c'; LISTEN a", sjis).script.unwrap().is_unread());
+    assert!(
+        read(b"SELECT E'\x95\x5c'; LISTEN a", sjis)
+            .script
+            .unwrap()
+            .is_unread()
+    );
 }
 
 #[test]

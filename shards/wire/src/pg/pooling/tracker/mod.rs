@@ -291,10 +291,10 @@ impl Tracker {
     /// Gives up the backend: after [`may_release`](Self::may_release), or because the client has
     /// left or must leave. `None` if there is none.
     pub fn detach(&mut self) -> Option<Release> {
-        let pins = self.pins();
+        let before = self.pins();
         let link = self.link.take()?;
         let settled = link.is_settled() && self.tail.is_none();
-        if !settled || pins.contains(Pin::Load) {
+        if !settled || before.contains(Pin::Load) {
             let busy = link.is_owed();
             return Some(Release::Close { busy });
         }
@@ -304,6 +304,8 @@ impl Tracker {
             self.settings.rollback();
             self.status = TransactionStatus::Idle;
         }
+        // What ended within the transaction is there again after its rollback.
+        let pins = before.union(self.pins());
         memory.settings = Rc::clone(self.settings.actual());
         let reset = self.commons.rules().reset;
         let left = if reset == Reset::Never {

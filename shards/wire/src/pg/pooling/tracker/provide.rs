@@ -14,6 +14,7 @@ use super::super::settings::CONTEXT;
 use super::super::sql::{Act, Assignment, Script};
 use super::super::statement::Statement;
 use super::Tracker;
+use crate::pg::TransactionStatus;
 
 /// What a client's name for a statement means on the attached backend.
 pub(super) struct Meant {
@@ -156,11 +157,9 @@ impl Tracker {
         if certain && self.has(key, 0) {
             return;
         }
-        let Some(batch_open) = self.link.as_ref().map(|link| link.batch_open) else {
-            return;
-        };
-        if batch_open {
-            // A Sync would end the client's own batch.
+        let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+        if in_batch && self.status == TransactionStatus::Idle {
+            // A Sync would commit what the client's own batch has done.
             return self.provide_here(key, u64::MAX, input);
         }
         let owed = self.prepare(key, self.commons.epoch(), To::Nobody, input.ours());

@@ -18,7 +18,7 @@ use super::super::statement::Draft;
 use super::said::Fate;
 use super::text::Text;
 use super::{Fault, Tracker};
-use crate::pg::ErrorResponse;
+use crate::pg::{ErrorResponse, TransactionStatus};
 
 impl Tracker {
     pub(super) fn query(
@@ -67,15 +67,19 @@ impl Tracker {
             Act::Prepare(name) => Some(name),
             _ => None,
         });
-        if prepares
-            .clone()
-            .any(|name| self.is_undecided(|change| is_about_name(change, name)))
-        {
+        let undecided = |name: &Bytes| {
+            self.is_undecided(|change| is_about_name(change, name)) || self.may_own_yet(name)
+        };
+        if prepares.clone().any(undecided) {
             return true;
         }
         let may_need = !read.needs.is_empty() || prepares.next().is_some();
         let link = self.link.as_ref();
-        may_need && link.is_some_and(|link| !link.batch_open && link.replies.may_skip())
+        may_need
+            && link.is_some_and(|link| match link.batch_open {
+                true => !link.replies.is_empty(),
+                false => link.replies.may_skip(),
+            })
     }
 
     fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
@@ -101,7 +105,7 @@ impl Tracker {
                     };
                     put_parse(input.ours(), name, EMPTY_STATEMENT);
                     link.leftovers.push(name.clone());
-                    if link.batch_open {
+                    if link.batch_open && self.status == TransactionStatus::Idle {
                         link.push(Owed::new(What::Parse, To::NobodyUnlessError));
                     } else {
                         link.push(Owed::new(What::Parse, To::Nobody));
@@ -144,6 +148,7 @@ impl Tracker {
                 self.push_extended(Owed::new(What::Parse, To::Client));
                 Ok(self.pass_about(request, &name, source, input))
             }
+            Some(Named::Shared(..)) if self.may_own_yet(&name) => Ok(Fate::Held),
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
             None if self.names.is_full() => Err(too_many()),
             None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
@@ -207,6 +212,19 @@ impl Tracker {
             before: self.names.set(name, Some(Named::Own(script))),
         });
         self.push_extended(owed);
+    }
+
+    /// Whether the backend may turn out to have a statement of this name still.
+    fn may_own_yet(&self, name: &Bytes) -> bool {
+        let may = |change: &Change| match change {
+            Change::Name {
+                name: other,
+                before,
+            } => other == name && matches!(before, Some(Named::Own(_))),
+            _ => false,
+        };
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.replies.has_change(may))
     }
 
     /// A name that is taken. The backend must refuse it, in its own words and after it has looked at
