@@ -6,12 +6,11 @@
 mod mysql_talk;
 
 use bytes::BytesMut;
+use mysql_talk::*;
 use wire::mysql::code::ER_UNKNOWN_COM_ERROR;
 use wire::mysql::packet::{self, FRAGMENT, HEADER};
 use wire::mysql::replies::MAX_AWAITED;
 use wire::mysql::{Lost, Replies, put_err, status};
-use mysql_talk::*;
-
 
 #[test]
 fn a_word_answers_most_commands() {

@@ -4,6 +4,7 @@
 //! It takes each message when it is told to, so that a test decides how far a backend has come when
 //! the next message is sent. What it says can be received when the real one would have flushed it.
 
+mod say;
 mod sql;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -555,51 +556,6 @@ impl FakePostgres {
         );
         self.say(b'E', body.as_bytes());
         self.flush();
-    }
-
-    fn show(&self, name: &str) -> String {
-        let value = (self.state.local.get(name))
-            .or_else(|| self.state.settings.get(name))
-            .or_else(|| self.startup.get(name));
-        let default = match name {
-            "timezone" => "UTC",
-            "standard_conforming_strings" => "on",
-            "search_path" => "public",
-            _ => "",
-        };
-        let value = value.map_or(default, String::as_str);
-        // As a database prints a value in a form of its own.
-        if name == "timezone" {
-            value.to_uppercase()
-        } else {
-            value.to_owned()
-        }
-    }
-
-    fn complete(&mut self, tag: &str) {
-        self.say(b'C', format!("{tag}\0").as_bytes());
-    }
-
-    fn row_description(&mut self) {
-        self.say(
-            b'T',
-            &[
-                0, 1, b'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 0, 0, 0, 0, 0, 0, 0, 0,
-            ],
-        );
-    }
-
-    fn row(&mut self, value: &str) {
-        let length = (value.len() as u32).to_be_bytes();
-        self.say(b'D', &[&[0, 1][..], &length, value.as_bytes()].concat());
-    }
-
-    fn say(&mut self, kind: u8, body: &[u8]) {
-        push(&mut self.said, kind, body);
-    }
-
-    fn flush(&mut self) {
-        self.flushed.append(&mut self.said);
     }
 }
 

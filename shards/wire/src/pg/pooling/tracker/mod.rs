@@ -3,6 +3,7 @@
 //! What the client says is dealt with in [`said`] and [`statements`], what the backend says in
 //! [`heard`]; what statements did to the session, once they have succeeded, in [`effects`].
 
+mod closing;
 mod effects;
 mod heard;
 mod link;

@@ -1,8 +1,8 @@
-//! Messages about statements: Query, Parse, Bind, Describe, Execute, Close.
+//! Messages about statements: Query, Parse, Bind, Describe, Execute.
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
@@ -331,65 +331,6 @@ impl Tracker {
         Fate::Passes
     }
 
-    pub(super) fn close(
-        &mut self,
-        request: Request<'_>,
-        to_client: &mut BytesMut,
-    ) -> Result<Fate, Fault> {
-        if !request.is_whole() {
-            return Ok(Fate::Incomplete);
-        }
-        let Some((b'S', name)) = about(request.body()) else {
-            self.push_extended(Owed::new(What::Close, To::Client));
-            return Ok(Fate::Passes);
-        };
-        if name.is_empty() {
-            let mut owed = Owed::new(What::Close, To::Client);
-            owed.changes
-                .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
-            self.push_extended(owed);
-            return Ok(Fate::Passes);
-        }
-        let name = Bytes::copy_from_slice(name);
-        if self.is_undecided(|change| is_about_name(change, &name)) {
-            return Ok(Fate::Held);
-        }
-        let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
-        let what = if is_own { What::Close } else { What::CloseHere };
-        let mut owed = Owed::new(what, To::Client);
-        // Also if there is none: what took it away, in this batch, may be taken back with it.
-        owed.changes.push(Change::Name {
-            before: self.names.set(&name, None),
-            name,
-        });
-        if is_own {
-            self.push_extended(owed);
-            return Ok(Fate::Passes);
-        }
-        match &mut self.link {
-            Some(link) if !link.replies.is_empty() => link.push(owed),
-            _ => put_bare(to_client, CLOSE_COMPLETE),
-        }
-        Ok(Fate::Dropped)
-    }
-
-    /// Close while no backend is attached: then there is no portal, and no statement elsewhere.
-    pub(super) fn close_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
-        if !request.is_whole() {
-            return Fate::Incomplete;
-        }
-        match about(request.body()) {
-            Some((b'S', b"")) => self.unnamed = Unnamed::Absent,
-            Some((b'S', name)) => {
-                self.names.set(&Bytes::copy_from_slice(name), None);
-            }
-            Some((b'P', _)) => {}
-            _ => return Fate::WantsBackend,
-        }
-        put_bare(to_client, CLOSE_COMPLETE);
-        Fate::Dropped
-    }
-
     /// A message whose names cannot be read: because they have not come, or because they are none.
     /// The backend refuses the latter in its own words.
     fn headless(&mut self, request: Request<'_>, what: What) -> Result<Fate, Fault> {
@@ -408,12 +349,12 @@ impl Tracker {
 }
 
 /// A name of the client's that is taken; it is about this one.
-fn is_about_name(change: &Change, name: &Bytes) -> bool {
+pub(super) fn is_about_name(change: &Change, name: &Bytes) -> bool {
     matches!(change, Change::Name { name: other, .. } if other == name)
 }
 
 /// The body of Describe and Close: whether it is a statement or a portal, and its name.
-fn about(body: &[u8]) -> Option<(u8, &[u8])> {
+pub(super) fn about(body: &[u8]) -> Option<(u8, &[u8])> {
     let (&kind, rest) = body.split_first()?;
     let (name, _) = string(rest)?;
     Some((kind, name))
@@ -430,8 +371,6 @@ fn too_many() -> Fault {
 
 /// A Parse's body behind the name, for a statement without text or parameters.
 const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
-
-const CLOSE_COMPLETE: u8 = b'3';
 
 /// The SQLSTATE `program_limit_exceeded`.
 const PROGRAM_LIMIT_EXCEEDED: &str = "54000";

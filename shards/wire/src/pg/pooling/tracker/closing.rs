@@ -1,0 +1,73 @@
+//! Close: of statements, most of which are closed here only, and of portals.
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::names::Named;
+use super::super::replies::{Change, Owed, To, Unnamed, What};
+use super::super::request::{Request, put_bare};
+use super::said::Fate;
+use super::statements::{about, is_about_name};
+use super::{Fault, Tracker};
+
+impl Tracker {
+    pub(super) fn close(
+        &mut self,
+        request: Request<'_>,
+        to_client: &mut BytesMut,
+    ) -> Result<Fate, Fault> {
+        if !request.is_whole() {
+            return Ok(Fate::Incomplete);
+        }
+        let Some((b'S', name)) = about(request.body()) else {
+            self.push_extended(Owed::new(What::Close, To::Client));
+            return Ok(Fate::Passes);
+        };
+        if name.is_empty() {
+            let mut owed = Owed::new(What::Close, To::Client);
+            owed.changes
+                .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
+            self.push_extended(owed);
+            return Ok(Fate::Passes);
+        }
+        let name = Bytes::copy_from_slice(name);
+        if self.is_undecided(|change| is_about_name(change, &name)) {
+            return Ok(Fate::Held);
+        }
+        let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
+        let what = if is_own { What::Close } else { What::CloseHere };
+        let mut owed = Owed::new(what, To::Client);
+        // Also if there is none: what took it away, in this batch, may be taken back with it.
+        owed.changes.push(Change::Name {
+            before: self.names.set(&name, None),
+            name,
+        });
+        if is_own {
+            self.push_extended(owed);
+            return Ok(Fate::Passes);
+        }
+        match &mut self.link {
+            Some(link) if !link.replies.is_empty() => link.push(owed),
+            _ => put_bare(to_client, CLOSE_COMPLETE),
+        }
+        Ok(Fate::Dropped)
+    }
+
+    /// Close while no backend is attached: then there is no portal, and no statement elsewhere.
+    pub(super) fn close_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
+        if !request.is_whole() {
+            return Fate::Incomplete;
+        }
+        match about(request.body()) {
+            Some((b'S', b"")) => self.unnamed = Unnamed::Absent,
+            Some((b'S', name)) => {
+                self.names.set(&Bytes::copy_from_slice(name), None);
+            }
+            Some((b'P', _)) => {}
+            _ => return Fate::WantsBackend,
+        }
+        put_bare(to_client, CLOSE_COMPLETE);
+        Fate::Dropped
+    }
+}
+
+const CLOSE_COMPLETE: u8 = b'3';
