@@ -15,7 +15,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use shards::Silent;
 use shards::contract::{
-    CloseReason, Counts, DialFault, Disproof, Door, EndKind, ShardSnapshot, Timings,
+    CloseReason, Counts, DialFault, Disproof, Door, EndKind, Pin, ShardSnapshot, Timings,
 };
 
 use self::family::Family;
@@ -63,7 +63,7 @@ pub fn render(scene: &Scene<'_>) -> String {
 /// How tenants stand.
 fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
     type Gauge = (&'static str, &'static str, fn(&Row) -> usize);
-    let both: [Gauge; 7] = [
+    let both: [Gauge; 8] = [
         (
             "connections_active",
             "Connections to the database that serve a client",
@@ -99,6 +99,11 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
             "Clients of the tenant that are logged in and served",
             |row| row.clients,
         ),
+        (
+            "tenant_clients_pinned",
+            "Clients of the tenant that are pinned to their connection, in transaction mode",
+            |row| row.pinned,
+        ),
     ];
     for (name, help, value) in both {
         let mut family = Family::gauge(name, help);
@@ -127,7 +132,7 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
 /// What tenants add up to.
 fn counters(rows: &[Row], families: &mut Vec<MetricFamily>) {
     type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
-    let counters: [Counter; 8] = [
+    let counters: [Counter; 10] = [
         (
             "pool_exhausted_total",
             "Clients refused because no connection to the database became free in time",
@@ -168,6 +173,16 @@ fn counters(rows: &[Row], families: &mut Vec<MetricFamily>) {
             "Cancel requests and KILLs that were passed on to the database",
             |counts| counts.cancels,
         ),
+        (
+            "cleanups_total",
+            "Connections to the database that were cleaned for the next client",
+            |counts| counts.cleanups,
+        ),
+        (
+            "cleanup_failures_total",
+            "Connections to the database that could not be cleaned and were closed",
+            |counts| counts.cleanup_failures,
+        ),
     ];
     for (name, help, value) in counters {
         let mut family = Family::counter(name, help);
@@ -207,6 +222,10 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
         "backends_closed_total",
         "Connections to the database that were closed, by reason",
     );
+    let mut pins = Family::counter(
+        "pins_total",
+        "Times a session was pinned to its connection in transaction mode, by reason",
+    );
     let known = rows.iter().map(|row| (&*row.tenant, &row.counts));
     for (tenant, counts) in known.chain([(UNKNOWN, strangers)]) {
         for kind in EndKind::ALL {
@@ -220,6 +239,9 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
             let count = counts.dial_failures[kind as usize];
             add_reason(&mut dials, tenant, dial_fault(kind), count);
         }
+        for pin in Pin::ALL {
+            add_reason(&mut pins, tenant, pin.as_str(), counts.pins[pin.index()]);
+        }
         for kind in CloseReason::ALL {
             add_reason(
                 &mut closed,
@@ -229,7 +251,7 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
             );
         }
     }
-    for family in [ended, logins, dials, closed] {
+    for family in [ended, logins, dials, closed, pins] {
         family.put(families);
     }
 }

@@ -15,6 +15,7 @@ use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{CloseReason, Gauges, Limits};
 use wire::pg::Stored;
+pub use wire::pg::pooling::Pin;
 pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
 

@@ -110,13 +110,18 @@ impl Lease {
     pub async fn clean(mut self, mut cleanup: Cleanup) {
         let conn = &mut self.backend_mut().conn;
         match sockets::timeout(CLEANUP_LIMIT, conn.carry(&mut cleanup)).await {
-            Ok(Ok(memory)) => self.give_back(memory),
+            Ok(Ok(memory)) => {
+                self.tenant.stats.count(|counts| counts.cleanups += 1);
+                self.give_back(memory);
+            }
             failed => {
                 let why = match failed {
                     Ok(Err(broken)) => broken.to_string(),
                     _ => format!("not done within {CLEANUP_LIMIT:?}"),
                 };
                 let (id, sql) = (&self.tenant.spec().id, cleanup.sql());
+                let stats = &self.tenant.stats;
+                stats.count(|counts| counts.cleanup_failures += 1);
                 warn!("tenant {id}: a backend could not be cleaned by {sql:?}: {why}");
                 self.close(CloseReason::Unclean);
             }

@@ -1,25 +1,36 @@
 //! Counting on the data path: sums in place, no name, no allocation, and the clock read at most once
 //! for what one batch of messages brings.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+
+use wire::pg::pooling::Pins;
 
 use crate::contract::Counts;
 
 /// The sums of one tenant, or of the clients that have none. Outlives a tenant's pool when a fresh
 /// one takes its name.
 #[derive(Default)]
-pub struct Stats(RefCell<Counts>);
+pub struct Stats {
+    counts: RefCell<Counts>,
+    /// Sessions that are pinned to their backend now.
+    pinned: Cell<usize>,
+}
 
 impl Stats {
     /// Changes some sums. `change` does nothing else.
     pub fn count(&self, change: impl FnOnce(&mut Counts)) {
-        change(&mut self.0.borrow_mut());
+        change(&mut self.counts.borrow_mut());
     }
 
     /// The sums now.
     pub fn counts(&self) -> Counts {
-        self.0.borrow().clone()
+        self.counts.borrow().clone()
+    }
+
+    /// How many sessions are pinned to their backend now.
+    pub fn pinned(&self) -> usize {
+        self.pinned.get()
     }
 }
 
@@ -29,6 +40,8 @@ pub struct Meter<'a> {
     began: Instant,
     /// When the oldest request that has no answer yet was made.
     asked: Option<Instant>,
+    /// What pins the session to its backend.
+    pins: Pins,
 }
 
 impl<'a> Meter<'a> {
@@ -38,6 +51,7 @@ impl<'a> Meter<'a> {
             stats,
             began: Instant::now(),
             asked: None,
+            pins: Pins::NONE,
         }
     }
 
@@ -74,10 +88,28 @@ impl<'a> Meter<'a> {
             }
         });
     }
+
+    /// This is what pins the session to its backend now.
+    pub fn pinned(&mut self, pins: Pins) {
+        if pins == self.pins {
+            return;
+        }
+        let before = std::mem::replace(&mut self.pins, pins);
+        self.stats.count(|counts| {
+            for pin in pins.without(before).iter() {
+                counts.pins[pin.index()] += 1;
+            }
+        });
+        let others = self.stats.pinned.get() - usize::from(!before.is_empty());
+        self.stats
+            .pinned
+            .set(others + usize::from(!pins.is_empty()));
+    }
 }
 
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
+        self.pinned(Pins::NONE);
         let lasted = self.began.elapsed();
         self.stats
             .count(|counts| counts.session_time.add(lasted, 1));
@@ -96,6 +128,7 @@ pub fn busy() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Pin;
 
     #[test]
     fn each_answer_of_a_pipeline_is_timed() {
@@ -108,5 +141,25 @@ mod tests {
         meter.answered(1, 1, false);
         let counts = stats.counts();
         assert_eq!((counts.query_time.count(), counts.transactions), (2, 2));
+    }
+
+    #[test]
+    fn a_pin_counts_once_by_reason_and_a_session_as_pinned_until_it_ends() {
+        let stats = Stats::default();
+        let mut meter = Meter::new(&stats);
+        let mut pins = Pins::NONE;
+        pins.insert(Pin::Listen);
+        meter.pinned(pins);
+        pins.insert(Pin::Load);
+        meter.pinned(pins);
+        meter.pinned(pins);
+        let counted = stats.counts().pins;
+        assert_eq!(
+            (counted[Pin::Listen.index()], counted[Pin::Load.index()]),
+            (1, 1)
+        );
+        assert_eq!(stats.pinned(), 1);
+        drop(meter);
+        assert_eq!(stats.pinned(), 0);
     }
 }

@@ -136,6 +136,7 @@ impl Tenant {
             id: self.spec.borrow().id.clone(),
             standing: self.standing.get(),
             clients: self.sessions.count(),
+            pinned: self.stats.pinned(),
             backends: self.pool.borrow().gauges(),
             health: self.checkup.health(),
             counts: self.stats.counts(),

@@ -139,6 +139,7 @@ fn stats(now: &TenantSnapshot) -> Value {
     };
     json!({
         "clients": now.clients,
+        "pinned": now.pinned,
         "active": backends.leased,
         "idle": backends.idle,
         "opening": backends.opening,

@@ -16,6 +16,8 @@ pub struct Row {
     pub dialect: Dialect,
     /// Clients that have their backend.
     pub clients: usize,
+    /// Those that are pinned to their backend.
+    pub pinned: usize,
     /// Backends that serve a client.
     pub active: usize,
     /// Backends that nobody uses.
@@ -72,6 +74,7 @@ impl Row {
             tenant: now.id.as_str().to_owned(),
             dialect: entry.spec.dialect,
             clients: now.clients,
+            pinned: now.pinned,
             active: now.backends.leased,
             idle: now.backends.idle,
             opening: now.backends.opening,
@@ -85,6 +88,7 @@ impl Row {
 
     fn absorb(&mut self, other: &Row) {
         self.clients += other.clients;
+        self.pinned += other.pinned;
         self.active += other.active;
         self.idle += other.idle;
         self.opening += other.opening;

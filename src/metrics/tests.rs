@@ -35,6 +35,7 @@ fn scene(count: usize, render: impl FnOnce(&Scene<'_>)) {
                 _ => Health::Well,
             },
             clients: 1,
+            pinned: 1,
             backends: Gauges {
                 idle: 2,
                 leased: 1,

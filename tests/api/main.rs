@@ -5,6 +5,8 @@
 
 mod contract;
 mod hardship;
+mod monitoring;
+mod page;
 mod program;
 mod reload;
 mod stop;

@@ -222,7 +222,7 @@ fn launch(by: &[&str], folder: &std::path::Path) -> Child {
 }
 
 /// Below the range that the kernel gives to outgoing connections.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 7;
@@ -231,6 +231,14 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// What another server on this machine answers.
+pub fn get_from(port: u16, path: &str) -> Answer {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    Answer::read(&mut stream)
 }
 
 /// A tenant whose database nobody will ever reach.

@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use pool::CloseReason;
+use wire::pg::pooling::Pin;
 
 /// Sums since the tenant was first heard of, all from 0 upwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,12 @@ pub struct Counts {
     pub dial_failures: [u64; DialFault::ALL.len()],
     /// Backends that were closed, by [`CloseReason`].
     pub closed: [u64; CloseReason::ALL.len()],
+    /// Times that a session was pinned to its backend, by [`Pin`].
+    pub pins: [u64; Pin::ALL.len()],
+    /// Backends that were cleaned for the next client.
+    pub cleanups: u64,
+    /// Backends that could not be cleaned, and were closed instead.
+    pub cleanup_failures: u64,
     /// Health checks that passed.
     pub checks_passed: u64,
     /// Health checks that failed.
@@ -64,6 +71,9 @@ impl AddAssign<&Counts> for Counts {
             exhausted,
             dial_failures,
             closed,
+            pins,
+            cleanups,
+            cleanup_failures,
             checks_passed,
             checks_failed,
             query_time,
@@ -83,6 +93,9 @@ impl AddAssign<&Counts> for Counts {
         self.exhausted += exhausted;
         add(&mut self.dial_failures, dial_failures);
         add(&mut self.closed, closed);
+        add(&mut self.pins, pins);
+        self.cleanups += cleanups;
+        self.cleanup_failures += cleanup_failures;
         self.checks_passed += checks_passed;
         self.checks_failed += checks_failed;
         self.query_time += query_time;

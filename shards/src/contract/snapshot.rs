@@ -42,6 +42,8 @@ pub struct TenantSnapshot {
     pub health: Health,
     /// Clients that have their backend.
     pub clients: usize,
+    /// Those among them that are pinned to their backend, in transaction mode.
+    pub pinned: usize,
     /// Its backends, and who waits for one.
     pub backends: Gauges,
     /// What it all adds up to.

@@ -276,6 +276,7 @@ impl Session<'_> {
                 if owed && !self.tracker.is_owed() {
                     let ended = self.tracker.status() == TransactionStatus::Idle;
                     self.meter.answered(1, u32::from(ended), false);
+                    self.meter.pinned(self.tracker.pins());
                 }
                 self.speak(None, whole(&passage, chunk));
                 passage.map(|_| Heard::Something).map_err(fault)

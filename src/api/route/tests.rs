@@ -78,6 +78,7 @@ impl Operator for Fake {
             id: entry.spec.id.clone(),
             standing: Standing::Active,
             clients: 3,
+            pinned: 0,
             backends: Gauges {
                 idle: 1,
                 leased: 2,

@@ -27,7 +27,7 @@ pub use middleman::Middleman;
 pub use plan::{Plan, World};
 pub use server::{Kind, Server};
 pub use tenant::Tenant;
-pub use tool::{Said, Tool, python, tool};
+pub use tool::{Said, Tool, browser, cache, prometheus, python, tool};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ pub fn eventually<T>(hope: &str, mut what: impl FnMut() -> Option<T>) -> T {
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A path in the project's folder.
-pub(crate) fn project(path: &str) -> PathBuf {
+#[must_use]
+pub fn project(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
 }

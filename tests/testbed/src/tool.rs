@@ -34,13 +34,40 @@ pub fn tool(name: &str) -> Tool {
 /// A script of `tests/drivers`, run by the Python that has the drivers; none if this machine has none.
 #[must_use]
 pub fn python(script: &str) -> Option<Tool> {
-    let cache = std::env::var("DBBOUNCER_CACHE")
-        .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cache/dbbouncer")))
-        .ok()?;
-    let python = format!("{cache}/venv/bin/python");
-    std::fs::exists(&python)
-        .ok()?
-        .then(|| tool(&python).arg(project("tests/drivers").join(script)))
+    let python = cache()?.join("venv/bin/python");
+    python
+        .exists()
+        .then(|| tool(&python.to_string_lossy()).arg(project("tests/drivers").join(script)))
+}
+
+/// A script of `tests/drivers` that drives a browser; none if this machine has no browser or not the library for it.
+#[must_use]
+pub fn browser(script: &str) -> Option<Tool> {
+    let node = cache()?.join("node");
+    let chromium = std::path::Path::new("/usr/bin/chromium");
+    let is_here = node.join("node_modules/playwright-core").exists() && chromium.exists();
+    is_here.then(|| {
+        tool("node")
+            .env("DBBOUNCER_NODE", &node.to_string_lossy())
+            .env("DBBOUNCER_CHROMIUM", &chromium.to_string_lossy())
+            .arg(project("tests/drivers").join(script))
+    })
+}
+
+/// A program of the unpacked Prometheus; none if this machine has none.
+#[must_use]
+pub fn prometheus(program: &str) -> Option<Tool> {
+    let path = cache()?.join("prometheus/usr/bin").join(program);
+    path.exists().then(|| tool(&path.to_string_lossy()))
+}
+
+/// Where `scripts/install-test-deps` puts what is not installed.
+#[must_use]
+pub fn cache() -> Option<std::path::PathBuf> {
+    let named = std::env::var("DBBOUNCER_CACHE");
+    let cache =
+        named.or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cache/dbbouncer")));
+    cache.ok().map(std::path::PathBuf::from)
 }
 
 /// A program about to be run.

@@ -1,0 +1,58 @@
+// What a person does with the page at /, in a real browser: page.mjs URL KEY SCREENSHOT. The API has that key, and
+// three tenants: quiet_one and quiet_two of PostgreSQL, and busy of MySQL. Makes its own assertions.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+
+const require = createRequire(process.env.DBBOUNCER_NODE + "/");
+const { chromium } = require("playwright-core");
+const [url, key, screenshot] = process.argv.slice(2);
+
+const browser = await chromium.launch({ executablePath: process.env.DBBOUNCER_CHROMIUM, args: ["--no-sandbox"] });
+try {
+  const page = await browser.newPage({ viewport: { width: 1400, height: 700 } });
+  const complaints = [];
+  const elsewhere = [];
+  page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) complaints.push(message.text()); });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => { if (!request.url().startsWith(url) && !request.url().startsWith("data:")) elsewhere.push(request.url()); });
+  await page.goto(url);
+
+  // A key is asked for; a wrong one is refused and asked for again.
+  await page.locator("#ask[open]").waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 0);
+  for (const attempt of ["wrong", key]) {
+    await page.locator("#key").fill(attempt);
+    await page.getByRole("button", { name: "Show" }).click();
+    if (attempt !== key) await page.getByText("The API refuses this key.").waitFor();
+  }
+
+  // All tenants are there, with their numbers.
+  await page.locator("tbody tr").nth(2).waitFor();
+  const names = async () => page.locator("tbody tr td:first-child").allInnerTexts();
+  assert.deepEqual((await names()).sort(), ["busy", "quiet_one", "quiet_two"]);
+  assert.match(await page.locator("#version").innerText(), /^\d+\.\d+/);
+  await page.locator(".tile", { hasText: "Unhealthy" }).locator("b", { hasText: "3" }).waitFor();
+
+  // Sorting, one way and the other.
+  await page.getByRole("button", { name: "Tenant" }).click();
+  assert.deepEqual(await names(), ["busy", "quiet_one", "quiet_two"]);
+  await page.getByRole("button", { name: "Tenant" }).click();
+  assert.deepEqual(await names(), ["quiet_two", "quiet_one", "busy"]);
+  assert.equal(await page.locator("th[aria-sort=descending]").innerText(), "Tenant ↓".slice(0, 6));
+
+  // The filter takes several words, each of which must be found.
+  await page.locator("#filter").fill("postgres two");
+  assert.deepEqual(await names(), ["quiet_two"]);
+  await page.locator("#filter").fill("mysql");
+  assert.deepEqual(await names(), ["busy"]);
+  await page.locator("#filter").fill("");
+  assert.equal((await names()).length, 3);
+
+  // It goes on by itself.
+  await page.waitForResponse((response) => response.url().endsWith("/tenants"));
+  if (screenshot) await page.screenshot({ path: screenshot });
+  assert.deepEqual(complaints, []);
+  assert.deepEqual(elsewhere, []);
+} finally {
+  await browser.close();
+}
