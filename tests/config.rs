@@ -150,9 +150,9 @@ limits.login_timeout: cannot be switched off
 listen.api_prot: is not a known key; did you mean api_port?
 shutdown_grace: needs a unit: did you mean 30s or 30ms?
 defaults.pool_mode: is written more than once; keep one
-defaults.pool_mode: must be session or transaction
 defaults.sslmode: is not available yet in this version
 defaults.max_connections: must be a whole number from 1 to 10000
+defaults.pool_mode: must be session or transaction
 tenants.t1: is written more than once; keep one
 tenants.bad__name: is not a tenant's name: 1 to 63 letters, digits, dots, hyphens and single underscores are allowed, with no underscore at either end
 tenants.t1.host: is missing
