@@ -102,7 +102,7 @@ impl Acceptor {
         place: Place,
     ) {
         let login_deadline = Instant::now() + self.settings.login_timeout;
-        let mut conn = Conn::new(stream, &[]);
+        let mut conn = Conn::new(stream);
         let understood = sockets::timeout(self.settings.login_timeout, async {
             match dialect {
                 Dialect::Postgres => read_startup(&mut conn).await,
@@ -142,7 +142,7 @@ impl Acceptor {
         login_deadline: Instant,
         place: Place,
     ) {
-        let (socket, unread) = match conn.release().await {
+        let loose = match conn.release().await {
             Ok(released) => released,
             Err(error) => {
                 return log::debug!(
@@ -156,9 +156,8 @@ impl Acceptor {
                 (
                     shard,
                     Arrival::Client(Box::new(Handoff {
-                        socket,
+                        conn: loose,
                         peer,
-                        unread,
                         preface,
                         tenant,
                         login_deadline,
@@ -169,7 +168,7 @@ impl Acceptor {
             FirstWords::Cancel(key) => (
                 shard_of_key(&key, self.settings.steer.len()),
                 Arrival::Cancel(CancelHandoff {
-                    socket,
+                    socket: loose.socket,
                     peer,
                     key,
                     place,
@@ -196,9 +195,8 @@ impl Acceptor {
             handoff.peer,
             Some(&handoff.tenant),
         );
-        if let Ok(stream) = Stream::adopt(handoff.socket) {
-            Conn::new(stream, &handoff.unread)
-                .close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
+        if let Ok(conn) = Conn::adopt(handoff.conn) {
+            conn.close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
         }
     }
 
@@ -206,7 +204,7 @@ impl Acceptor {
     fn turn_away(&self, dialect: Dialect, stream: Stream, peer: SocketAddr) {
         let end = SessionEnd::TooManyClients(self.settings.gate.limit());
         self.refused(&end, dialect, peer, None);
-        Conn::new(stream, &[]).close_with(end.before_greeting(dialect));
+        Conn::new(stream).close_with(end.before_greeting(dialect));
     }
 
     /// The line in the log, and the sums.

@@ -71,7 +71,7 @@ impl Backend {
     /// Ready when an idle backend is of no use any more; until then `cx` is woken by whatever it
     /// says. See [`is_sound`](Backend::is_sound) for what it may say.
     pub fn poll_useless(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(said) = self.conn.stream().poll_recv(cx) {
+        while let Poll::Ready(said) = self.conn.channel().poll_recv(cx) {
             let may_be_said = match (said, &mut self.memory) {
                 (Ok(chunk), Some(memory)) => !chunk.is_empty() && memory.idle_said(&chunk).is_ok(),
                 _ => false,
@@ -91,7 +91,7 @@ impl Backend {
     /// of the connection, makes the backend useless.
     pub fn is_sound(&mut self) -> bool {
         if let Some(memory) = &mut self.memory {
-            while let Some(chunk) = self.conn.stream().try_recv() {
+            while let Some(chunk) = self.conn.channel().try_recv() {
                 if memory.idle_said(&chunk).is_err() {
                     return false;
                 }

@@ -1,16 +1,18 @@
 //! A connection with what has come in and not been understood yet: the carrier of exchanges.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use sockets::{Chunk, Stream};
 use wire::{Exchange, Progress, WireError};
 
-/// A socket and its unread bytes.
+use crate::channel::Channel;
+use crate::handoff::Loose;
+
+/// A channel and its unread bytes.
 pub struct Conn {
-    stream: Stream,
+    channel: Channel,
     /// Received behind the last exchange; whoever relays must take it first.
     unread: BytesMut,
     /// A failed exchange has told the peer why already.
@@ -32,13 +34,23 @@ pub enum Broken {
 }
 
 impl Conn {
-    /// A connection whose first bytes have been received elsewhere.
-    pub fn new(stream: Stream, unread: &[u8]) -> Conn {
+    /// A connection on which nothing has been said yet.
+    pub fn new(stream: Stream) -> Conn {
         Conn {
-            stream,
-            unread: BytesMut::from(unread),
+            channel: stream.into(),
+            unread: BytesMut::new(),
             told: false,
         }
+    }
+
+    /// A connection that comes from another executor.
+    pub fn adopt(loose: Loose) -> io::Result<Conn> {
+        let Loose { socket, unread } = loose;
+        Ok(Conn {
+            channel: Stream::adopt(socket)?.into(),
+            unread: BytesMut::from(&unread[..]),
+            told: false,
+        })
     }
 
     /// Carries an exchange to its end. Bytes behind it stay here for whoever comes next.
@@ -56,7 +68,7 @@ impl Conn {
                     exchange.derived(sockets::blocking(move || derivation.run()).await)
                 }
                 Progress::NeedMore => {
-                    let chunk = self.stream.recv().await?;
+                    let chunk = self.channel.recv().await?;
                     if chunk.is_empty() {
                         return Err(Broken::Closed);
                     }
@@ -70,7 +82,7 @@ impl Conn {
     /// than [`EARLY_LIMIT`] bytes of it are not waited for.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         while self.unread.len() < EARLY_LIMIT {
-            match self.stream.poll_recv(cx) {
+            match self.channel.poll_recv(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(chunk)) if chunk.is_empty() => return Poll::Ready(Broken::Closed),
                 Poll::Ready(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
@@ -83,13 +95,13 @@ impl Conn {
     /// Queues bytes to be sent; an error shows at the next receive or flush.
     pub fn say(&self, bytes: BytesMut) {
         if !bytes.is_empty() {
-            self.stream.send(bytes);
+            self.channel.send(bytes);
         }
     }
 
-    /// The socket, for relaying.
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    /// What carries the bytes, for relaying.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// Bytes that the relay had taken and that begin another dialogue, to be understood next.
@@ -99,13 +111,12 @@ impl Conn {
     }
 
     /// Takes the socket off this executor's ring, with everything received and not understood.
-    pub async fn release(self) -> io::Result<(OwnedFd, Vec<u8>)> {
-        let mut unread = Vec::from(self.unread);
-        let (socket, chunks) = self.stream.release().await?;
-        for chunk in chunks {
-            unread.extend_from_slice(&chunk);
-        }
-        Ok((socket, unread))
+    pub async fn release(self) -> io::Result<Loose> {
+        let loose = self.channel.release().await?;
+        Ok(Loose {
+            unread: [&self.unread[..], &loose.unread[..]].concat(),
+            ..loose
+        })
     }
 
     /// What came behind the last exchange, to be relayed before anything else.
@@ -117,7 +128,7 @@ impl Conn {
     /// Whether nothing has come since the last exchange; an idle backend that is not quiet is not
     /// to be trusted.
     pub fn is_quiet(&self) -> bool {
-        self.unread.is_empty() && self.stream.is_quiet()
+        self.unread.is_empty() && self.channel.is_quiet()
     }
 
     /// Nothing more may be said: the peer stands in the middle of a message.

@@ -72,7 +72,7 @@ pub async fn dial(tenant: &Tenant, shape: &Shape) -> Result<Backend, DialFailure
         let (stream, address) = connect(&spec)
             .await
             .map_err(|error| DialFailure::Unreachable(error.to_string()))?;
-        let mut conn = Conn::new(stream, &[]);
+        let mut conn = Conn::new(stream);
         let welcome = match shape {
             Shape::Postgres(parameters) => {
                 Welcome::Postgres(log_in_postgres(tenant, &spec, parameters, &mut conn).await?)

@@ -13,15 +13,22 @@ use wire::{mysql, pg};
 use crate::admission::Place;
 use crate::contract::TenantId;
 
+/// A connection off every ring, on its way from one executor to another.
+#[derive(Debug)]
+pub struct Loose {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// What the peer has said and nobody has understood yet.
+    pub unread: Vec<u8>,
+}
+
 /// A client on its way to the shard that owns its tenant.
 #[derive(Debug)]
 pub struct Handoff {
-    /// The client's socket.
-    pub socket: OwnedFd,
+    /// The client's connection, with what was received behind the preface.
+    pub conn: Loose,
     /// The client's address.
     pub peer: SocketAddr,
-    /// Received behind the preface, not yet understood.
-    pub unread: Vec<u8>,
     /// Its first words, understood.
     pub preface: Preface,
     /// The tenant it named; whether there is one of that name only the shard knows.

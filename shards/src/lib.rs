@@ -26,6 +26,7 @@ mod acceptor;
 mod admission;
 mod backend;
 mod cancel;
+mod channel;
 mod conn;
 mod context;
 mod control;

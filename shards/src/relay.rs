@@ -17,8 +17,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sockets::{Chunk, Sleep, Stream};
+use sockets::{Chunk, Sleep};
 
+use crate::channel::Channel;
 use crate::conn::Conn;
 use crate::control::{Control, Leave};
 use crate::farewell::SessionEnd;
@@ -29,8 +30,8 @@ pub trait Watch {
     fn client_said(
         &mut self,
         chunk: Chunk,
-        client: &Stream,
-        backend: &Stream,
+        client: &Channel,
+        backend: &Channel,
     ) -> Result<Said, SessionEnd>;
 
     /// The backend's bytes, which then go to the client unchanged.
@@ -96,7 +97,7 @@ impl<W: Watch> Relay<'_, W> {
                     Flow::Waits | Flow::Blocked => {}
                     Flow::Closed if self.watch.at_rest() => return over(SessionEnd::ClientLeft),
                     Flow::Closed => {
-                        self.backend.stream().shutdown_write();
+                        self.backend.channel().shutdown_write();
                         half_closed.set(Some(sockets::sleep(HALF_CLOSED)));
                     }
                     Flow::Ends(end) => return Poll::Ready(end),
@@ -133,10 +134,10 @@ impl<W: Watch> Relay<'_, W> {
     fn pass_to_backend(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
             // An error of the backend's socket shows where its last words are read: below.
-            if has_room(self.backend.stream(), cx).is_pending() {
+            if has_room(self.backend.channel(), cx).is_pending() {
                 return Flow::Blocked;
             }
-            match self.client.stream().poll_recv(cx) {
+            match self.client.channel().poll_recv(cx) {
                 Poll::Pending => return Flow::Waits,
                 Poll::Ready(Ok(chunk)) if chunk.is_empty() => return Flow::Closed,
                 Poll::Ready(Ok(chunk)) => match self.take(chunk) {
@@ -152,7 +153,7 @@ impl<W: Watch> Relay<'_, W> {
     fn take(&mut self, chunk: Chunk) -> Flow {
         match self
             .watch
-            .client_said(chunk, self.client.stream(), self.backend.stream())
+            .client_said(chunk, self.client.channel(), self.backend.channel())
         {
             Ok(Said::Passed) => Flow::Waits,
             Ok(Said::Interrupts) => Flow::Ends(RelayEnd::Interrupted),
@@ -163,19 +164,19 @@ impl<W: Watch> Relay<'_, W> {
     /// Backend to client, as far as it goes now.
     fn pass_to_client(&mut self, cx: &mut Context<'_>) -> Flow {
         loop {
-            match has_room(self.client.stream(), cx) {
+            match has_room(self.client.channel(), cx) {
                 Poll::Pending => return Flow::Blocked,
                 Poll::Ready(Err(error)) => return Flow::ends(SessionEnd::ClientBroke(error)),
                 Poll::Ready(Ok(())) => {}
             }
-            match self.backend.stream().poll_recv(cx) {
+            match self.backend.channel().poll_recv(cx) {
                 Poll::Pending => return Flow::Waits,
                 Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                     let said = match self.watch.backend_said(&chunk) {
                         Ok(said) => said,
                         Err(end) => return Flow::ends(end),
                     };
-                    self.client.stream().send(chunk);
+                    self.client.channel().send(chunk);
                     if said == Said::Interrupts {
                         return Flow::Ends(RelayEnd::Interrupted);
                     }
@@ -229,12 +230,8 @@ fn lasted(
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
-pub fn has_room(peer: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if peer.queued() < QUEUE_HIGH {
-        Poll::Ready(Ok(()))
-    } else {
-        peer.poll_drained(QUEUE_LOW, cx)
-    }
+pub fn has_room(peer: &Channel, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    peer.poll_room(QUEUE_HIGH, QUEUE_LOW, cx)
 }
 
 /// Bytes that may wait to be sent to one side before the other side is not read any more.

@@ -19,8 +19,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use sockets::Stream;
-
 use crate::admission::Place;
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
@@ -45,22 +43,21 @@ struct Client {
 /// Serves one client to its end, and sees to its last words.
 pub async fn serve(shard: &Rc<ShardContext>, handoff: Handoff) {
     let Handoff {
-        socket,
+        conn,
         peer,
-        unread,
         preface,
         tenant: id,
         login_deadline,
         place,
     } = handoff;
-    let stream = match Stream::adopt(socket) {
-        Ok(stream) => stream,
+    let conn = match Conn::adopt(conn) {
+        Ok(conn) => conn,
         Err(error) => {
             return SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id));
         }
     };
     let client = Client {
-        conn: Conn::new(stream, &unread),
+        conn,
         peer,
         id,
         login_deadline,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::BytesMut;
-use sockets::{Chunk, Stream};
+use sockets::Chunk;
 use wire::WireError;
 use wire::pg::md5::Md5Hash;
 use wire::pg::scram::{ChannelBinding, ScramServer};
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
+use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
@@ -261,8 +262,8 @@ impl Watch for PgWatch<'_> {
     fn client_said(
         &mut self,
         chunk: Chunk,
-        _client: &Stream,
-        backend: &Stream,
+        _client: &Channel,
+        backend: &Channel,
     ) -> Result<Said, SessionEnd> {
         let passed = self
             .client

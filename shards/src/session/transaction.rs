@@ -149,7 +149,7 @@ impl Session<'_> {
     async fn next_of_client(&mut self) -> Result<Chunk, SessionEnd> {
         let (client, tracker, control) = (&self.client, &self.tracker, self.control);
         poll_fn(|cx| {
-            match client.conn.stream().poll_recv(cx) {
+            match client.conn.channel().poll_recv(cx) {
                 Poll::Ready(Ok(chunk)) if chunk.is_empty() => {
                     return Poll::Ready(Err(SessionEnd::ClientLeft));
                 }
@@ -249,10 +249,10 @@ impl Session<'_> {
 
     /// One chunk of the client's, if there is one and room for it.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        if self.tracker.is_full() || has_room(self.backend().conn.stream(), cx).is_pending() {
+        if self.tracker.is_full() || has_room(self.backend().conn.channel(), cx).is_pending() {
             return Ok(false);
         }
-        match self.client.conn.stream().poll_recv(cx) {
+        match self.client.conn.channel().poll_recv(cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(chunk)) if chunk.is_empty() => Err(SessionEnd::ClientLeft),
             Poll::Ready(Ok(chunk)) => self.hear_client(chunk).map(|()| true),
@@ -262,12 +262,12 @@ impl Session<'_> {
 
     /// One chunk of the backend's, if there is one and room for it at the client.
     fn poll_backend(&mut self, cx: &mut Context<'_>) -> Result<Heard, SessionEnd> {
-        match has_room(self.client.conn.stream(), cx) {
+        match has_room(self.client.conn.channel(), cx) {
             Poll::Pending => return Ok(Heard::Nothing),
             Poll::Ready(Err(error)) => return Err(SessionEnd::ClientBroke(error)),
             Poll::Ready(Ok(())) => {}
         }
-        match self.backend().conn.stream().poll_recv(cx) {
+        match self.backend().conn.channel().poll_recv(cx) {
             Poll::Pending => Ok(Heard::Nothing),
             Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                 let owed = self.tracker.is_owed();
@@ -305,16 +305,16 @@ impl Session<'_> {
     /// Sends what passed whole, and what the tracker wants said behind it.
     fn speak(&mut self, to_backend: Option<Chunk>, to_client: Option<Chunk>) {
         if let Some(lease) = &self.lease {
-            let stream = lease.backend().conn.stream();
+            let channel = lease.backend().conn.channel();
             if let Some(chunk) = to_backend {
-                stream.send(chunk);
+                channel.send(chunk);
             }
             if !self.out.to_backend.is_empty() {
-                stream.send(self.out.to_backend.split());
+                channel.send(self.out.to_backend.split());
             }
         }
         if let Some(chunk) = to_client {
-            self.client.conn.stream().send(chunk);
+            self.client.conn.channel().send(chunk);
         }
         self.client.conn.say(self.out.to_client.split());
     }

@@ -2,11 +2,12 @@
 //! as they are, and whether everything has been answered.
 
 use bytes::BytesMut;
-use sockets::{Chunk, Stream};
+use sockets::Chunk;
 use wire::WireError;
 use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{Capabilities, ChangeUser, Intercepted, Kill, Next, Replies};
 
+use crate::channel::Channel;
 use crate::farewell::SessionEnd;
 use crate::relay::{Said, Watch};
 use crate::stats::Meter;
@@ -69,7 +70,7 @@ impl<'a> MySqlWatch<'a> {
 
     /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
     /// say to it is the server's business.
-    fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Stream) {
+    fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Channel) {
         match self.tenant.own_ids.backend_of(kill.id) {
             Some(id) => {
                 self.tenant.stats.count(|counts| counts.cancels += 1);
@@ -86,8 +87,8 @@ impl Watch for MySqlWatch<'_> {
     fn client_said(
         &mut self,
         chunk: Chunk,
-        _client: &Stream,
-        backend: &Stream,
+        _client: &Channel,
+        backend: &Channel,
     ) -> Result<Said, SessionEnd> {
         if self.change.is_some() {
             return self.hold(&chunk);
