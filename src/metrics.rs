@@ -340,6 +340,20 @@ fn process(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
             scene.door.limit as f64,
         ),
         (
+            Family::gauge(
+                "clients_unauthenticated",
+                "Clients connected that have not proved who they are",
+            ),
+            scene.door.unproven as f64,
+        ),
+        (
+            Family::counter(
+                "accept_failures_total",
+                "Times a connection could not be accepted, for want of descriptors mostly",
+            ),
+            scene.door.accept_failures as f64,
+        ),
+        (
             Family::counter(
                 "config_reloads_total",
                 "Times the config file was loaded again with success",

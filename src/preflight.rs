@@ -132,7 +132,7 @@ impl Needs {
             .sum();
         Needs {
             executors: (plane.shards + plane.acceptors) as u64,
-            connections: (plane.client_connections + backends) as u64,
+            connections: (plane.places.clients + backends) as u64,
         }
     }
 

@@ -170,7 +170,7 @@ tenants.t2.host: is missing
 tenants.t2.dbname: is missing
 tenants.t2.username: is missing
 tls_cert: is not available yet in this version
-surprise: is not a known key; known here: listen, runtime, limits, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants
+surprise: is not a known key; known here: listen, runtime, limits, proxy_protocol, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants
 ";
     assert_eq!(complaints(text), expected);
 }
@@ -312,6 +312,40 @@ fn the_api_is_open_to_the_world_only_with_a_key() {
 }
 
 #[test]
+fn addresses_are_lists_of_networks_and_limits_can_be_switched_off() {
+    let text = "
+limits: {client_connections: 9, unauthenticated_connections: 0, client_connections_per_address: 3, failed_logins_per_minute: 0}
+proxy_protocol: {trusted: [10.0.0.0/8, '::1']}
+defaults: {allowed_addresses: 192.0.2.0/24, max_client_connections: 5}
+";
+    let settings = meant(&(text.to_owned() + &tenant("trust_addresses: [127.0.0.1]")));
+    let (plane, t1) = (&settings.plane, &settings.tenants[0]);
+    let places = plane.places;
+    assert_eq!(
+        (places.clients, places.unproven, places.per_address),
+        (9, None, Some(3))
+    );
+    assert_eq!((plane.failed_logins, t1.max_clients), (None, Some(5)));
+    let address = |text: &str| text.parse().unwrap();
+    assert!(plane.proxies.contain(address("10.9.9.9")) && plane.proxies.contain(address("::1")));
+    assert!(t1.access.allows(address("192.0.2.9")) && !t1.access.allows(address("127.0.0.1")));
+    assert_eq!(
+        t1.access.method_for(address("127.0.0.1")),
+        ClientAuth::Trust
+    );
+    let anywhere = meant(&(text.to_owned() + &tenant("allowed_addresses: []")));
+    assert!(anywhere.tenants[0].access.allows(address("127.0.0.1")));
+    let said = complaints(&tenant(
+        "allowed_addresses: [10.0.0.0/8, nowhere]\ntrust_addresses: {a: b}",
+    ));
+    let expected = "\
+tenants.t1.allowed_addresses: nowhere: must be an address or a range such as 10.0.0.0/8 or 2001:db8::/32
+tenants.t1.trust_addresses: must be a list of texts, not a section with keys of its own
+";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn listeners_do_not_share_a_port() {
     let said = complaints("listen: {postgres_port: 5000, mysql_port: 5000, api_port: 5000}");
     let expected = "\
@@ -399,7 +433,7 @@ fn the_documented_defaults_are_the_defaults() {
 
 #[test]
 fn the_documented_config_is_complete() {
-    let text = "{x: 1, listen: {x: 1}, runtime: {x: 1}, limits: {x: 1}, defaults: {x: 1}, \
+    let text = "{x: 1, listen: {x: 1}, runtime: {x: 1}, limits: {x: 1}, proxy_protocol: {x: 1}, defaults: {x: 1}, \
                  tenants: {t: {x: 1, db_type: mysql, users: {u: {x: 1}}}}}";
     let said = complaints(text);
     let lists = said
@@ -410,7 +444,7 @@ fn the_documented_config_is_complete() {
         sections += 1;
         keys.extend(list.split(", "));
     }
-    assert_eq!(sections, 7, "{said}");
+    assert_eq!(sections, 8, "{said}");
     for key in keys {
         let is_key = |line: &str| {
             line.trim_start_matches([' ', '#'])

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use log::warn;
 use sockets::{Bell, Doorbell, Listener, Stream};
 use wire::pg::{self, CancelKey, TlsOffer};
-use wire::{WireError, mysql};
+use wire::{Origin, ProxyHeader, WireError, mysql};
 
 use crate::admission::{Gate, Place};
 use crate::cancel::shard_of_key;
 use crate::conn::{Broken, Conn};
-use crate::contract::{Dialect, TenantId, shard_of};
+use crate::contract::{Dialect, Networks, TenantId, shard_of};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::handoff::{Arrival, CancelHandoff, Handoff, Preface};
 use crate::random;
@@ -29,6 +29,8 @@ pub struct AcceptorSettings {
     pub login_timeout: Duration,
     /// The version in the greeting of MySQL clients.
     pub mysql_version: String,
+    /// Where proxies stand that say before each connection where it comes from.
+    pub proxies: Networks,
     /// The places for clients.
     pub gate: Gate,
     /// The way to each shard, in the order of their ids.
@@ -71,77 +73,178 @@ enum FirstWords {
 enum NotTaken {
     /// It left, or never spoke: nothing to say, nothing to log above debug.
     Gone(Broken),
+    /// It is to be told before we have said a word.
+    Early(SessionEnd),
     /// It is to be told, with this MySQL sequence id.
     Tell(SessionEnd, u8),
+}
+
+/// A client, or the proxy before it, while nothing is known but where it comes from.
+struct Newcomer {
+    conn: Conn,
+    /// Its address: the connection's, until a proxy says better.
+    peer: SocketAddr,
+    /// The connection is a proxy's.
+    proxied: bool,
+    login_deadline: Instant,
+    place: Place,
 }
 
 impl Acceptor {
     /// Takes connections from one port for ever.
     async fn accept(self: Rc<Self>, dialect: Dialect, listener: Listener) {
+        let mut failures = 0u32;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => match self.settings.gate.enter() {
-                    Some(place) => {
-                        sockets::spawn(Rc::clone(&self).receive(dialect, stream, peer, place))
-                            .detach()
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    self.admit(dialect, stream, peer);
+                }
+                // Out of descriptors, mostly. The listener pauses before it tries again, and the
+                // log hears of ever fewer of many failures in a row.
+                Err(error) => {
+                    self.settings.gate.accept_failed();
+                    failures = failures.saturating_add(1);
+                    if failures.is_power_of_two() {
+                        warn!(
+                            "cannot accept {dialect} clients for now (attempt {failures} in a row): {error}"
+                        );
                     }
-                    None => self.turn_away(dialect, stream, peer),
-                },
-                // Out of descriptors, mostly. The listener pauses before it tries again.
-                Err(error) => warn!("cannot accept {dialect} clients for now: {error}"),
+                }
             }
+        }
+    }
+
+    /// A place for a connection, or a word why there is none.
+    fn admit(self: &Rc<Self>, dialect: Dialect, stream: Stream, peer: SocketAddr) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let proxied = self.settings.proxies.contain(peer.ip());
+        let admitted = self.settings.gate.enter().and_then(|mut place| {
+            // How many a proxy brings is no matter: its clients are counted one by one.
+            if !proxied {
+                place.at(peer.ip())?;
+            }
+            Ok(place)
+        });
+        let conn = Conn::new(stream);
+        match admitted {
+            Ok(place) => {
+                let newcomer = Newcomer {
+                    conn,
+                    peer,
+                    proxied,
+                    login_deadline: Instant::now() + self.settings.login_timeout,
+                    place,
+                };
+                sockets::spawn(Rc::clone(self).receive(dialect, newcomer)).detach();
+            }
+            Err(crowd) => self.not_taken(
+                NotTaken::Early(SessionEnd::TooMany(crowd)),
+                dialect,
+                conn,
+                peer,
+            ),
         }
     }
 
     /// One client from its first byte until it is handed over or refused.
-    async fn receive(
-        self: Rc<Self>,
-        dialect: Dialect,
-        stream: Stream,
-        peer: SocketAddr,
-        place: Place,
-    ) {
-        let login_deadline = Instant::now() + self.settings.login_timeout;
-        let mut conn = Conn::new(stream);
-        let understood = sockets::timeout(self.settings.login_timeout, async {
-            match dialect {
-                Dialect::Postgres => read_startup(&mut conn).await,
-                Dialect::MySql => read_handshake(&mut conn, &self.settings.mysql_version).await,
-            }
-        });
-        let not_taken = match understood.await {
-            Ok(Ok(words)) => {
-                return self
-                    .hand_over(dialect, words, conn, peer, login_deadline, place)
-                    .await;
-            }
-            Ok(Err(not_taken)) => not_taken,
-            Err(_) => NotTaken::Tell(
-                SessionEnd::ClientTooSlow(self.settings.login_timeout),
-                AFTER_GREETING,
-            ),
+    async fn receive(self: Rc<Self>, dialect: Dialect, mut newcomer: Newcomer) {
+        let arrived = match newcomer.proxied {
+            true => self.hear_proxy(&mut newcomer).await,
+            false => Ok(()),
         };
-        match not_taken {
-            NotTaken::Gone(broken) => {
-                log::debug!("{dialect} client {peer} left before its login: {broken}")
-            }
-            NotTaken::Tell(end, sequence) => {
-                self.refused(&end, dialect, peer, None);
-                conn.close_with(end.last_words(dialect, sequence));
-            }
+        let understood = match arrived {
+            Ok(()) => self.understand(dialect, &mut newcomer).await,
+            Err(not_taken) => Err(not_taken),
+        };
+        match understood {
+            Ok(words) => self.hand_over(dialect, words, newcomer).await,
+            Err(not_taken) => self.not_taken(not_taken, dialect, newcomer.conn, newcomer.peer),
         }
     }
 
-    /// Takes the socket off this ring and rings the owner's doorbell.
-    async fn hand_over(
+    /// Where a proxy's client comes from, and whether there is a place for one from there.
+    async fn hear_proxy(&self, newcomer: &mut Newcomer) -> Result<(), NotTaken> {
+        let heard = self
+            .in_time(
+                newcomer.login_deadline,
+                newcomer.conn.carry(&mut ProxyHeader),
+            )
+            .await
+            .map_err(NotTaken::Early)?;
+        let origin = heard.map_err(|broken| match broken {
+            Broken::Wire(error) => NotTaken::Early(SessionEnd::ClientMisbehaved(error)),
+            gone => NotTaken::Gone(gone),
+        })?;
+        if let Origin::Client(peer) = origin {
+            log::debug!("client {peer} comes through the proxy {}", newcomer.peer);
+            newcomer.peer = peer;
+            newcomer
+                .place
+                .at(peer.ip())
+                .map_err(|crowd| NotTaken::Early(SessionEnd::TooMany(crowd)))?;
+        }
+        Ok(())
+    }
+
+    /// A client's first words.
+    async fn understand(
         &self,
         dialect: Dialect,
-        words: FirstWords,
-        conn: Conn,
-        peer: SocketAddr,
-        login_deadline: Instant,
-        place: Place,
-    ) {
+        newcomer: &mut Newcomer,
+    ) -> Result<FirstWords, NotTaken> {
+        let (conn, version) = (&mut newcomer.conn, &self.settings.mysql_version);
+        let words = async {
+            match dialect {
+                Dialect::Postgres => read_startup(conn).await,
+                Dialect::MySql => read_handshake(conn, version).await,
+            }
+        };
+        self.in_time(newcomer.login_deadline, words)
+            .await
+            .unwrap_or_else(|late| Err(NotTaken::Tell(late, AFTER_GREETING)))
+    }
+
+    /// What comes within the time for a login.
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        what: impl Future<Output = T>,
+    ) -> Result<T, SessionEnd> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        sockets::timeout(left, what)
+            .await
+            .map_err(|_| SessionEnd::ClientTooSlow(self.settings.login_timeout))
+    }
+
+    /// The last words for a client that goes no further.
+    fn not_taken(&self, not_taken: NotTaken, dialect: Dialect, conn: Conn, peer: SocketAddr) {
+        let (end, words) = match not_taken {
+            NotTaken::Gone(broken) => {
+                return log::debug!("{dialect} client {peer} left before its login: {broken}");
+            }
+            NotTaken::Early(end) => {
+                let words = end.before_greeting(dialect);
+                (end, words)
+            }
+            NotTaken::Tell(end, sequence) => {
+                let words = end.last_words(dialect, sequence);
+                (end, words)
+            }
+        };
+        self.refused(&end, dialect, peer, None);
+        conn.close_with(words);
+    }
+
+    /// Takes the socket off this ring and rings the owner's doorbell.
+    async fn hand_over(&self, dialect: Dialect, words: FirstWords, newcomer: Newcomer) {
+        let Newcomer {
+            conn,
+            peer,
+            proxied,
+            login_deadline,
+            place,
+        } = newcomer;
         let loose = match conn.release().await {
             Ok(released) => released,
             Err(error) => {
@@ -158,6 +261,7 @@ impl Acceptor {
                     Arrival::Client(Box::new(Handoff {
                         conn: loose,
                         peer,
+                        proxied,
                         preface,
                         tenant,
                         login_deadline,
@@ -198,13 +302,6 @@ impl Acceptor {
         if let Ok(conn) = Conn::adopt(handoff.conn) {
             conn.close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
         }
-    }
-
-    /// Beyond the limit of clients: a sentence, and the end.
-    fn turn_away(&self, dialect: Dialect, stream: Stream, peer: SocketAddr) {
-        let end = SessionEnd::TooManyClients(self.settings.gate.limit());
-        self.refused(&end, dialect, peer, None);
-        Conn::new(stream).close_with(end.before_greeting(dialect));
     }
 
     /// The line in the log, and the sums.

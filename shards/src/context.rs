@@ -12,6 +12,7 @@ use crate::cancel::Cancels;
 use crate::contract::{ShardId, TenantId};
 use crate::stats::Stats;
 use crate::tenant::Tenant;
+use crate::throttle::Throttle;
 use crate::verifiers::Verifiers;
 
 /// What a shard needs to know beside its tenants.
@@ -25,6 +26,8 @@ pub struct ShardSettings {
     pub login_timeout: Duration,
     /// How long a client may read nothing while bytes wait for it; `None` is for ever.
     pub client_stall_timeout: Option<Duration>,
+    /// How many logins at one tenant may fail in a minute from one address; `None` is any number.
+    pub failed_logins: Option<usize>,
     /// The process's key for secrets of users that do not exist.
     pub mock: MockKey,
 }
@@ -38,6 +41,8 @@ pub struct ShardContext {
     pub cancels: Cancels,
     /// What PostgreSQL clients' proofs are compared with.
     pub verifiers: Verifiers,
+    /// Whose logins have failed.
+    pub throttle: RefCell<Throttle>,
     /// What became of clients that have no tenant here.
     pub strangers: Stats,
 }
@@ -48,6 +53,7 @@ impl ShardContext {
         ShardContext {
             cancels: Cancels::new(settings.id, settings.shards),
             verifiers: Verifiers::new(settings.mock.clone()),
+            throttle: RefCell::new(Throttle::new(settings.failed_logins)),
             settings,
             tenants: RefCell::default(),
             strangers: Stats::default(),

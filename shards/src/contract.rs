@@ -4,10 +4,12 @@
 //! left to parse. The control plane makes these values, the shards consume them.
 
 mod counts;
+mod networks;
 mod snapshot;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
 
 pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
+pub use self::networks::{IpNet, Neighbourhood, Networks};
 pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
 
 /// The name of a tenant, as clients and operators write it.
@@ -108,6 +111,8 @@ pub struct TenantSpec {
     pub access: Access,
     /// How many backends, and for how long.
     pub limits: Limits,
+    /// How many clients may be in at once; `None` is as many as come.
+    pub max_clients: Option<usize>,
     /// When a client gives its backend back.
     pub pool_mode: PoolMode,
     /// How sessions are moved between backends, in transaction mode.
@@ -175,6 +180,26 @@ pub struct Access {
     pub method: ClientAuth,
     /// Whom we know.
     pub users: Users,
+    /// Where clients may come from; no network at all is anywhere. To the others the tenant does not
+    /// exist.
+    pub allowed: Networks,
+    /// Where clients come from of whom nothing is asked, whatever the method.
+    pub trusted: Networks,
+}
+
+impl Access {
+    /// Whether a client from there may come in at all.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.allowed.is_empty() || self.allowed.contain(address)
+    }
+
+    /// What is asked of a client from there.
+    pub fn method_for(&self, address: IpAddr) -> ClientAuth {
+        match self.trusted.contain(address) {
+            true => ClientAuth::Trust,
+            false => self.method,
+        }
+    }
 }
 
 /// What is asked of a PostgreSQL client. MySQL clients prove themselves by the plugin they speak,

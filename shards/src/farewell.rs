@@ -15,6 +15,7 @@ use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
 pub use self::tally::Unproven;
+use crate::admission::Crowd;
 use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
 
@@ -46,8 +47,13 @@ pub enum SessionEnd {
     ClientTooSlow(Duration),
     /// The client did not read what it had asked for.
     ClientStalled(Duration),
-    /// All places for clients are taken.
-    TooManyClients(usize),
+    /// All places are taken, of one kind or another.
+    TooMany(Crowd),
+    /// So many logins failed from the client's address that it is not looked at for now.
+    TooManyFailures {
+        /// How long until then.
+        wait: Duration,
+    },
     /// More clients are on their way to the shard, or wait there, than it takes.
     ShardBusy,
     /// No backend became free in time.
@@ -241,7 +247,8 @@ impl SessionEnd {
                 code::ER_NET_READ_INTERRUPTED,
                 None,
             ),
-            SessionEnd::TooManyClients(_)
+            SessionEnd::TooMany(_)
+            | SessionEnd::TooManyFailures { .. }
             | SessionEnd::ShardBusy
             | SessionEnd::PoolExhausted(_) => (
                 Level::Warn,

@@ -27,15 +27,17 @@ pub struct Loose {
 pub struct Handoff {
     /// The client's connection, with what was received behind the preface.
     pub conn: Loose,
-    /// The client's address.
+    /// The client's address, perhaps by a proxy's word.
     pub peer: SocketAddr,
+    /// A proxy stands before it, so that the connection ends there and not at the client.
+    pub proxied: bool,
     /// Its first words, understood.
     pub preface: Preface,
     /// The tenant it named; whether there is one of that name only the shard knows.
     pub tenant: TenantId,
     /// When the login must be over.
     pub login_deadline: Instant,
-    /// Its place among all clients.
+    /// Its places among all clients.
     pub place: Place,
 }
 
@@ -57,7 +59,7 @@ pub struct CancelHandoff {
     pub peer: SocketAddr,
     /// Whom it means.
     pub key: pg::CancelKey,
-    /// Its place among all clients.
+    /// Its places among all clients.
     pub place: Place,
 }
 

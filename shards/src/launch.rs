@@ -14,10 +14,10 @@ use sockets::{Bell, PREEMPT_TIMER, RingLimits, doorbell};
 use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
-use crate::admission::Gate;
+use crate::admission::{Gate, Places};
 use crate::context::ShardSettings;
 use crate::contract::{
-    Command, Dialect, Door, Envelope, Reply, ShardId, TenantId, TenantSpec, shard_of,
+    Command, Dialect, Door, Envelope, Networks, Reply, ShardId, TenantId, TenantSpec, shard_of,
 };
 use crate::handoff::Arrival;
 use crate::{random, shard};
@@ -36,7 +36,11 @@ pub struct PlaneSettings {
     /// The CPUs to pin threads to, shards first; empty for no pinning.
     pub cpus: Vec<usize>,
     /// How many clients may be connected at once, over all tenants.
-    pub client_connections: usize,
+    pub places: Places,
+    /// Where proxies stand that begin each connection with the PROXY protocol's header.
+    pub proxies: Networks,
+    /// How many logins at one tenant may fail in a minute from one address; `None` is any number.
+    pub failed_logins: Option<usize>,
     /// How long a client may take from its first byte to the end of its login.
     pub login_timeout: Duration,
     /// How long a client may read nothing while bytes wait for it; `None` is for ever.
@@ -110,7 +114,7 @@ impl Plane {
             acceptors: Vec::new(),
             threads: Vec::new(),
             deaths,
-            gate: Gate::new(settings.client_connections),
+            gate: Gate::new(settings.places),
             listening,
         };
         let mut cpus = settings.cpus.iter().copied();
@@ -140,6 +144,7 @@ impl Plane {
                 shards: settings.shards,
                 client_stall_timeout: settings.client_stall_timeout,
                 login_timeout: settings.login_timeout,
+                failed_logins: settings.failed_logins,
                 mock: mock.clone(),
             };
             self.start(format!("shard-{index}"), cpus.next(), deaths, move || {
@@ -173,6 +178,7 @@ impl Plane {
             let acceptor = AcceptorSettings {
                 login_timeout: settings.login_timeout,
                 mysql_version: settings.mysql_version.clone(),
+                proxies: settings.proxies.clone(),
                 gate: self.gate.clone(),
                 steer: steer.clone(),
             };

@@ -10,13 +10,13 @@
 //!           ◀────────────────── Reply, on the sender inside ────────────────
 //! ```
 //!
-//! Nothing is shared between shards but the count of clients; what crosses threads is plain and
+//! Nothing is shared between shards but the counts of clients; what crosses threads is plain and
 //! stands in [`contract`] and [`handoff`]. On a shard, state is owned by value, `Rc` and `RefCell`;
 //! a borrow lasts for one expression and never across an await.
 //!
 //! From top to bottom, each knowing only what is below it:
 //! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `health`, `vigil`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `control`, `seat`.
+//! `health`, `vigil`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`, `control`, `seat`.
 
 #![forbid(unsafe_code)]
 
@@ -45,8 +45,10 @@ mod shard;
 mod stats;
 mod tenant;
 mod threads;
+mod throttle;
 mod verifiers;
 mod vigil;
 
+pub use admission::Places;
 pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};
 pub use sockets::{RingError, probe};

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::admission::Place;
 use crate::backend::Shape;
@@ -27,17 +27,20 @@ use crate::contract::{Access, Dialect, Disproof, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
-use crate::tenant::Tenant;
+use crate::tenant::{Seated, Tenant};
+use crate::throttle::{Throttle, Turn};
 
 /// One client, as both protocols see it.
 struct Client {
     conn: Conn,
     peer: SocketAddr,
+    /// A proxy stands before it.
+    proxied: bool,
     /// What it named; whether it exists is another matter.
     id: TenantId,
     login_deadline: Instant,
     /// Given back when the session has ended.
-    _place: Place,
+    place: Place,
 }
 
 /// Serves one client to its end, and sees to its last words.
@@ -45,6 +48,7 @@ pub async fn serve(shard: &Rc<ShardContext>, handoff: Handoff) {
     let Handoff {
         conn,
         peer,
+        proxied,
         preface,
         tenant: id,
         login_deadline,
@@ -59,9 +63,10 @@ pub async fn serve(shard: &Rc<ShardContext>, handoff: Handoff) {
     let client = Client {
         conn,
         peer,
+        proxied,
         id,
         login_deadline,
-        _place: place,
+        place,
     };
     match preface {
         Preface::Postgres(named) => postgres::serve(shard, client, named).await,
@@ -76,12 +81,20 @@ fn dialect_of(preface: &Preface) -> Dialect {
     }
 }
 
-/// The tenant a client named, if it exists and speaks the client's protocol. A tenant of the other
-/// protocol is no tenant here, and is refused like one that does not exist.
+/// The tenant a client named, if it exists, speaks the client's protocol and takes clients from
+/// where it comes. Any other is no tenant here, and is refused like one that does not exist.
 fn tenant_for(shard: &ShardContext, client: &Client, dialect: Dialect) -> Option<Rc<Tenant>> {
-    shard
-        .tenant(&client.id)
-        .filter(|tenant| tenant.spec().dialect == dialect)
+    shard.tenant(&client.id).filter(|tenant| {
+        let spec = tenant.spec();
+        spec.dialect == dialect && spec.access.allows(client.peer.ip())
+    })
+}
+
+/// A client that has proved who it is takes one of its tenant's places.
+fn admit(client: &mut Client, tenant: &Rc<Tenant>) -> Result<Seated, SessionEnd> {
+    client.place.proven();
+    tenant.stats.count(|counts| counts.logins += 1);
+    Seated::among(tenant)
 }
 
 /// Runs the login part of a session against its deadline.
@@ -94,6 +107,43 @@ async fn within_login<T>(
     sockets::timeout(left, login)
         .await
         .unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+}
+
+/// Waits until a login may be looked at: at once, unless many of the same address have failed at
+/// this tenant.
+async fn take_turn(shard: &ShardContext, client: &mut Client) -> Result<Turn, SessionEnd> {
+    let (id, address) = (&client.id, client.peer.ip());
+    let arrives = |throttle: &mut Throttle| throttle.arrives(id, address, Instant::now());
+    let turn = arrives(&mut shard.throttle.borrow_mut())
+        .map_err(|wait| SessionEnd::TooManyFailures { wait })?;
+    pause(client, turn.wait).await?;
+    Ok(turn)
+}
+
+/// A login has come to an end. That of one that failed is told later the more there have been.
+async fn end_turn(shard: &ShardContext, client: &mut Client, turn: Turn, end: Option<&SessionEnd>) {
+    if !matches!(end, Some(SessionEnd::ClientUnproven(_))) {
+        return shard.throttle.borrow_mut().succeeded(turn);
+    }
+    let delay = shard.throttle.borrow_mut().failed(turn, Instant::now());
+    // Also of one that leaves meanwhile it is told that it failed.
+    let _ = pause(client, delay).await;
+}
+
+/// Lets time pass, unless the client leaves first.
+async fn pause(client: &mut Client, time: Duration) -> Result<(), SessionEnd> {
+    if time.is_zero() {
+        return Ok(());
+    }
+    let mut over = pin!(sockets::sleep(time));
+    poll_fn(|cx| match over.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(Ok(())),
+        Poll::Pending => client
+            .conn
+            .poll_gone(cx)
+            .map(|gone| Err(client_broke(gone))),
+    })
+    .await
 }
 
 /// Gets the client a backend of this shape. A client that leaves meanwhile leaves the queue, too.
@@ -123,9 +173,17 @@ fn client_broke(broken: Broken) -> SessionEnd {
 }
 
 /// Why a login was refused that the client cannot be told the reason of.
-fn why_unproven(access: Option<&Access>, user: &str) -> Disproof {
+fn why_unproven(
+    shard: &ShardContext,
+    client: &Client,
+    access: Option<&Access>,
+    user: &str,
+) -> Disproof {
     match access.map(|access| &access.users) {
-        None => Disproof::NoTenant,
+        None => match shard.tenant(&client.id) {
+            Some(tenant) if !tenant.spec().access.allows(client.peer.ip()) => Disproof::NotAllowed,
+            _ => Disproof::NoTenant,
+        },
         Some(Users::Unknown) => Disproof::NoSecret,
         Some(Users::Named(users)) if !users.contains_key(user) => Disproof::NoUser,
         Some(_) => Disproof::WrongPassword,

@@ -11,10 +11,12 @@ use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::pooling::Commons;
 use wire::pg::scram::ClientKeys;
 
+use crate::admission::Crowd;
 use crate::backend::{Backend, Shape};
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
+use crate::farewell::SessionEnd;
 use crate::health::{self, Checkup};
 use crate::lease::{Gift, NotServed};
 use crate::random;
@@ -37,6 +39,8 @@ pub struct Tenant {
     retrying: Cell<bool>,
     /// Who is connected.
     pub sessions: Sessions,
+    /// How many have proved who they are and have not left.
+    clients: Cell<usize>,
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
     standing: Cell<Standing>,
@@ -46,6 +50,30 @@ pub struct Tenant {
     pub vigil: Vigil,
     /// What everything adds up to.
     pub stats: Rc<Stats>,
+}
+
+/// A client's place among those of its tenant, free again when dropped.
+#[must_use]
+pub struct Seated(Rc<Tenant>);
+
+impl Seated {
+    /// A place, if they are not all taken.
+    pub fn among(tenant: &Rc<Tenant>) -> Result<Seated, SessionEnd> {
+        let (taken, most) = (tenant.clients.get(), tenant.spec().max_clients);
+        match most {
+            Some(most) if taken >= most => Err(SessionEnd::TooMany(Crowd::OfTenant(most))),
+            _ => {
+                tenant.clients.set(taken + 1);
+                Ok(Seated(Rc::clone(tenant)))
+            }
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.0.clients.set(self.0.clients.get() - 1);
+    }
 }
 
 impl Tenant {
@@ -60,6 +88,7 @@ impl Tenant {
             scram_keys: RefCell::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
+            clients: Cell::new(0),
             own_ids: OwnIds::default(),
             standing: Cell::default(),
             checkup: Checkup::default(),

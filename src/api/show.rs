@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use shards::contract::{
-    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, PoolMode, PreparedStatements,
-    Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Timings, Users, WhenUnwell,
-    shard_of,
+    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, Networks, PoolMode,
+    PreparedStatements, Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Timings, Users,
+    WhenUnwell, shard_of,
 };
 
 use crate::config::{Habits, LogFormat, Settings};
@@ -29,6 +29,9 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "prepared_statements": prepared_statements(spec.rules.prepared_statements),
         "max_prepared_statements": spec.rules.max_prepared_statements,
         "client_auth": client_auth(spec.access.method),
+        "max_client_connections": spec.max_clients.unwrap_or_default(),
+        "allowed_addresses": networks(&spec.access.allowed),
+        "trust_addresses": networks(&spec.access.trusted),
         "min_connections": spec.limits.min,
         "max_connections": spec.limits.max,
         "idle_timeout": time(spec.limits.idle_timeout),
@@ -98,10 +101,14 @@ pub fn settings(settings: &Settings) -> Value {
         },
         "runtime": {"shards": plane.shards, "acceptors": plane.acceptors, "pinned_to": plane.cpus},
         "limits": {
-            "client_connections": plane.client_connections,
+            "client_connections": plane.places.clients,
+            "unauthenticated_connections": plane.places.unproven.unwrap_or_default(),
+            "client_connections_per_address": plane.places.per_address.unwrap_or_default(),
+            "failed_logins_per_minute": plane.failed_logins.unwrap_or_default(),
             "login_timeout": time(plane.login_timeout),
             "client_stall_timeout": time(plane.client_stall_timeout.unwrap_or_default()),
         },
+        "proxy_protocol": {"trusted": networks(&plane.proxies)},
         "api_key_set": settings.api.key.is_some(),
         "metrics_auth": settings.api.metrics_auth,
         "metrics_tenant_limit": settings.api.metrics_tenant_limit,
@@ -120,6 +127,9 @@ fn habits(habits: &Habits) -> Value {
         "prepared_statements": prepared_statements(habits.rules.prepared_statements),
         "max_prepared_statements": habits.rules.max_prepared_statements,
         "client_auth": client_auth(habits.client_auth),
+        "max_client_connections": habits.max_clients,
+        "allowed_addresses": networks(&habits.allowed_addresses),
+        "trust_addresses": networks(&habits.trust_addresses),
         "min_connections": habits.limits.min,
         "max_connections": habits.limits.max,
         "idle_timeout": time(habits.limits.idle_timeout),
@@ -229,6 +239,10 @@ fn client_auth(method: ClientAuth) -> &'static str {
         ClientAuth::Password => "password",
         ClientAuth::Trust => "trust",
     }
+}
+
+fn networks(networks: &Networks) -> Vec<String> {
+    networks.iter().map(ToString::to_string).collect()
 }
 
 /// As the config has it: `5m`, and `0` for what is switched off.

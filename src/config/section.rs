@@ -121,6 +121,28 @@ impl<'a> Section<'a> {
         self.value(key, unit).unwrap_or(default)
     }
 
+    /// Several values: each as this unit reads it. A single one needs no list. `None` if the key is
+    /// not there, or anything of it is wrong, which is then among the complaints.
+    pub fn list<T>(
+        &self,
+        key: &'static str,
+        unit: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let node = self.find(key)?;
+        let items = match node {
+            Node::List(items) => &items[..],
+            single => std::slice::from_ref(single),
+        };
+        let values = items.iter().map(|item| match item {
+            Node::Text(text) => {
+                let says = |says| format!("{text}: {says}");
+                self.expand(text).and_then(|text| unit(&text)).map_err(says)
+            }
+            other => Err(format!("must be a list of texts, not {}", other.kind())),
+        });
+        self.note(key, values.collect())
+    }
+
     /// Like [`value`](Self::value), for texts: a number or flag is none, since YAML may have made
     /// something else of what was meant (`1e5`, `0x10`).
     pub fn text<T>(

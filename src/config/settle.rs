@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shards::PlaneSettings;
-use shards::contract::{Secret, TenantId, TenantSpec};
+use shards::contract::{Networks, Secret, TenantId, TenantSpec};
+use shards::{Places, PlaneSettings};
 
 use super::cpus::Cpus;
 use super::file::Node;
@@ -78,13 +78,7 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
     defaults.finish();
     let tenants = tenants(&root.section("tenants"), &habits);
-    root.not_yet(&[
-        "tls_cert",
-        "tls_key",
-        "tls_client_ca",
-        "tls_mode",
-        "proxy_protocol",
-    ]);
+    root.not_yet(&["tls_cert", "tls_key", "tls_client_ca", "tls_mode"]);
     root.finish();
     let (complaints, warnings) = reader.findings();
     if !complaints.is_empty() {
@@ -142,21 +136,39 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
     let pinned = pinned(&runtime, cpus, shards);
     runtime.finish();
     let limits = root.section("limits");
-    let clients = units::count(1..=MAX_CLIENTS);
-    let client_connections = limits.value_or("client_connections", clients, CLIENTS);
+    let places = places(&limits);
     let login_timeout = limits.value_or("login_timeout", units::some_duration, LOGIN_TIMEOUT);
     let stall = limits.value_or("client_stall_timeout", units::duration, STALL_TIMEOUT);
+    let failed = limits.value("failed_logins_per_minute", units::count(0..=MOST_FAILURES));
     limits.finish();
+    let proxy_protocol = root.section("proxy_protocol");
+    let proxies = proxy_protocol.list("trusted", units::network);
+    proxy_protocol.finish();
     PlaneSettings {
         postgres: at(postgres),
         mysql: at(mysql),
         shards,
         acceptors,
         cpus: pinned,
-        client_connections,
+        places,
+        proxies: Networks::new(proxies.unwrap_or_default()),
+        failed_logins: units::unless_none(failed.unwrap_or(FAILURES)),
         login_timeout,
         client_stall_timeout: units::unless_zero(stall),
         mysql_version: mysql_version.unwrap_or_else(|| MYSQL_VERSION.to_owned()),
+    }
+}
+
+/// How many clients may be connected at once.
+fn places(limits: &Section) -> Places {
+    let most = |key, least, otherwise| {
+        let count = limits.value(key, units::count(least..=MAX_CLIENTS));
+        count.unwrap_or(otherwise)
+    };
+    Places {
+        clients: most("client_connections", 1, CLIENTS),
+        unproven: units::unless_none(most("unauthenticated_connections", 0, UNPROVEN)),
+        per_address: units::unless_none(most("client_connections_per_address", 0, 0)),
     }
 }
 
@@ -282,6 +294,13 @@ const LABELLED: usize = 250;
 const MAX_LABELLED: usize = 20_000;
 /// Clients at once, over all tenants.
 const CLIENTS: usize = 20_000;
+/// Those among them that have not proved who they are: enough for every application of a cluster to
+/// come back at once, and not so many that strangers could take all places.
+const UNPROVEN: usize = 5_000;
+/// Logins that may fail in a minute, at one tenant from one address.
+const FAILURES: usize = 30;
+/// The most of them that can be asked for.
+const MOST_FAILURES: usize = 100_000;
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Long enough for a person with a pager, short enough that the dead are found.
 const STALL_TIMEOUT: Duration = Duration::from_secs(600);

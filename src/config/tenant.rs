@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use shards::contract::{
-    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements,
-    Reset, Rules, Secret, TenantId, TenantSpec, Users, WhenUnwell,
+    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, Networks, PoolMode,
+    PreparedStatements, Reset, Rules, Secret, TenantId, TenantSpec, Users, WhenUnwell,
 };
 
 use super::section::Section;
@@ -26,6 +26,12 @@ pub struct Habits {
     pub connect_timeout: Duration,
     /// What is asked of a client.
     pub client_auth: ClientAuth,
+    /// How many clients may be in at once; 0 is as many as come.
+    pub max_clients: usize,
+    /// Where clients may come from; no network at all is anywhere.
+    pub allowed_addresses: Networks,
+    /// Where clients come from of whom nothing is asked.
+    pub trust_addresses: Networks,
     /// How the database's health is watched; an interval of zero is not at all.
     pub health_check: HealthCheck,
     /// What becomes of clients while the database is unhealthy.
@@ -50,7 +56,7 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
     let username = section.text("username", units::name);
     let password = section.secret("password");
     let habits = Habits::settle(&section, defaults);
-    let users = users(&section, password.as_ref(), dialect, habits.client_auth);
+    let users = users(&section, password.as_ref(), dialect, &habits);
     let pool_mode = pool_mode(&section, habits.pool_mode, dialect);
     section.finish();
     Some(TenantSpec {
@@ -64,8 +70,11 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         access: Access {
             method: habits.client_auth,
             users,
+            allowed: habits.allowed_addresses,
+            trusted: habits.trust_addresses,
         },
         limits: habits.limits,
+        max_clients: units::unless_none(habits.max_clients),
         pool_mode,
         rules: habits.rules,
         acquire_timeout: units::unless_zero(habits.acquire_timeout),
@@ -96,6 +105,9 @@ impl Habits {
         acquire_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
         client_auth: ClientAuth::Scram,
+        max_clients: 0,
+        allowed_addresses: Networks::NONE,
+        trust_addresses: Networks::NONE,
         health_check: HealthCheck {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(3),
@@ -134,12 +146,24 @@ impl Habits {
             acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             client_auth: client_auth.unwrap_or(otherwise.client_auth),
+            max_clients: section
+                .value("max_client_connections", units::count(0..=MOST_CLIENTS))
+                .unwrap_or(otherwise.max_clients),
+            allowed_addresses: networks(section, "allowed_addresses")
+                .unwrap_or_else(|| otherwise.allowed_addresses.clone()),
+            trust_addresses: networks(section, "trust_addresses")
+                .unwrap_or_else(|| otherwise.trust_addresses.clone()),
             health_check: health_check(section, otherwise.health_check),
             when_unwell: section
                 .value("on_unhealthy", units::choice(ON_UNHEALTHY))
                 .unwrap_or(otherwise.when_unwell),
         }
     }
+}
+
+/// A list of address ranges.
+fn networks(section: &Section, key: &'static str) -> Option<Networks> {
+    section.list(key, units::network).map(Networks::new)
 }
 
 /// How health is watched: key by key, what is not said stays as it is otherwise.
@@ -195,8 +219,9 @@ fn users(
     section: &Section,
     password: Option<&Secret>,
     dialect: Option<Dialect>,
-    auth: ClientAuth,
+    habits: &Habits,
 ) -> Users {
+    let auth = habits.client_auth;
     let warning = match (auth, dialect) {
         (ClientAuth::Trust, _) => {
             Some("trust: whoever reaches this tenant gets in without a password")
@@ -208,6 +233,12 @@ fn users(
     };
     if let Some(text) = warning {
         section.warn("client_auth", text);
+    }
+    if !habits.trust_addresses.is_empty() {
+        section.warn(
+            "trust_addresses",
+            "whoever comes from there gets in without a password",
+        );
     }
     if !section.has("users") {
         if password.is_none() && auth != ClientAuth::Trust {
@@ -305,8 +336,9 @@ const NOT_YET: &[&str] = &[
     "transaction_timeout",
     "idle_transaction_timeout",
     "client_idle_timeout",
-    "max_client_connections",
 ];
+/// The most clients that one tenant can ask for.
+const MOST_CLIENTS: usize = 1_000_000;
 /// The most backends that one tenant can ask for.
 const MOST_CONNECTIONS: usize = 10_000;
 /// How many backends of one tenant are dialled at once: a storm of clients is none for its database.

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shards::contract::IpNet;
+
 /// A time with its unit, such as `30s`, `5m`, `1h 30m` or `250ms`. `0` needs no unit.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
@@ -34,6 +36,20 @@ pub fn some_duration(text: &str) -> Result<Duration, String> {
 /// Zero switches a time off.
 pub fn unless_zero(time: Duration) -> Option<Duration> {
     Some(time).filter(|time| !time.is_zero())
+}
+
+/// A range of addresses such as `10.0.0.0/8`, or a single address.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let range = text.parse::<IpNet>().map(|range| range.trunc());
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    range
+        .or_else(|_| one())
+        .map_err(|_| "must be an address or a range such as 10.0.0.0/8 or 2001:db8::/32".to_owned())
+}
+
+/// Zero switches a limit off.
+pub fn unless_none(count: usize) -> Option<usize> {
+    Some(count).filter(|&count| count != 0)
 }
 
 /// A whole number within bounds.
@@ -210,6 +226,18 @@ mod tests {
             (Ok(None), Ok(Some(6432)))
         );
         assert!(own_port("x").is_err());
+    }
+
+    #[test]
+    fn networks() {
+        let shown = |text| network(text).map(|network| network.to_string());
+        assert_eq!(shown("10.1.2.3/8").as_deref(), Ok("10.0.0.0/8"));
+        assert_eq!(shown("10.1.2.3").as_deref(), Ok("10.1.2.3/32"));
+        assert_eq!(shown("2001:db8::1/32").as_deref(), Ok("2001:db8::/32"));
+        assert_eq!(shown("::1").as_deref(), Ok("::1/128"));
+        for wrong in ["", "10.0.0.0/33", "10.0.0/8", "localhost", "::/129"] {
+            assert!(network(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn scene(count: usize, render: impl FnOnce(&Scene<'_>)) {
     let mut door = Door {
         clients: 9,
         limit: 20_000,
-        refused: Default::default(),
+        ..Door::default()
     };
     door.refused[EndKind::TooManyClients as usize] = 6;
     render(&Scene {

@@ -24,6 +24,10 @@ pub fn end(kind: EndKind) -> &'static str {
         EndKind::ClientTooSlow => "client_too_slow",
         EndKind::ClientStalled => "client_stalled",
         EndKind::TooManyClients => "too_many_clients",
+        EndKind::TooManyLogins => "too_many_logins",
+        EndKind::TooManyFromAddress => "too_many_from_address",
+        EndKind::TooManyOfTenant => "too_many_of_tenant",
+        EndKind::TooManyFailures => "too_many_failures",
         EndKind::ShardBusy => "shard_busy",
         EndKind::PoolExhausted => "pool_exhausted",
         EndKind::TenantClosed => "tenant_closed",
@@ -43,6 +47,7 @@ pub fn disproof(kind: Disproof) -> &'static str {
         Disproof::NoTenant => "no_tenant",
         Disproof::NoSecret => "no_secret",
         Disproof::NoUser => "no_user",
+        Disproof::NotAllowed => "not_allowed",
         Disproof::WrongPassword => "wrong_password",
     }
 }

@@ -223,7 +223,7 @@ async fn refusal(door: &Door) -> String {
 }
 
 /// The value of one sample; 0 where there is none yet.
-fn sample(api: SocketAddr, series: &str) -> f64 {
+pub fn sample(api: SocketAddr, series: &str) -> f64 {
     let text = read(api, "GET", "/metrics", "");
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().expect("a number"))

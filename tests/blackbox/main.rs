@@ -12,11 +12,13 @@ mod drivers;
 mod faults;
 mod frames;
 mod health;
+mod limits;
 mod mysql;
 mod mysql_session;
 mod operator;
 mod postgres;
 mod postgres_session;
+mod proxied;
 mod raw;
 mod refusals;
 mod routing;
@@ -46,5 +48,7 @@ fn main() -> ExitCode {
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
     health::plan(&mut plan);
+    limits::plan(&mut plan);
+    proxied::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -30,6 +30,23 @@ impl Raw {
         Raw(stream)
     }
 
+    /// The same, from this address of ours.
+    pub async fn from(ours: [u8; 4], address: SocketAddr) -> Raw {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket can be made");
+        socket
+            .bind(SocketAddr::from((ours, 0)))
+            .expect("loopback has many addresses");
+        let stream = socket.connect(address).await.expect("somebody listens");
+        let stream = stream.into_std().expect("a socket can change hands");
+        stream
+            .set_nonblocking(false)
+            .expect("a socket option can be set");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time limit can be set");
+        Raw(stream)
+    }
+
     /// Sends bytes. That the other end has closed is no error here: what it said comes out by reading.
     pub fn say(&mut self, bytes: &[u8]) -> &mut Raw {
         let _ = self.0.write_all(bytes);

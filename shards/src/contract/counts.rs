@@ -201,6 +201,14 @@ kinds! {
         ClientStalled,
         /// All places for clients were taken.
         TooManyClients,
+        /// All places for clients that have not proved who they are were taken.
+        TooManyLogins,
+        /// All places for clients of one address were taken.
+        TooManyFromAddress,
+        /// All places for clients of the tenant were taken.
+        TooManyOfTenant,
+        /// Too many logins from its address had failed.
+        TooManyFailures,
         /// Too many waited already.
         ShardBusy,
         /// No backend became free in time.
@@ -233,6 +241,8 @@ kinds! {
         NoSecret,
         /// The tenant has no such user.
         NoUser,
+        /// The tenant does not take clients from there.
+        NotAllowed,
         /// The password was wrong.
         WrongPassword,
     }

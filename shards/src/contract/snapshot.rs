@@ -8,12 +8,18 @@ use super::TenantId;
 use super::counts::{Counts, EndKind};
 
 /// The door at which acceptors stand, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Door {
     /// Clients connected, from their first byte to their last.
     pub clients: usize,
     /// How many there may be.
     pub limit: usize,
+    /// Those among them that have not proved who they are.
+    pub unproven: usize,
+    /// How many of those there may be; `None` is as many as come.
+    pub unproven_limit: Option<usize>,
+    /// Times that a connection could not be accepted, for want of descriptors mostly.
+    pub accept_failures: u64,
     /// Clients that got no further than here, by [`EndKind`].
     pub refused: [u64; EndKind::ALL.len()],
 }

@@ -42,9 +42,11 @@ impl fmt::Display for SessionEnd {
                 write!(f, "the login was not complete within {limit:?}")
             }
             SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
-            SessionEnd::TooManyClients(limit) => {
-                write!(f, "too many clients: all {limit} places are taken")
-            }
+            SessionEnd::TooMany(crowd) => write!(f, "{crowd}"),
+            SessionEnd::TooManyFailures { wait } => write!(
+                f,
+                "too many failed logins at this tenant from this address; try again in {wait:?}"
+            ),
             SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
             SessionEnd::PoolExhausted(limit) => write!(
                 f,

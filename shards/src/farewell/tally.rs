@@ -33,7 +33,8 @@ impl SessionEnd {
             SessionEnd::ClientUnproven(_) => EndKind::ClientUnproven,
             SessionEnd::ClientTooSlow(_) => EndKind::ClientTooSlow,
             SessionEnd::ClientStalled(_) => EndKind::ClientStalled,
-            SessionEnd::TooManyClients(_) => EndKind::TooManyClients,
+            SessionEnd::TooMany(crowd) => crowd.kind(),
+            SessionEnd::TooManyFailures { .. } => EndKind::TooManyFailures,
             SessionEnd::ShardBusy => EndKind::ShardBusy,
             SessionEnd::PoolExhausted(_) => EndKind::PoolExhausted,
             SessionEnd::TenantClosed => EndKind::TenantClosed,
@@ -83,6 +84,7 @@ pub(super) fn in_words(disproof: Disproof) -> &'static str {
             "the tenant has neither a password nor users, so nobody may come in (client_auth: trust would let everybody in)"
         }
         Disproof::NoUser => "no such user",
+        Disproof::NotAllowed => "the address is not in the tenant's allowed_addresses",
         Disproof::WrongPassword => "wrong password",
     }
 }

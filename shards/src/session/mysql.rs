@@ -12,7 +12,8 @@ use wire::mysql::{
 };
 
 use super::{
-    Client, client_broke, ended, lease_for, tenant_for, unproven, why_unproven, within_login,
+    Client, admit, client_broke, end_turn, ended, lease_for, take_turn, tenant_for, unproven,
+    why_unproven, within_login,
 };
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
@@ -29,12 +30,13 @@ use watch::MySqlWatch;
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLogin, named: Named) {
     let tenant = tenant_for(shard, &client, Dialect::MySql);
-    let mut greet = Greet::new(&login, expect(tenant.as_deref(), &named));
+    let expected = expect(&client, tenant.as_deref(), &named);
+    let mut greet = Greet::new(&login, expected);
     let deadline = client.login_deadline;
     let proven = within_login(
         shard,
         deadline,
-        prove(&mut client, tenant.as_deref(), &named, &mut greet),
+        prove(shard, &mut client, tenant.as_deref(), &named, &mut greet),
     )
     .await;
     let (tenant, sequence) = match (proven, tenant) {
@@ -52,7 +54,10 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
             );
         }
     };
-    tenant.stats.count(|counts| counts.logins += 1);
+    let _seated = match admit(&mut client, &tenant) {
+        Ok(seated) => seated,
+        Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
+    };
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
@@ -82,11 +87,11 @@ fn leave(
 }
 
 /// What a client must prove to be `named`.
-fn expect(tenant: Option<&Tenant>, named: &Named) -> Expect {
+fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
     let Some(spec) = tenant.map(Tenant::spec) else {
         return Expect::Nobody;
     };
-    if spec.access.method == ClientAuth::Trust {
+    if spec.access.method_for(client.peer.ip()) == ClientAuth::Trust {
         return Expect::Trust;
     }
     let verifier = match &spec.access.users {
@@ -104,16 +109,19 @@ fn expect(tenant: Option<&Tenant>, named: &Named) -> Expect {
 
 /// Lets the client prove who it is; the sequence id of what it is told next.
 async fn prove(
+    shard: &ShardContext,
     client: &mut Client,
     tenant: Option<&Tenant>,
     named: &Named,
     greet: &mut Greet,
 ) -> Result<u8, SessionEnd> {
-    match client.conn.carry(greet).await {
+    let turn = take_turn(shard, client).await?;
+    let proven = match client.conn.carry(greet).await {
         Ok(greeted) => Ok(greeted.sequence),
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let spec = tenant.map(Tenant::spec);
-            let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
+            let access = spec.as_deref().map(|spec| &spec.access);
+            let disproof = why_unproven(shard, client, access, &named.user);
             Err(unproven(
                 client,
                 named.raw_user.clone(),
@@ -122,7 +130,9 @@ async fn prove(
             ))
         }
         Err(broken) => Err(client_broke(broken)),
-    }
+    };
+    end_turn(shard, client, turn, proven.as_ref().err()).await;
+    proven
 }
 
 /// What this client's backend must be like. A client that names no database begins in the tenant's.
@@ -220,7 +230,7 @@ impl Session<'_> {
             .as_deref()
             .is_none_or(|tenant| tenant == client.id.as_str());
         let expect = if same_tenant {
-            expect(Some(self.tenant), &named)
+            expect(client, Some(self.tenant), &named)
         } else {
             Expect::Nobody
         };
@@ -231,7 +241,7 @@ impl Session<'_> {
         let proven = within_login(
             self.shard,
             deadline,
-            prove(client, Some(self.tenant), &named, &mut greet),
+            prove(self.shard, client, Some(self.tenant), &named, &mut greet),
         )
         .await;
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;

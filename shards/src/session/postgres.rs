@@ -12,8 +12,8 @@ use wire::pg::{
 };
 
 use super::{
-    Client, client_broke, ended, lease_for, tenant_for, transaction, unproven, why_unproven,
-    within_login,
+    Client, admit, client_broke, end_turn, ended, lease_for, take_turn, tenant_for, transaction,
+    unproven, why_unproven, within_login,
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
@@ -45,10 +45,12 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedSta
         }
         (Err(end), tenant) => return leave(shard, client, tenant.as_deref(), &end),
     };
-    tenant.stats.count(|counts| counts.logins += 1);
-    if let Err(end) = check(&client, &tenant.spec(), &named) {
-        return leave(shard, client, Some(&tenant), &end);
-    }
+    let admitted = admit(&mut client, &tenant)
+        .and_then(|seated| check(&client, &tenant.spec(), &named).map(|()| seated));
+    let _seated = match admitted {
+        Ok(seated) => seated,
+        Err(end) => return leave(shard, client, Some(&tenant), &end),
+    };
     if tenant.spec().pool_mode == PoolMode::Transaction {
         return transaction::serve(shard, client, &tenant, &named).await;
     }
@@ -79,19 +81,20 @@ async fn prove(
     named: &NamedStartup,
 ) -> Result<(), SessionEnd> {
     let spec = tenant.map(Tenant::spec);
+    let turn = take_turn(shard, client).await?;
     let challenge = challenge(shard, client, spec.as_deref(), named).await?;
-    let mut greet = Greet::new(named.raw_user.clone(), challenge);
-    client
-        .conn
-        .carry(&mut greet)
-        .await
-        .map_err(|broken| match broken {
-            Broken::Wire(WireError::BadCredentials) => {
-                let disproof = why_unproven(spec.as_deref().map(|spec| &spec.access), &named.user);
-                unproven(client, named.raw_user.clone(), true, disproof)
-            }
-            other => client_broke(other),
-        })
+    let mut greet = Greet::new(challenge);
+    let greeted = client.conn.carry(&mut greet).await;
+    let proven = greeted.map_err(|broken| match broken {
+        Broken::Wire(WireError::BadCredentials) => {
+            let access = spec.as_deref().map(|spec| &spec.access);
+            let disproof = why_unproven(shard, client, access, &named.user);
+            unproven(client, named.raw_user.clone(), true, disproof)
+        }
+        other => client_broke(other),
+    });
+    end_turn(shard, client, turn, proven.as_ref().err()).await;
+    proven
 }
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
@@ -104,10 +107,11 @@ async fn challenge(
     let (id, user) = (&client.id, named.user.as_str());
     let stored = spec.and_then(|spec| stored_secret(&spec.access, user));
     let mock = shard.verifiers.mock();
+    let address = client.peer.ip();
     Ok(
-        match spec.map_or(ClientAuth::Scram, |spec| spec.access.method) {
+        match spec.map_or(ClientAuth::Scram, |spec| spec.access.method_for(address)) {
             ClientAuth::Trust => Challenge::Trust,
-            ClientAuth::Password if !client.peer.ip().is_loopback() => {
+            ClientAuth::Password if client.proxied || !address.is_loopback() => {
                 return Err(SessionEnd::ClientUnsupported(
                     "client_auth: password sends passwords in clear, so it is for loopback clients only until TLS protects them",
                 ));

@@ -72,7 +72,7 @@ fn the_right_password_is_let_in_by_every_method() {
 }
 
 #[test]
-fn a_wrong_password_is_refused_by_every_method_in_one_text() {
+fn a_wrong_password_is_refused_by_every_method() {
     for password in ["", "password", "pass word", &"x".repeat(4000)] {
         for (method, challenge) in challenges() {
             let meeting = meet(request(Some(password)), |_| challenge);
@@ -84,7 +84,7 @@ fn a_wrong_password_is_refused_by_every_method_in_one_text() {
             match meeting.login {
                 Err(WireError::Refused(refusal)) => assert_eq!(
                     refusal.to_string(),
-                    "password authentication failed for user \"acme__alice\" (28P01)"
+                    "password authentication failed (28P01)"
                 ),
                 other => panic!("{method} {password}: {other:?}"),
             }

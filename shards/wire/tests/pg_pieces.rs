@@ -146,7 +146,7 @@ fn prefaces_may_be_cut_anywhere() {
 fn both_sides_of_a_login_may_be_cut_anywhere() {
     for kind in 0..CHALLENGES {
         let meeting = meet(request(Some(PASSWORD)), |_| challenge(kind));
-        let greet = || Greet::new(pg_pair::USER, challenge(kind));
+        let greet = || Greet::new(challenge(kind));
         let name = format!("greet {kind}");
         cut_everywhere(&name, greet, &meeting.answers, ANSWER_LIMIT + 1);
         let login = || Login::new(request(Some(PASSWORD)));
@@ -286,7 +286,7 @@ fn garbage_as_an_answer_to_a_greeting() {
     let samples: Vec<_> = (1..CHALLENGES).map(answers).collect();
     Garbage::new().rounds(&samples, |random, bytes| {
         let kind = 1 + random.below(CHALLENGES - 1);
-        let greet = || Greet::new("u", challenge(kind));
+        let greet = || Greet::new(challenge(kind));
         let whole = feed(greet(), std::iter::once(bytes), ANSWER_LIMIT + 1);
         let size = 1 + random.below(40);
         assert_eq!(feed(greet(), bytes.chunks(size), ANSWER_LIMIT + 1), whole);

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use shards::Silent;
-use shards::contract::{Counts, Door, EndKind, Gauges, Health, Standing, TenantSpec};
+use shards::contract::{Counts, Door, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
@@ -100,7 +100,7 @@ impl Operator for Fake {
         Ok(Door {
             clients: 3,
             limit: 10,
-            refused: [0; EndKind::ALL.len()],
+            ..Door::default()
         })
     }
 

@@ -14,6 +14,7 @@ use crate::{Door, Tenant, eventually};
 pub struct Config {
     tenants: Vec<Tenant>,
     lines: Vec<String>,
+    descriptors: Option<u32>,
 }
 
 impl Config {
@@ -30,6 +31,13 @@ impl Config {
     #[must_use]
     pub fn with(mut self, line: &str) -> Config {
         self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Lets the program have so many files and sockets open.
+    #[must_use]
+    pub fn with_descriptors(mut self, descriptors: u32) -> Config {
+        self.descriptors = Some(descriptors);
         self
     }
 
@@ -101,8 +109,14 @@ impl Bouncer {
         fs::write(folder.join("config.yaml"), config.yaml(&ports))
             .expect("the temporary folder can be written to");
         let log = File::create(folder.join("log")).expect("the temporary folder can be written to");
+        let limit = config
+            .descriptors
+            .map(|limit| format!("--nofile={limit}:{limit}"));
+        let limited = limit.iter().flat_map(|limit| ["prlimit", limit]);
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", &program(), "--config"])
+            .args(["--pdeathsig", "KILL"])
+            .args(limited)
+            .args([&program(), "--config"])
             .arg(folder.join("config.yaml"))
             .env(
                 "RUST_LOG",
@@ -184,6 +198,12 @@ impl Bouncer {
                 .find(|line| words.iter().all(|word| line.contains(word)));
             line.map(ToOwned::to_owned)
         })
+    }
+
+    /// Its process's number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it still runs.
@@ -271,7 +291,7 @@ impl Ports {
 
 /// A port that nobody listens on. It lies below the range the kernel gives to outgoing connections, lest a client take
 /// it before the bouncer does; the process's number spreads what runs at the same time.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const LOWEST: u16 = 10_000;
     const COUNT: u16 = 5_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -21,7 +21,7 @@ mod server;
 mod tenant;
 mod tool;
 
-pub use bouncer::{Bouncer, Config};
+pub use bouncer::{Bouncer, Config, free_port};
 pub use door::{Door, Front, direct};
 pub use middleman::Middleman;
 pub use plan::{Plan, World};

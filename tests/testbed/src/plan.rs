@@ -1,7 +1,7 @@
 //! The list of scenarios: each runs on every kind of server it is written for, under a name such as
 //! `mariadb::large_result`. What this machine has no server for is listed as ignored, and said aloud.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
@@ -15,6 +15,7 @@ pub struct Plan {
     trials: Vec<Trial>,
     missing: Vec<Kind>,
     without_python: usize,
+    without_haproxy: usize,
 }
 
 /// What a scenario needs to make sense.
@@ -26,6 +27,8 @@ pub enum World {
     Python,
     /// The bouncer: the scenario is about what it does itself.
     Bouncer,
+    /// As `Bouncer`, with HAProxy before it.
+    HaProxy,
 }
 
 impl Plan {
@@ -45,6 +48,7 @@ impl Plan {
                     World::Any => true,
                     World::Python => self.has_python(),
                     World::Bouncer => !direct(),
+                    World::HaProxy => !direct() && self.has_haproxy(),
                 };
             self.trials.push(trial.with_ignored_flag(!possible));
         }
@@ -76,6 +80,13 @@ impl Plan {
                     self.without_python
                 );
             }
+            if self.without_haproxy > 0 {
+                eprintln!(
+                    "\n*** NO HAPROXY ON THIS MACHINE: {} tests are skipped. ***\n\
+                     *** To have it: scripts/install-test-deps (as root)   ***\n",
+                    self.without_haproxy
+                );
+            }
             if direct() {
                 eprintln!(
                     "\n*** DIRECT=1: the scenarios speak to the databases, not to DBBouncer. ***\n"
@@ -88,6 +99,16 @@ impl Plan {
     fn has_python(&mut self) -> bool {
         let here = python("").is_some();
         self.without_python += usize::from(!here);
+        here
+    }
+
+    fn has_haproxy(&mut self) -> bool {
+        let here = Command::new("haproxy")
+            .arg("-v")
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        self.without_haproxy += usize::from(!here);
         here
     }
 

@@ -19,6 +19,7 @@ use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use super::response::{FirstPacket, HandshakeResponse};
 use crate::error::WireError;
 use crate::exchange::{Exchange, Progress};
+use crate::proxy_protocol;
 
 /// Greets a client and reads its answer.
 #[derive(Debug)]
@@ -155,6 +156,9 @@ fn recognise(inbound: &[u8], expected_sequence: u8) -> Result<(), WireError> {
 /// What other protocol these first bytes look like.
 pub(super) fn foreign(bytes: &[u8]) -> Option<&'static str> {
     const HTTP: [&[u8; 4]; 6] = [b"GET ", b"POST", b"PUT ", b"HEAD", b"HTTP", b"OPTI"];
+    if proxy_protocol::is_begun_by(bytes) {
+        return Some(proxy_protocol::UNTRUSTED);
+    }
     match bytes.first_chunk::<4>()? {
         // PostgreSQL's length comes first and is big-endian: 8 to 10,000 for a first message.
         [0, 0, _, _] => Some("PostgreSQL"),

@@ -1,7 +1,12 @@
 //! How other protocols look to somebody who expects PostgreSQL: for the error that says so.
 
+use crate::proxy_protocol;
+
 /// What a client's first four bytes look like, when they cannot be the length of a packet.
 pub(crate) fn client(first: &[u8]) -> &'static str {
+    if proxy_protocol::is_begun_by(first) {
+        return proxy_protocol::UNTRUSTED;
+    }
     match *first {
         [b'G', b'E', b'T', b' ', ..]
         | [b'P', b'O' | b'U' | b'A' | b'R', ..]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Opening ──▶ Asked ─────────────────────▶ Judged ──▶ AuthenticationOk
-//!    │         ▲ │ └──▶ Salt ──▶ Salting ───▲ ▲ └─────▶ ErrorResponse 28P01, one text for all
+//!    │         ▲ │ └──▶ Salt ──▶ Salting ───▲ ▲ └─────▶ BadCredentials, which the caller tells
 //!    │   SCRAM └─┘                            │
 //!    └── Trust ───────────────────────────────┘
 //! ```
@@ -19,7 +19,6 @@ use super::{
     frame::{cut_i32, cut_string, take_message, type_name},
     md5::Md5Hash,
     scram::{ScramServer, ServerChallenged, Verifier, sha256},
-    sqlstate,
 };
 use crate::{
     error::WireError,
@@ -45,10 +44,10 @@ pub enum Challenge {
     ScramSha256(ScramServer),
 }
 
-/// The dialogue with one client. On an error, what it should be told is outbound.
+/// The dialogue with one client. On an error, what it should be told is outbound; but a client that
+/// has not proved who it is ([`WireError::BadCredentials`]) is the caller's to tell, when it sees fit.
 #[derive(Debug)]
 pub struct Greet {
-    user: String,
     state: State,
 }
 
@@ -82,10 +81,9 @@ enum Question {
 }
 
 impl Greet {
-    /// `user` is the name as the client wrote it; the error it may get repeats it.
-    pub fn new(user: impl Into<String>, challenge: Challenge) -> Self {
+    /// Begins with a question.
+    pub fn new(challenge: Challenge) -> Self {
         Greet {
-            user: user.into(),
             state: State::Opening(challenge),
         }
     }
@@ -129,17 +127,6 @@ impl Greet {
             };
         }
     }
-
-    /// What the client is told about an error. The verdict says nothing about its reason.
-    fn response(&self, error: &WireError) -> ErrorResponse {
-        match error {
-            WireError::BadCredentials => ErrorResponse::fatal(
-                sqlstate::INVALID_PASSWORD,
-                format!("password authentication failed for user \"{}\"", self.user),
-            ),
-            error => error.into(),
-        }
-    }
 }
 
 impl Exchange for Greet {
@@ -151,8 +138,9 @@ impl Exchange for Greet {
         outbound: &mut BytesMut,
     ) -> Result<Progress<()>, WireError> {
         let progress = self.run(inbound, outbound);
-        if let Err(error) = &progress {
-            self.response(error).write(outbound);
+        match &progress {
+            Ok(_) | Err(WireError::BadCredentials) => {}
+            Err(error) => ErrorResponse::from(error).write(outbound),
         }
         progress
     }
@@ -267,7 +255,7 @@ mod tests {
 
     fn greet(challenge: Challenge, answer: &[u8]) -> (Result<Progress<()>, WireError>, Vec<u8>) {
         let (mut inbound, mut outbound) = (BytesMut::from(answer), BytesMut::new());
-        let progress = Greet::new("acme__u", challenge).advance(&mut inbound, &mut outbound);
+        let progress = Greet::new(challenge).advance(&mut inbound, &mut outbound);
         (progress, outbound.to_vec())
     }
 
@@ -289,8 +277,10 @@ mod tests {
         assert_eq!(said, b"R\0\0\0\x08\0\0\0\x03R\0\0\0\x08\0\0\0\0");
         let (progress, said) = greet(plain("secret"), b"p\0\0\0\x0bsecreT\0");
         assert!(matches!(progress, Err(WireError::BadCredentials)));
-        let said = String::from_utf8(said).unwrap();
-        assert!(said.contains("C28P01\0Mpassword authentication failed for user \"acme__u\"\0"));
+        assert_eq!(
+            said, b"R\0\0\0\x08\0\0\0\x03",
+            "the verdict is the caller's to tell"
+        );
     }
 
     #[test]
@@ -303,7 +293,7 @@ mod tests {
     fn a_password_is_salted_elsewhere_to_meet_a_verifier() {
         let verifier = Verifier::derive("secret", b"salt", 1).unwrap();
         for (password, right) in [(&b"secret"[..], true), (b"Secret", false)] {
-            let mut greet = Greet::new("u", Challenge::Password(Stored::Scram(verifier.clone())));
+            let mut greet = Greet::new(Challenge::Password(Stored::Scram(verifier.clone())));
             let (mut inbound, mut outbound) = (BytesMut::new(), BytesMut::new());
             crate::pg::frontend::password_message(password, &mut inbound);
             let Ok(Progress::Derive(salting)) = greet.advance(&mut inbound, &mut outbound) else {

@@ -5,8 +5,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use wire::{
     Exchange, Progress, Secret, WireError,
     pg::{
-        CancelKey, Challenge, Greet, LoggedIn, Login, LoginRequest, NamedStartup, Parameters,
-        Preface, PrefaceReader, TlsOffer, TransactionStatus, backend::welcome, name_tenant,
+        CancelKey, Challenge, ErrorResponse, Greet, LoggedIn, Login, LoginRequest, NamedStartup,
+        Parameters, Preface, PrefaceReader, TlsOffer, TransactionStatus, backend::welcome,
+        name_tenant,
     },
 };
 
@@ -37,7 +38,7 @@ pub fn meet(request: LoginRequest, challenge: impl FnOnce(&NamedStartup) -> Chal
         panic!("{preface:?}")
     };
     let named = name_tenant(startup).unwrap();
-    let mut greet = Greet::new(&*named.raw_user, challenge(&named));
+    let mut greet = Greet::new(challenge(&named));
 
     let mut meeting = Meeting {
         login: Err(WireError::BadCredentials),
@@ -60,13 +61,15 @@ pub fn meet(request: LoginRequest, challenge: impl FnOnce(&NamedStartup) -> Chal
                 end => {
                     meeting.greeting = end.map(|_| ());
                     greeted = true;
-                    if meeting.greeting.is_ok() {
-                        welcome(
+                    match meeting.greeting {
+                        Ok(()) => welcome(
                             &settings(),
                             Some(&key()),
                             TransactionStatus::Idle,
                             &mut to_client,
-                        );
+                        ),
+                        Err(WireError::BadCredentials) => unproven().write(&mut to_client),
+                        Err(_) => {}
                     }
                 }
             }
@@ -91,6 +94,11 @@ pub fn meet(request: LoginRequest, challenge: impl FnOnce(&NamedStartup) -> Chal
         meeting.answers.extend_from_slice(&to_server);
     }
     panic!("no end after {ROUNDS} rounds");
+}
+
+/// What whoever carries a greeting tells a client that has not proved who it is.
+pub fn unproven() -> ErrorResponse {
+    ErrorResponse::fatal("28P01", "password authentication failed")
 }
 
 /// Runs an exchange as far as it goes, computing what it asks for.

@@ -1,0 +1,383 @@
+//! Limits: who is one too many is told so in its own protocol, counted by reason, and gone without a trace.
+//!
+//! Loopback has many addresses: a client that binds to 127.0.0.2 comes from somewhere else.
+
+use std::net::SocketAddr;
+
+use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
+
+use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres, whoami};
+use crate::health::sample;
+use crate::raw::{Complaint, Raw, handshake_response, startup};
+
+pub fn plan(plan: &mut Plan) {
+    let each = [Kind::Postgres, Kind::MariaDb];
+    plan.add(
+        World::Bouncer,
+        &each,
+        "a_tenant_has_so_many_clients",
+        a_tenant_has_so_many_clients,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "an_address_has_so_many_clients",
+        an_address_has_so_many_clients,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "so_many_clients_may_prove_themselves_at_once",
+        so_many_clients_may_prove_themselves_at_once,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "failed_logins_are_slowed_and_limited",
+        failed_logins_are_slowed_and_limited,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "addresses_that_are_not_allowed_find_no_tenant",
+        addresses_that_are_not_allowed_find_no_tenant,
+    );
+    plan.add(
+        World::Bouncer,
+        &each,
+        "addresses_that_are_trusted_need_no_password",
+        addresses_that_are_trusted_need_no_password,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "no_descriptors_are_left",
+        no_descriptors_are_left,
+    );
+}
+
+/// Why a login with the door's own password is refused.
+pub async fn refusal(door: &Door) -> Complaint {
+    if door.kind.is_postgres() {
+        let error = try_postgres(&postgres_config(door)).await.err();
+        let error = error.expect("a refusal");
+        let error = error.as_db_error().expect("an ErrorResponse");
+        Complaint {
+            state: error.code().code().to_owned(),
+            number: 0,
+            message: error.message().to_owned(),
+        }
+    } else {
+        match mysql_async::Conn::new(mysql_options(door)).await {
+            Err(mysql_async::Error::Server(error)) => Complaint {
+                state: error.state,
+                number: error.code,
+                message: error.message,
+            },
+            other => panic!("no ERR packet: {other:?}"),
+        }
+    }
+}
+
+/// SQLSTATE 53300 in the one protocol, 1040 in the other.
+#[track_caller]
+pub fn is_too_many(complaint: &Complaint, words: &str) {
+    let code = (complaint.state.as_str(), complaint.number);
+    assert!(
+        [("53300", 0), ("08004", 1040), ("", 1040)].contains(&code),
+        "{complaint:?}"
+    );
+    assert!(complaint.message.contains(words), "{complaint:?}");
+}
+
+#[track_caller]
+fn is_unproven(complaint: &Complaint) {
+    let code = (complaint.state.as_str(), complaint.number);
+    assert!(
+        [("28P01", 0), ("28000", 1045)].contains(&code),
+        "{complaint:?}"
+    );
+}
+
+/// How many ended for this reason.
+fn ended(bouncer: &Bouncer, tenant: &str, reason: &str) -> f64 {
+    let series =
+        format!("dbbouncer_sessions_ended_total{{tenant=\"{tenant}\",reason=\"{reason}\"}}");
+    sample(bouncer.api(), &series)
+}
+
+/// Waits until nobody is connected any more.
+fn until_nobody_is_in(bouncer: &Bouncer) {
+    for gauge in ["dbbouncer_clients ", "dbbouncer_clients_unauthenticated "] {
+        eventually("nobody is in", || {
+            (sample(bouncer.api(), gauge) == 0.0).then_some(())
+        });
+    }
+}
+
+/// One session of a tenant, as long as it is held.
+enum Session {
+    Postgres(#[allow(dead_code)] tokio_postgres::Client),
+    MySql(#[allow(dead_code)] Box<mysql_async::Conn>),
+}
+
+async fn session(door: &Door) -> Session {
+    if door.kind.is_postgres() {
+        Session::Postgres(postgres(door).await)
+    } else {
+        Session::MySql(Box::new(mysql(door).await))
+    }
+}
+
+async fn a_tenant_has_so_many_clients(server: &'static Server) {
+    let mut tenants = Tenant::many_on(server, "many", 2);
+    tenants[0].set("max_client_connections: 1");
+    let bouncer = Bouncer::start(&Config::for_tenants(&tenants));
+    let (door, other) = (bouncer.door(&tenants[0]), bouncer.door(&tenants[1]));
+    let first = session(&door).await;
+    is_too_many(
+        &refusal(&door).await,
+        "all 1 places of the tenant are taken",
+    );
+    // Who has not proved anything does not learn how full the tenant is.
+    let wrong = Door {
+        password: "wrong".to_owned(),
+        ..door.clone()
+    };
+    is_unproven(&refusal(&wrong).await);
+    assert_eq!(whoami(&other).await, tenants[1].id);
+    assert_eq!(ended(&bouncer, &tenants[0].id, "too_many_of_tenant"), 1.0);
+    bouncer.log_line(&[&tenants[0].id, "all 1 places of the tenant are taken"]);
+    drop(first);
+    until_nobody_is_in(&bouncer);
+    assert_eq!(whoami(&door).await, tenants[0].id);
+    bouncer.stop();
+}
+
+async fn an_address_has_so_many_clients(server: &'static Server) {
+    let tenant = Tenant::on(server, "address").with("client_auth: trust");
+    let limits = "limits: {client_connections_per_address: 2}";
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)).with(limits));
+    let door = bouncer.door(&tenant);
+    let held = [session(&door).await, session(&door).await];
+    let words = "all 2 places for clients from one address are taken";
+    is_too_many(&refused_at_once(&door).await, words);
+    let elsewhere = log_in_from([127, 0, 0, 2], &door).await;
+    assert_eq!(ended(&bouncer, "_unknown", "too_many_from_address"), 1.0);
+    drop((held, elsewhere));
+    until_nobody_is_in(&bouncer);
+    drop(session(&door).await);
+    bouncer.stop();
+}
+
+/// What a client hears that says nothing itself.
+async fn refused_at_once(door: &Door) -> Complaint {
+    let mut raw = Raw::to(door.address);
+    if door.kind.is_postgres() {
+        raw.last_words()
+    } else {
+        Complaint::of_mysql(&raw.packet().1)
+    }
+}
+
+/// A session of a client from there, where no password is asked for.
+async fn log_in_from(address: [u8; 4], door: &Door) -> Raw {
+    let mut raw = Raw::from(address, door.address).await;
+    let answer = answer_to_login(&mut raw, door);
+    let expected = if door.kind.is_postgres() { b'Z' } else { 0 };
+    assert_eq!(answer.0, expected, "{answer:?}");
+    raw
+}
+
+/// The message that tells how a login without a password went: ReadyForQuery or OK, a request for a password, or a
+/// complaint.
+fn answer_to_login(raw: &mut Raw, door: &Door) -> (u8, Vec<u8>) {
+    if !door.kind.is_postgres() {
+        raw.packet();
+        let answer = raw
+            .say(&handshake_response(&door.user, Some(&door.dbname)))
+            .packet()
+            .1;
+        return (answer[0], answer);
+    }
+    raw.say(&startup(&[("user", &door.user)]));
+    loop {
+        let (kind, body) = raw.message();
+        let asks = kind == b'R' && body != [0; 4];
+        if asks || kind == b'Z' || kind == b'E' {
+            return (kind, body);
+        }
+    }
+}
+
+async fn so_many_clients_may_prove_themselves_at_once(server: &'static Server) {
+    let tenant = Tenant::on(server, "logins");
+    let limits = "limits: {unauthenticated_connections: 2}";
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)).with(limits));
+    let door = bouncer.door(&tenant);
+    // Who is in takes none of these places.
+    let served = [
+        session(&door).await,
+        session(&door).await,
+        session(&door).await,
+    ];
+    let idle = [Raw::to(door.address), Raw::to(door.address)];
+    eventually("both are in", || {
+        (sample(bouncer.api(), "dbbouncer_clients_unauthenticated ") == 2.0).then_some(())
+    });
+    let words = "all 2 places for logins under way are taken";
+    is_too_many(&refused_at_once(&door).await, words);
+    assert_eq!(ended(&bouncer, "_unknown", "too_many_logins"), 1.0);
+    drop(idle);
+    eventually("their places are free", || {
+        (sample(bouncer.api(), "dbbouncer_clients_unauthenticated ") == 0.0).then_some(())
+    });
+    assert_eq!(whoami(&door).await, tenant.id);
+    drop(served);
+    until_nobody_is_in(&bouncer);
+    bouncer.stop();
+}
+
+async fn failed_logins_are_slowed_and_limited(server: &'static Server) {
+    let tenants = [
+        Tenant::on(server, "guess"),
+        Tenant::on(server, "other").with("client_auth: trust"),
+    ];
+    let limits = "limits: {failed_logins_per_minute: 3}";
+    let bouncer = Bouncer::start(&Config::for_tenants(&tenants).with(limits));
+    let door = bouncer.door(&tenants[0]);
+    let wrong = Door {
+        password: "wrong".to_owned(),
+        ..door.clone()
+    };
+    let unknown = Door {
+        user: "nobody-knows-it__app".to_owned(),
+        ..wrong.clone()
+    };
+    // A tenant that does not exist is guessed at as slowly as one that does.
+    for guessed in [&wrong, &unknown] {
+        for _ in 0..4 {
+            is_unproven(&refusal(guessed).await);
+        }
+        is_too_many(&refusal(guessed).await, "too many failed logins");
+    }
+    is_too_many(&refusal(&door).await, "too many failed logins");
+    assert_eq!(ended(&bouncer, &tenants[0].id, "too_many_failures"), 2.0);
+    let failures = format!(
+        "dbbouncer_login_failures_total{{tenant=\"{}\",reason=\"wrong_password\"}}",
+        tenants[0].id
+    );
+    assert_eq!(sample(bouncer.api(), &failures), 4.0);
+    // Other tenants, and other addresses, are none of its business.
+    drop(session(&bouncer.door(&tenants[1])).await);
+    if door.kind.is_postgres() {
+        let mut config = postgres_config(&door);
+        config.dbname(&door.dbname);
+        let stream = Raw::from([127, 0, 0, 2], door.address).await.0;
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let served = config.connect_raw(stream, tokio_postgres::NoTls).await;
+        assert!(served.is_ok(), "{:?}", served.err());
+    }
+    until_nobody_is_in(&bouncer);
+    bouncer.stop();
+}
+
+async fn addresses_that_are_not_allowed_find_no_tenant(server: &'static Server) {
+    let tenant = Tenant::on(server, "allowed")
+        .with("client_auth: trust")
+        .with("allowed_addresses: [127.0.0.2/31, '2001:db8::/32']");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let unknown = Door {
+        user: "nobody-knows-it__app".to_owned(),
+        ..door.clone()
+    };
+    let told = [refusal(&door).await, refusal(&unknown).await];
+    is_unproven(&told[0]);
+    assert_eq!(
+        told[0].message.replace(&door.user, "X"),
+        told[1].message.replace(&unknown.user, "X")
+    );
+    bouncer.log_line(&[&tenant.id, "allowed_addresses"]);
+    assert_eq!(ended(&bouncer, "_unknown", "client_unproven"), 2.0);
+    let not_allowed = "dbbouncer_login_failures_total{tenant=\"_unknown\",reason=\"not_allowed\"}";
+    assert_eq!(sample(bouncer.api(), not_allowed), 1.0);
+    drop(log_in_from([127, 0, 0, 3], &door).await);
+    bouncer.stop();
+}
+
+async fn addresses_that_are_trusted_need_no_password(server: &'static Server) {
+    let tenant = Tenant::on(server, "trusted").with("trust_addresses: 127.0.0.2");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    bouncer.log_line(&[&tenant.id, "trust_addresses"]);
+    drop(log_in_from([127, 0, 0, 2], &door).await);
+    let answer = answer_to_login(&mut Raw::to(door.address), &door);
+    assert_eq!(
+        answer.0,
+        if door.kind.is_postgres() { b'R' } else { 0xff },
+        "{answer:?}"
+    );
+    assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
+
+/// A thousand clients where there are descriptors for a fraction of them. Who is in is served, nothing spins, and when
+/// they are gone everybody is served.
+async fn no_descriptors_are_left(server: &'static Server) {
+    let limit = rustix::process::Resource::Nofile;
+    let ours = rustix::process::getrlimit(limit);
+    rustix::process::setrlimit(
+        limit,
+        rustix::process::Rlimit {
+            current: ours.maximum,
+            ..ours
+        },
+    )
+    .expect("the soft limit can be raised to the hard one");
+    let tenant = Tenant::on(server, "few");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant))
+        .with("runtime: {shards: 1}")
+        .with("limits: {client_connections: 5000, login_timeout: 60s}")
+        .with_descriptors(160);
+    let bouncer = Bouncer::start(&config);
+    let door = bouncer.door(&tenant);
+    let bystander = postgres(&door).await;
+    let crowd: Vec<_> = (0..1000).map(|_| Raw::to(door.address)).collect();
+    bouncer.log_line(&["cannot accept", "attempt 1 in a row"]);
+    let before = processor_time(&bouncer);
+    let began = std::time::Instant::now();
+    bouncer.log_line(&["cannot accept", "attempt 16 in a row"]);
+    bystander.query_one("SELECT 1", &[]).await.unwrap();
+    let (used, passed) = (processor_time(&bouncer) - before, began.elapsed());
+    assert!(
+        used < passed.as_secs_f64() / 4.0,
+        "{used} s of processor time in {passed:?}"
+    );
+    drop(crowd);
+    assert_eq!(whoami(&door).await, tenant.id);
+    drop(bystander);
+    until_nobody_is_in(&bouncer);
+    assert!(sample(bouncer.api(), "dbbouncer_accept_failures_total ") >= 16.0);
+    bouncer.stop();
+}
+
+/// Seconds of processor time that the whole program has used.
+fn processor_time(bouncer: &Bouncer) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", bouncer.pid())).unwrap();
+    // Behind the program's name in brackets: the fields utime and stime are the 14th and 15th of all.
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| fields[at - 3].parse::<f64>().unwrap();
+    (ticks(14) + ticks(15)) / 100.0
+}
+
+/// For other tests of addresses.
+pub fn local(address: &Raw) -> SocketAddr {
+    address.0.local_addr().unwrap()
+}
