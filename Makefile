@@ -39,8 +39,11 @@ lint: ## Format, clippy, and the floors
 fmt: ## Formats the code
 	$(CARGO) fmt --all
 
-bench: ## Runs the benches
-	$(CARGO) bench --workspace --locked
+bench: ## Measures DBBouncer beside its peers (results in target/bench); QUICK=1 takes two minutes
+	@scripts/install-bench-peers
+	@$(MAKE) --no-print-directory build
+	$(CARGO) build --release --locked --package benches
+	scripts/bench $(if $(filter 1,$(QUICK)),--quick)
 
 clean: ## Removes what was built; databases and drivers stay in the cache folder
 	$(CARGO) clean

@@ -1,0 +1,404 @@
+//! Clients and null backend in one thread on one epoll, so that the proxy between them is what is
+//! measured.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::Outcome;
+use crate::poll::Poll;
+use crate::postgres::{self, Act, Answers, Backend};
+
+/// All sockets of the load.
+pub struct Arena {
+    poll: Poll,
+    parties: Slab<Party>,
+    groups: Slab<Group>,
+    address: SocketAddr,
+    ready: Vec<usize>,
+    bytes: Box<[u8]>,
+    out: Vec<u8>,
+    big_rows: Vec<u8>,
+}
+
+/// Clients that do the same at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupId(usize);
+
+/// What clients say.
+pub struct Script {
+    /// Right after connecting.
+    pub startup: Vec<u8>,
+    /// Once, after the login.
+    pub preparation: Vec<u8>,
+    /// Over and over.
+    pub transaction: Vec<u8>,
+}
+
+/// What a group did in a while.
+pub struct Tally {
+    /// Transactions begun and answered.
+    pub transactions: u64,
+    /// From the first to the last.
+    pub time: Duration,
+    /// How long each took, in nanoseconds, sorted.
+    pub latencies: Vec<u32>,
+}
+
+impl Tally {
+    /// The latency that `share` of the transactions kept below, in microseconds.
+    pub fn percentile(&self, share: f64) -> f64 {
+        let last = self.latencies.len().saturating_sub(1);
+        let index = (share * last as f64).ceil() as usize;
+        f64::from(self.latencies.get(index).copied().unwrap_or(0)) / 1e3
+    }
+}
+
+struct Group {
+    script: Script,
+    clients: Vec<usize>,
+    /// Who is answered asks again.
+    running: bool,
+    /// Clients that wait for an answer.
+    outstanding: usize,
+    transactions: u64,
+    latencies: Vec<u32>,
+}
+
+enum Party {
+    Listener(TcpListener),
+    Backend {
+        socket: TcpStream,
+        backend: Backend,
+        /// Bytes of the big result that are still to be sent.
+        pending: usize,
+    },
+    Client {
+        socket: TcpStream,
+        answers: Answers,
+        group: usize,
+        /// Answers to come before the current request is done.
+        owed: usize,
+        asked: Instant,
+    },
+}
+
+impl Arena {
+    /// Opens the null backend's port.
+    pub fn new() -> Outcome<Arena> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let mut arena = Arena {
+            poll: Poll::new()?,
+            parties: Slab::new(),
+            groups: Slab::new(),
+            address: listener.local_addr()?,
+            ready: Vec::new(),
+            bytes: vec![0; 256 << 10].into(),
+            out: Vec::new(),
+            big_rows: postgres::big_rows(),
+        };
+        arena.enter(Party::Listener(listener))?;
+        Ok(arena)
+    }
+
+    /// Where the null backend listens.
+    pub fn backend_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connects clients, logs them in and lets them prepare.
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        clients: usize,
+        script: impl Fn(usize) -> Script,
+    ) -> Outcome<GroupId> {
+        let group = self.groups.insert(Group {
+            script: script(0),
+            clients: Vec::new(),
+            running: false,
+            outstanding: 0,
+            transactions: 0,
+            latencies: Vec::new(),
+        });
+        for number in 0..clients {
+            let script = script(number);
+            self.connect_one(address, group, &script.startup)?;
+            if number % CONNECTS_AT_ONCE == CONNECTS_AT_ONCE - 1 {
+                self.rest(GroupId(group))?;
+            }
+        }
+        self.rest(GroupId(group))?;
+        let preparation = self.groups[group].script.preparation.clone();
+        if !preparation.is_empty() {
+            for client in self.groups[group].clients.clone() {
+                self.ask(client, &preparation)?;
+            }
+            self.rest(GroupId(group))?;
+        }
+        Ok(GroupId(group))
+    }
+
+    /// Lets all clients of a group ask, and ask again, from now on.
+    pub fn start(&mut self, id: GroupId) -> Outcome<()> {
+        let group = &mut self.groups[id.0];
+        group.running = true;
+        group.transactions = 0;
+        group.latencies.clear();
+        for client in group.clients.clone() {
+            let request = std::mem::take(&mut self.groups[id.0].script.transaction);
+            let asked = self.ask(client, &request);
+            self.groups[id.0].script.transaction = request;
+            asked?;
+        }
+        Ok(())
+    }
+
+    /// Serves everybody for so long.
+    pub fn run(&mut self, time: Duration) -> Outcome<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.turn(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what a group has done so far.
+    pub fn reset(&mut self, id: GroupId) {
+        let group = &mut self.groups[id.0];
+        group.transactions = 0;
+        group.latencies.clear();
+    }
+
+    /// What a group has done in this time.
+    pub fn tally(&mut self, id: GroupId, time: Duration) -> Tally {
+        let group = &mut self.groups[id.0];
+        let mut latencies = std::mem::take(&mut group.latencies);
+        latencies.sort_unstable();
+        Tally {
+            transactions: group.transactions,
+            time,
+            latencies,
+        }
+    }
+
+    /// Lets nobody of a group ask again, and waits until all are answered.
+    pub fn rest(&mut self, id: GroupId) -> Outcome<()> {
+        self.groups[id.0].running = false;
+        let patience = Instant::now() + PATIENCE;
+        while self.groups[id.0].outstanding > 0 {
+            self.turn(TICK)?;
+            if Instant::now() > patience {
+                let waiting = self.groups[id.0].outstanding;
+                return Err(format!("{waiting} clients got no answer in {PATIENCE:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the clients of a group leave; the others go on.
+    pub fn leave(&mut self, id: GroupId) {
+        let group = self.groups.remove(id.0);
+        for client in group.clients {
+            if let Party::Client { mut socket, .. } = self.parties.remove(client) {
+                // One that has gone already has left, too.
+                let _ = socket.write_all(&postgres::terminate());
+            }
+        }
+    }
+
+    /// Lets the proxies notice who has left, and end connections to the backend if they will.
+    pub fn settle(&mut self) -> Outcome<()> {
+        self.run(SETTLE)
+    }
+
+    fn connect_one(&mut self, to: SocketAddr, group: usize, startup: &[u8]) -> Outcome<()> {
+        let socket = TcpStream::connect(to)?;
+        let client = self.enter(Party::Client {
+            socket,
+            answers: Answers::default(),
+            group,
+            owed: 0,
+            asked: Instant::now(),
+        })?;
+        self.groups[group].clients.push(client);
+        self.ask(client, startup)
+    }
+
+    fn ask(&mut self, client: usize, request: &[u8]) -> Outcome<()> {
+        let Party::Client {
+            socket,
+            group,
+            owed,
+            asked,
+            ..
+        } = &mut self.parties[client]
+        else {
+            return Err("only clients ask".into());
+        };
+        *owed = 1;
+        *asked = Instant::now();
+        self.groups[*group].outstanding += 1;
+        Ok(socket.write_all(request)?)
+    }
+
+    fn enter(&mut self, party: Party) -> Outcome<usize> {
+        if let Party::Backend { socket, .. } | Party::Client { socket, .. } = &party {
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+        }
+        let token = self.parties.insert(party);
+        match &self.parties[token] {
+            Party::Listener(listener) => self.poll.add(listener, token)?,
+            Party::Backend { socket, .. } | Party::Client { socket, .. } => {
+                self.poll.add(socket, token)?;
+            }
+        }
+        Ok(token)
+    }
+
+    fn turn(&mut self, wait: Duration) -> Outcome<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.poll.wait(wait, &mut ready)?;
+        for &token in &ready {
+            match self.parties.get(token) {
+                Some(Party::Listener(_)) => self.accept(token)?,
+                Some(Party::Backend { .. }) => self.serve(token)?,
+                Some(Party::Client { .. }) => self.hear(token)?,
+                None => {}
+            }
+        }
+        self.ready = ready;
+        Ok(())
+    }
+
+    fn accept(&mut self, token: usize) -> Outcome<()> {
+        while let Some(Party::Listener(listener)) = self.parties.get(token) {
+            let socket = match listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            };
+            self.enter(Party::Backend {
+                socket,
+                backend: Backend::default(),
+                pending: 0,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The null backend's turn on one connection.
+    fn serve(&mut self, token: usize) -> Outcome<()> {
+        let Some(Party::Backend {
+            socket,
+            backend,
+            pending,
+        }) = self.parties.get_mut(token)
+        else {
+            return Ok(());
+        };
+        let mut gone = false;
+        match socket.read(&mut self.bytes) {
+            Ok(0) => gone = true,
+            Ok(count) => {
+                match backend.hear(&self.bytes[..count], &mut self.out) {
+                    Act::Answered => {}
+                    Act::Leave => gone = true,
+                    Act::Stream(bytes) => *pending = bytes,
+                }
+                gone |= !self.out.is_empty() && socket.write_all(&self.out).is_err();
+                self.out.clear();
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => gone = true,
+        }
+        if *pending > 0 {
+            gone |= stream(socket, pending, &self.big_rows).is_err();
+            let writing = *pending > 0;
+            self.poll.watch_writing(&*socket, token, writing)?;
+        }
+        if gone {
+            self.parties.remove(token);
+        }
+        Ok(())
+    }
+
+    /// A client's turn.
+    fn hear(&mut self, token: usize) -> Outcome<()> {
+        let Some(Party::Client {
+            socket,
+            answers,
+            group,
+            owed,
+            asked,
+        }) = self.parties.get_mut(token)
+        else {
+            return Ok(());
+        };
+        let count = match socket.read(&mut self.bytes) {
+            Ok(0) => return Err("the proxy hung up".into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let complete = answers.count(&self.bytes[..count])?;
+        if complete == 0 {
+            return Ok(());
+        }
+        *owed = owed
+            .checked_sub(complete)
+            .ok_or("an answer came that nobody had asked for")?;
+        let group = &mut self.groups[*group];
+        if *owed > 0 {
+            return Ok(());
+        }
+        group.transactions += 1;
+        let now = Instant::now();
+        let took = (now - *asked).as_nanos().min(u128::from(u32::MAX)) as u32;
+        group.latencies.push(took);
+        if !group.running {
+            group.outstanding -= 1;
+            return Ok(());
+        }
+        *owed = 1;
+        *asked = now;
+        Ok(socket.write_all(&group.script.transaction)?)
+    }
+}
+
+/// Sends as much of the big result as goes: the rows, then what ends them.
+fn stream(socket: &mut TcpStream, pending: &mut usize, rows: &[u8]) -> io::Result<()> {
+    let end = postgres::big_end();
+    while *pending > 0 {
+        let piece = match pending.checked_sub(end.len()) {
+            None | Some(0) => &end[end.len() - *pending..],
+            Some(rest) => {
+                // Where in the repeated block of rows the stream stands.
+                let at = (postgres::BIG_BYTES - rest) % rows.len();
+                &rows[at..][..(rows.len() - at).min(rest)]
+            }
+        };
+        match socket.write(piece) {
+            Ok(count) => *pending -= count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The longest sleep of the load.
+const TICK: Duration = Duration::from_millis(5);
+
+/// How long a group's last answers may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long clients that left may take to be noticed.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// Clients that log in at the same time.
+const CONNECTS_AT_ONCE: usize = 32;
