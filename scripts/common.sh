@@ -1,5 +1,5 @@
 # What the scripts of this folder share: where things lie, how they speak, which program serves which database.
-# Sourced, never run. It installs nothing and starts nothing.
+# Sourced, never run: it does nothing by itself.
 
 set -euo pipefail
 
@@ -47,4 +47,32 @@ has_server() {
         mysql) is_root && mysql_server ;;
         *) die "no such kind of server: $1 (postgres, postgres18, mariadb, mysql)" ;;
     esac >/dev/null
+}
+
+# Installs Debian packages without letting them start their services.
+debian_packages() {
+    [ $# = 0 ] && return
+    if ! command -v apt-get >/dev/null; then
+        say "This is no Debian. Please install what these packages hold: $*"
+        return 1
+    fi
+    if ! is_root; then
+        say "Missing: $*. Please run as root: apt-get install --no-install-recommends $*"
+        return 1
+    fi
+    say "installing $*"
+    local policy=/usr/sbin/policy-rc.d ours=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        ours=1
+    fi
+    local status=0
+    apt_install "$@" || { apt-get update -q >/dev/null && apt_install "$@"; } || status=$?
+    [ -z "$ours" ] || rm -f "$policy"
+    return $status
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null >/dev/null
 }

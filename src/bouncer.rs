@@ -140,7 +140,10 @@ impl Bouncer {
                     Ok(Signal::Reload) => drop(self.control.reload()),
                     Ok(Signal::Stop) | Err(_) => break,
                 },
-                recv(self.changed) -> _ => drop(self.control.reload()),
+                recv(self.changed) -> change => match change {
+                    Ok(()) => drop(self.control.reload()),
+                    Err(_) => self.changed = never(),
+                },
                 recv(self.errands) -> errand => self.run_errand(errand.ok()),
                 recv(retry) -> _ => self.control.deliver(),
                 recv(second) -> _ => self.control.feel_pulses(),
@@ -155,9 +158,12 @@ impl Bouncer {
         self.shut_down(signals)
     }
 
+    /// Does what the API asks for. Without an API there is nobody to ask: a channel that would tell
+    /// so at once and for ever is not waited for.
     fn run_errand(&mut self, errand: Option<Errand>) {
-        if let Some(errand) = errand {
-            errand(&mut self.control);
+        match errand {
+            Some(errand) => errand(&mut self.control),
+            None => self.errands = never(),
         }
     }
 

@@ -219,11 +219,27 @@ fn it_serves_until_it_is_told_to_stop() {
         for port in [postgres, mysql] {
             TcpStream::connect(("127.0.0.1", port)).unwrap();
         }
+        testbed::eventually(
+            "it sleeps between one look at its shards and the next",
+            || (naps(&running.0) > 2).then_some(()),
+        );
         kill_process(Pid::from_child(&running.0), signal).unwrap();
         let rest: Vec<String> = log.collect();
         assert_eq!(running.0.wait().unwrap().code(), Some(0), "{rest:?}");
         assert!(rest.last().unwrap().ends_with("INFO  stopped"), "{rest:?}");
     }
+}
+
+/// How often the program's first thread has gone to sleep.
+fn naps(program: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let count = |line: &str| {
+        line.strip_prefix("voluntary_ctxt_switches:")?
+            .trim()
+            .parse()
+            .ok()
+    };
+    status.lines().find_map(count).unwrap()
 }
 
 /// A child that does not outlive its test.

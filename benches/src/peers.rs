@@ -277,7 +277,7 @@ fn recipe(kind: Kind, program: &str, port: u16, setup: &Setup) -> Outcome<Recipe
                 name: name.to_owned(),
                 root: None,
                 unprivileged: false,
-                config: dbbouncer(port, setup),
+                config: dbbouncer(port, free_port()?, setup),
                 command: vec![
                     path.display().to_string(),
                     "--config".to_owned(),
@@ -357,7 +357,7 @@ fn odyssey(port: u16, setup: &Setup) -> String {
     let (host, to) = (setup.backend.ip(), setup.backend.port());
     let mut config = format!(
         "daemonize no\nlog_to_stdout yes\nlog_format \"%l %m\\n\"\nlog_session no\nlog_stats no\nworkers 1\nresolvers 1\n\
-         client_max 19000\nunix_socket_dir \"FOLDER\"\nlocks_dir \"FOLDER\"\n\
+         client_max 19000\nunix_socket_dir \"FOLDER\"\nunix_socket_mode \"0700\"\nlocks_dir \"FOLDER\"\n\
          listen {{\n  host \"127.0.0.1\"\n  port {port}\n  backlog 4096\n}}\n\
          storage \"null\" {{\n  type \"remote\"\n  host \"{host}\"\n  port {to}\n}}\n"
     );
@@ -374,10 +374,10 @@ fn odyssey(port: u16, setup: &Setup) -> String {
     config
 }
 
-fn dbbouncer(port: u16, setup: &Setup) -> String {
+fn dbbouncer(port: u16, api: u16, setup: &Setup) -> String {
     let (host, to) = (setup.backend.ip(), setup.backend.port());
     let mut config = format!(
-        "listen: {{host: 127.0.0.1, postgres_port: {port}, mysql_port: 0, api_port: 0}}\n\
+        "listen: {{host: 127.0.0.1, postgres_port: {port}, mysql_port: 0, api_port: {api}}}\n\
          runtime: {{shards: 1, acceptors: 1}}\n\
          limits: {{client_connections: 19000}}\n\
          defaults: {{pool_mode: transaction, client_auth: trust, max_connections: {}}}\n\
