@@ -21,3 +21,6 @@ mod seldom;
 mod state_file;
 mod vitals;
 mod watch;
+
+#[doc(hidden)]
+pub use api::passed_on;

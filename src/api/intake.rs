@@ -125,6 +125,16 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// The request at the front of these bytes, if it may be passed on and all of it is there.
+pub fn read(bytes: &[u8]) -> Option<Request> {
+    let head = Head::parse(bytes).ok()??;
+    let body = bytes.get(head.length..head.length + head.body)?;
+    Some(Request {
+        body: body.to_vec(),
+        ..head.request
+    })
+}
+
 /// The head of a request, understood as far as the door must.
 struct Head {
     request: Request,

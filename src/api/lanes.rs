@@ -164,6 +164,11 @@ fn on_the_wire(request: &Request) -> Vec<u8> {
     bytes
 }
 
+/// What a request of these bytes is passed on as; nothing if it is refused or not complete. For tests that try any bytes.
+pub fn passed_on(bytes: &[u8]) -> Option<Vec<u8>> {
+    super::intake::read(bytes).map(|request| on_the_wire(&request))
+}
+
 /// A response off a lane. Its head is our own router's, so its size is no concern.
 fn receive(stream: &mut UnixStream) -> io::Result<Response> {
     let mut bytes = Vec::new();

@@ -28,6 +28,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 pub use body::with_kept_secrets;
+pub use lanes::passed_on;
 pub use operator::{Operator, Put, Refused, Reloaded, When};
 
 use self::access::Access;

@@ -121,10 +121,18 @@ impl Settings {
         let Assignment { name, value, local } = assignment;
         let current = &mut self.current;
         if *local {
+            // Of what ends with the transaction only this is ever asked for.
+            if !CONTEXT.contains(&&**name) {
+                return;
+            }
             let value = value
                 .clone()
                 .unwrap_or_else(|| Value::Arguments("DEFAULT".into()));
             Rc::make_mut(&mut current.local).insert(Rc::clone(name), value);
+            return;
+        }
+        if !has_room(&current.client, name, value.as_ref()) {
+            current.pins.insert(Pin::Setting);
             return;
         }
         if current.local.contains_key(name) {
@@ -256,6 +264,24 @@ fn put(map: &mut Rc<Map>, name: &Rc<str>, value: Option<&Value>) {
     };
 }
 
+/// Whether one more value may be followed: a client must not make us hold any amount of them.
+fn has_room(map: &Map, name: &str, value: Option<&Value>) -> bool {
+    let Some(value) = value else {
+        return true;
+    };
+    let is_one_more = !map.contains_key(name);
+    if is_one_more && map.len() >= SETTINGS_LIMIT {
+        return false;
+    }
+    let length = value.as_sql().len();
+    let all = || {
+        map.values()
+            .map(|value| value.as_sql().len())
+            .sum::<usize>()
+    };
+    length <= SHORT_VALUE || length + all() <= VALUES_LIMIT
+}
+
 /// What RESET ALL makes of `now`.
 fn kept(base: &Map, now: &Map) -> Map {
     let mut map = base.clone();
@@ -273,6 +299,15 @@ pub(super) const CONTEXT: [&str; 3] = ["search_path", "role", "session_authoriza
 
 /// The settings that RESET ALL does not reset.
 pub(super) const BEYOND_RESET_ALL: [&str; 2] = ["role", "session_authorization"];
+
+/// How many settings of a session are followed. With more, it stays where they are.
+const SETTINGS_LIMIT: usize = 256;
+
+/// How much the values of a session may be, in bytes of SQL, beyond those that are short.
+const VALUES_LIMIT: usize = 256 * 1024;
+
+/// The length of a value that counts as nothing, in bytes of SQL.
+const SHORT_VALUE: usize = 1024;
 
 /// How many savepoints are kept apart once something has been set. With more, the settings cannot
 /// be followed any longer.

@@ -37,6 +37,13 @@ impl Value {
         Value::Expression(sql.into())
     }
 
+    /// The SQL.
+    pub fn as_sql(&self) -> &str {
+        match self {
+            Value::Expression(sql) | Value::Arguments(sql) => sql,
+        }
+    }
+
     /// A list of strings, to be quoted as a list of names by the server itself; `None` if it
     /// cannot be said in plain ASCII.
     pub fn of_list(items: &[Vec<u8>]) -> Option<Value> {

@@ -9,6 +9,7 @@ mod heard;
 mod link;
 mod provide;
 mod said;
+mod startup;
 mod statements;
 mod text;
 
@@ -20,11 +21,11 @@ use super::names::Names;
 use super::outbound::Passing;
 use super::pins::{Pin, Pins};
 use super::replies::Unnamed;
-use super::settings::{Map, Settings};
-use super::sql::{Encoding, Script, Value, is_setting_name};
+use super::settings::Settings;
+use super::sql::{Encoding, Script};
 use super::{BackendMemory, Cleanup, Commons, Outbound, Passage, Release, Reset};
 use crate::error::{Refusal, WireError};
-use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend, options, sqlstate};
+use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
 use link::Link;
 
 /// Follows one client from its login to its leave.
@@ -97,7 +98,7 @@ impl Tracker {
     ///
     /// An error is FATAL for the client: a parameter that no session can set.
     pub fn new(commons: Rc<Commons>, startup: &Parameters) -> Result<Tracker, ErrorResponse> {
-        let base = Rc::new(base(startup)?);
+        let base = Rc::new(startup::settings(startup)?);
         Ok(Tracker {
             commons,
             names: Names::default(),
@@ -171,14 +172,23 @@ impl Tracker {
         self.go_on(out)
     }
 
-    /// Takes bytes from the attached backend. It may also let go on what was kept of the client's.
+    /// Takes bytes from the attached backend. It may also let go on what was kept of the client's. On an error, what is
+    /// outbound holds what the client may still be told.
     pub fn backend_said(&mut self, chunk: &[u8], out: &mut Outbound) -> Result<Passage, Fault> {
+        let before = out.to_client.len();
         let mut passing = Passing::new(chunk, &mut out.to_client);
         let heard = self.hear(&mut passing);
         let passage = passing.end();
         heard?;
         self.tidy(&mut out.to_backend);
-        self.go_on(out)?;
+        self.go_on(out).inspect_err(|_| {
+            // It is the client's fault, not the chunk's: what the client is told stands behind the chunk.
+            if passage == Passage::Whole {
+                let behind = out.to_client.split_off(before);
+                out.to_client.extend_from_slice(chunk);
+                out.to_client.unsplit(behind);
+            }
+        })?;
         Ok(passage)
     }
 
@@ -355,46 +365,6 @@ impl Tracker {
         }
     }
 }
-
-/// The settings that startup parameters make. First come those in `options`, then the others, as
-/// PostgreSQL takes them; the last one of a name counts.
-fn base(startup: &Parameters) -> Result<Map, ErrorResponse> {
-    let mut base = Map::new();
-    if let Some(switches) = startup.get("options") {
-        let switches = options::parse(switches)
-            .map_err(|error| ErrorResponse::fatal(sqlstate::SYNTAX_ERROR, error.to_string()))?;
-        for switch in &switches {
-            let Some(setting) = switch.setting() else {
-                return Err(ErrorResponse::fatal(
-                    sqlstate::FEATURE_NOT_SUPPORTED,
-                    "only settings (-c name=value) are taken from \"options\" in transaction mode",
-                ));
-            };
-            insert(&mut base, &setting.name, &setting.value)?;
-        }
-    }
-    for (name, value) in startup.iter() {
-        if !name.eq_ignore_ascii_case("options") {
-            insert(&mut base, name, value)?;
-        }
-    }
-    Ok(base)
-}
-
-fn insert(base: &mut Map, name: &str, value: &[u8]) -> Result<(), ErrorResponse> {
-    if !is_setting_name(name.as_bytes()) {
-        return Err(ErrorResponse::fatal(
-            UNDEFINED_OBJECT,
-            format!("unrecognized configuration parameter \"{name}\""),
-        ));
-    }
-    let value = Value::of_bytes(value, Encoding::UTF8);
-    base.insert(name.to_ascii_lowercase().into(), value);
-    Ok(())
-}
-
-/// SQLSTATE `undefined_object`: no such setting.
-const UNDEFINED_OBJECT: &str = "42704";
 
 /// How much is kept of a client that waits before no more is received from it, in bytes.
 const KEPT_LIMIT: usize = 64 * 1024;

@@ -1,0 +1,110 @@
+//! What a client or a database may make a tracker do and hold: findings of the fuzzers, and limits that they cannot see.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod pg_pair;
+
+use std::rc::Rc;
+
+use pg_pair::message;
+use wire::pg::Parameters;
+use wire::pg::pooling::{
+    BackendFault, Commons, Fault, Outbound, Passage, Pin, PreparedStatements, Reset, Rules, Tracker,
+};
+
+/// A client of its own tenant, with a fresh backend.
+fn client() -> (Rc<Commons>, Tracker) {
+    let commons = Commons::new(Rules {
+        prepared_statements: PreparedStatements::Multiplex,
+        max_prepared_statements: 4,
+        reset: Reset::Smart,
+    });
+    let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+    let memory = commons.backend_opened(&Parameters::default());
+    tracker.attach(memory, &mut Outbound::default()).unwrap();
+    (commons, tracker)
+}
+
+fn query(tracker: &mut Tracker, text: &str) {
+    let mut out = Outbound::default();
+    let asked = message(b'Q', format!("{text}\0").as_bytes());
+    assert_eq!(tracker.client_said(&asked, &mut out), Ok(Passage::Whole));
+    let tag = if text.starts_with("DISCARD") {
+        &b"DISCARD ALL\0"[..]
+    } else {
+        b"SET\0"
+    };
+    let answer = [message(b'C', tag), message(b'Z', b"I")].concat();
+    assert_eq!(tracker.backend_said(&answer, &mut out), Ok(Passage::Whole));
+}
+
+#[test]
+fn a_ready_for_query_of_another_length_reaches_no_client() {
+    let (_, mut tracker) = client();
+    let mut out = Outbound::default();
+    let asked = message(b'Q', b"SELECT 1\0");
+    assert_eq!(tracker.client_said(&asked, &mut out), Ok(Passage::Whole));
+    let heard = tracker.backend_said(b"Z\0\0\0\x12I", &mut out);
+    assert!(
+        matches!(heard, Err(Fault::Backend(BackendFault::Wire(_)))),
+        "{heard:?}"
+    );
+    assert!(out.to_client.is_empty(), "{:?}", out.to_client);
+}
+
+#[test]
+fn settings_are_followed_up_to_a_number_and_a_size() {
+    let (commons, mut tracker) = client();
+    for number in 0..256 {
+        query(&mut tracker, &format!("SET app.s{number} TO 'x'"));
+    }
+    assert!(tracker.may_release());
+    query(&mut tracker, "SET app.s0 TO 'changed'");
+    assert!(tracker.may_release(), "one that is known is no further one");
+    query(&mut tracker, "SET app.one_more TO 'x'");
+    assert!(tracker.pins().contains(Pin::Setting));
+    query(&mut tracker, "DISCARD ALL");
+    assert!(tracker.may_release());
+
+    let long = "x".repeat(15_000);
+    for number in 0..17 {
+        query(&mut tracker, &format!("SET app.s{number} TO '{long}'"));
+    }
+    assert!(tracker.may_release());
+    query(&mut tracker, "SET app.s17 TO '1'");
+    assert!(tracker.may_release(), "there is room for what is short");
+    query(&mut tracker, &format!("SET app.s18 TO '{long}'"));
+    assert!(tracker.pins().contains(Pin::Setting));
+    drop(commons);
+}
+
+#[test]
+fn settings_of_a_transaction_are_not_held() {
+    let (_, mut tracker) = client();
+    for number in 0..300 {
+        query(&mut tracker, &format!("SET LOCAL app.s{number} TO 'x'"));
+    }
+    assert!(tracker.may_release());
+    assert!(format!("{tracker:?}").len() < 20_000);
+}
+
+#[test]
+fn a_client_that_errs_behind_a_reply_has_the_reply() {
+    let (_, mut tracker) = client();
+    let mut out = Outbound::default();
+    let copy = message(b'Q', b"COPY t FROM STDIN\0");
+    assert_eq!(tracker.client_said(&copy, &mut out), Ok(Passage::Whole));
+    let begins = tracker.backend_said(&message(b'G', b"\0\0\0"), &mut out);
+    assert_eq!(begins, Ok(Passage::Whole));
+    // A Query in a COPY is held until it is known how that ended; behind it stands what is no message.
+    let offence = [message(b'Q', b"SELECT 1\0"), vec![0; 5]].concat();
+    assert_eq!(tracker.client_said(&offence, &mut out), Ok(Passage::Copied));
+    let mut out = Outbound::default();
+    let fails = [
+        message(b'E', b"SERROR\0VERROR\0C57014\0Mno\0\0"),
+        message(b'Z', b"I"),
+    ];
+    let heard = tracker.backend_said(&fails.concat(), &mut out);
+    assert!(matches!(heard, Err(Fault::Client(_))), "{heard:?}");
+    assert_eq!(out.to_client, fails.concat());
+}
