@@ -4,13 +4,22 @@
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help build demo test test-cover lint fmt bench clean
+# The program holds its C library, so that it runs on every Linux, of whatever release and in an empty container. Said to
+# the program's own crate alone: what runs while compiling stays dynamic, and so do the tests.
+STATIC := -C target-feature=+crt-static
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+IMAGE ?= dbbouncer:$(VERSION)
+IMAGE_BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell which $(tool) 2>/dev/null),$(tool))))
+
+.PHONY: help build demo test test-cover lint fmt bench image docker-build deb clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Builds bin/dbbouncer
-	$(CARGO) build --release --locked --bin dbbouncer
+	$(CARGO) rustc --release --locked --bin dbbouncer -- $(STATIC)
 	@mkdir -p bin
 	@install -m 755 $(TARGET_DIR)/release/dbbouncer bin/dbbouncer
 
@@ -21,6 +30,7 @@ demo: ## Shows it working on private databases until Ctrl-C; ONCE=1 ends by itse
 
 test: ## Installs what the tests need and runs all of them
 	@scripts/install-test-deps
+	@$(MAKE) --no-print-directory build
 	$(CARGO) test --workspace --locked
 	DBBOUNCER_TEST_POOL_MODE=transaction $(CARGO) test --locked --test blackbox -- postgres \
 		$$(awk '!/^#/ && NF {print "--skip", $$1}' tests/transaction-mode-differs.txt)
@@ -44,6 +54,22 @@ bench: ## Measures DBBouncer beside its peers (results in target/bench); QUICK=1
 	@$(MAKE) --no-print-directory build
 	$(CARGO) build --release --locked --package benches
 	scripts/bench $(if $(filter 1,$(QUICK)),--quick)
+
+image: ## Builds the container image IMAGE with docker, podman or buildah, compiling inside; PREBUILT=bin/dbbouncer does not
+	@[ -n "$(IMAGE_BUILDER)" ] || { echo 'make image needs docker, podman or buildah' >&2; exit 1; }
+	$(IMAGE_BUILDER) build -t $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+		$(if $(PREBUILT),--build-arg PREBUILT=$(PREBUILT)) $(if $(BUILDER_IMAGE),--build-arg BUILDER_IMAGE=$(BUILDER_IMAGE)) .
+
+docker-build: image ## The same as image
+
+deb: build ## Builds a Debian package into target/debian
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'make deb needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
+	@rm -rf target/deb && mkdir -p target/deb/man
+	bin/dbbouncer man --dir target/deb/man
+	bin/dbbouncer completions bash >target/deb/dbbouncer
+	bin/dbbouncer completions zsh >target/deb/_dbbouncer
+	bin/dbbouncer completions fish >target/deb/dbbouncer.fish
+	$(CARGO) deb --no-build --locked
 
 clean: ## Removes what was built; databases and drivers stay in the cache folder
 	$(CARGO) clean

@@ -25,7 +25,7 @@ use log::{error, info, warn};
 use shards::contract::{Command, Reply};
 use shards::{LaunchError, Plane};
 
-use crate::api;
+use crate::api::{self, Operator, Scope};
 use crate::config::{Complaint, Settings};
 use crate::control::{Control, understand};
 use crate::desk::{Desk, Errand};
@@ -91,8 +91,13 @@ impl Bouncer {
         let vitals = Arc::new(Vitals::new(settings.plane.shards));
         let (desk, errands) = Desk::new();
         // Before the ports of clients, who could take every descriptor.
-        if let Some(address) = settings.api.address {
-            serve_api(address, &settings, desk, &vitals)
+        let desk = Arc::new(desk);
+        for (address, scope) in [
+            (settings.api.address, Scope::Everything),
+            (settings.api.metrics_address, Scope::ProbesAndMetrics),
+        ] {
+            let Some(address) = address else { continue };
+            serve_api(address, scope, &settings, &desk, &vitals)
                 .map_err(|error| StartError::Api(address, error))?;
         }
         let tenants: Vec<_> = roster.iter().map(|entry| (*entry.spec).clone()).collect();
@@ -240,14 +245,19 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
 
 fn serve_api(
     address: SocketAddr,
+    scope: Scope,
     settings: &Settings,
-    desk: Desk,
+    desk: &Arc<Desk>,
     vitals: &Arc<Vitals>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
-    api::serve(listener, &settings.api, Arc::new(desk), Arc::clone(vitals))?;
-    info!("serving the API on {address}");
+    let operator = Arc::clone(desk) as Arc<dyn Operator>;
+    api::serve(listener, scope, &settings.api, operator, Arc::clone(vitals))?;
+    match scope {
+        Scope::Everything => info!("serving the API on {address}"),
+        Scope::ProbesAndMetrics => info!("serving probes and metrics on {address}"),
+    }
     Ok(())
 }
 

@@ -18,6 +18,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    if cfg!(target_feature = "crt-static") {
+        shards::look_names_up_without_plugins();
+    }
     let exit = match cli::parse(std::env::args_os()) {
         Ok(Task::Serve { config, log_level }) => serve(&config, log_level),
         Ok(Task::Check { config, system }) => check(config.as_deref(), system),

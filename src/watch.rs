@@ -1,26 +1,32 @@
-//! Notices that the config file says something else than before.
+//! Notices that the config says something else than before: its file, or a file with a secret or a
+//! certificate that it refers to.
 //!
 //! The folder is watched and not the file: Kubernetes swaps a ConfigMap by a symbolic link beside
 //! it (`..data`), and editors give a new file the old name; a watch on the file would die with the
-//! first of these. What counts in the end is the text: it is read when things have become quiet,
-//! and from time to time anyway, for there are file systems that tell nothing.
+//! first of these. What counts in the end are the texts: they are read when things have become
+//! quiet, and from time to time anyway, for there are file systems that tell nothing, and secrets
+//! may lie in other folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use log::{debug, warn};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
+use crate::config;
+
 /// Watches this file for as long as somebody listens. A message comes when it has been read for the
-/// first time, and whenever its text has changed.
+/// first time, and whenever it or what it refers to has changed.
 pub fn start(path: &Path) -> Receiver<()> {
     // One message says it all, however often the file changed before it was taken.
     let (tell, told) = bounded(1);
     let mut watch = Watch {
         path: path.to_owned(),
+        text: None,
+        beside: Vec::new(),
         seen: None,
         tell,
     };
@@ -33,7 +39,11 @@ pub fn start(path: &Path) -> Receiver<()> {
 
 struct Watch {
     path: PathBuf,
-    /// What the file held when we last looked; `None` if it could not be read.
+    /// What the file held when it was last read.
+    text: Option<Vec<u8>>,
+    /// The files that this text refers to.
+    beside: Vec<PathBuf>,
+    /// The fingerprint of all of them.
     seen: Option<Vec<u8>>,
     tell: Sender<()>,
 }
@@ -56,12 +66,19 @@ impl Watch {
 
     /// Whether somebody still listens.
     fn look(&mut self) -> bool {
-        let now = fingerprint(&self.path);
         // While it is being replaced there may be none for a moment; the next look will see it.
-        if now.is_none() || now == self.seen {
+        let Ok(text) = fs::read(&self.path) else {
+            return true;
+        };
+        if self.text.as_ref() != Some(&text) {
+            self.beside = config::files_beside(&String::from_utf8_lossy(&text), self.folder());
+            self.text = Some(text);
+        }
+        let now = self.fingerprint();
+        if self.seen.as_ref() == Some(&now) {
             return true;
         }
-        self.seen = now;
+        self.seen = Some(now);
         debug!("{} has changed", self.path.display());
         !matches!(self.tell.try_send(()), Err(TrySendError::Disconnected(())))
     }
@@ -82,11 +99,7 @@ impl Watch {
                 let _ = stir.try_send(());
             }
         };
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+        let folder = self.folder();
         let armed = notify::recommended_watcher(heard).and_then(|mut watcher| {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
             Ok(watcher)
@@ -99,17 +112,31 @@ impl Watch {
         }
         armed.ok()
     }
+
+    fn folder(&self) -> &Path {
+        let folder = self.path.parent();
+        folder
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+    }
+
+    /// Of the config's text and what lies beside it. A file that cannot be read counts as an empty
+    /// one: that it can be read again will be a change.
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut all = Context::new(&SHA256);
+        all.update(digest(&SHA256, self.text.as_deref().unwrap_or_default()).as_ref());
+        for file in &self.beside {
+            let text = fs::read(file).unwrap_or_default();
+            all.update(digest(&SHA256, &text).as_ref());
+        }
+        all.finish().as_ref().to_vec()
+    }
 }
 
 /// Waits until nothing has stirred for a while, but not for ever.
 fn settle(stirred: &Receiver<()>) {
     let deadline = Instant::now() + SETTLED_AFTER_ALL;
     while Instant::now() < deadline && stirred.recv_timeout(QUIET).is_ok() {}
-}
-
-fn fingerprint(path: &Path) -> Option<Vec<u8>> {
-    let text = fs::read(path).ok()?;
-    Some(digest(&SHA256, &text).as_ref().to_vec())
 }
 
 /// How long nothing must stir before the file is read: a change is often several.
@@ -145,9 +172,15 @@ mod tests {
         }
 
         fn swap(&self, version: u32, text: &str) {
+            self.swap_with(version, &[("config.yaml", text)]);
+        }
+
+        fn swap_with(&self, version: u32, files: &[(&str, &str)]) {
             let fresh = format!("..{version}");
             fs::create_dir(self.0.join(&fresh)).unwrap();
-            fs::write(self.0.join(&fresh).join("config.yaml"), text).unwrap();
+            for (name, text) in files {
+                fs::write(self.0.join(&fresh).join(name), text).unwrap();
+            }
             let (temporary, data) = (self.0.join("..data_tmp"), self.0.join("..data"));
             let old = fs::read_link(&data).ok();
             symlink(&fresh, &temporary).unwrap();
@@ -171,6 +204,20 @@ mod tests {
             map.swap(version, &format!("version {version}"));
             assert!(comes(&told), "swap {version}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_changes_beside_the_config_is_noticed() {
+        let map = ConfigMap::new("secret");
+        symlink("..data/key", map.0.join("key")).unwrap();
+        let config = ("config.yaml", "api_key: file:key");
+        map.swap_with(1, &[config]);
+        let told = start(&map.file());
+        assert!(comes(&told), "the first look");
+        map.swap_with(2, &[config, ("key", "first")]);
+        assert!(comes(&told), "the secret is there");
+        map.swap_with(3, &[config, ("key", "second")]);
+        assert!(comes(&told), "the secret is another");
     }
 
     #[test]

@@ -346,6 +346,19 @@ tenants.t1.trust_addresses: must be a list of texts, not a section with keys of 
 }
 
 #[test]
+fn probes_and_metrics_may_have_a_port_without_a_key() {
+    let api = meant("listen: {host: '::', metrics_port: 9090}").api;
+    assert_eq!(api.metrics_address, Some("[::]:9090".parse().unwrap()));
+    assert_eq!(api.address, Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(meant("").api.metrics_address, None);
+    let said = complaints("listen: {metrics_port: 6432}");
+    assert_eq!(
+        said,
+        "listen.metrics_port: 6432 is taken by postgres_port already\n"
+    );
+}
+
+#[test]
 fn listeners_do_not_share_a_port() {
     let said = complaints("listen: {postgres_port: 5000, mysql_port: 5000, api_port: 5000}");
     let expected = "\

@@ -51,4 +51,4 @@ mod vigil;
 
 pub use admission::Places;
 pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};
-pub use sockets::{RingError, probe};
+pub use sockets::{RingError, look_names_up_without_plugins, probe};

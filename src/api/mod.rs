@@ -35,12 +35,14 @@ use self::access::Access;
 use self::etag::ETags;
 use self::lanes::Lanes;
 use self::route::Router;
+pub use self::route::Scope;
 use crate::config;
 use crate::vitals::Vitals;
 
-/// Serves the API on this listener until the process ends.
+/// Serves the API on this listener until the process ends, or what `scope` leaves of it.
 pub fn serve(
     listener: TcpListener,
+    scope: Scope,
     settings: &config::Api,
     operator: Arc<dyn Operator>,
     vitals: Arc<Vitals>,
@@ -50,6 +52,7 @@ pub fn serve(
     let router = Router {
         operator,
         vitals,
+        scope,
         access: Access::new(settings.key.as_ref()),
         metrics_auth: settings.metrics_auth,
         metrics_tenant_limit: settings.metrics_tenant_limit,

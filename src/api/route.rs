@@ -22,6 +22,8 @@ pub struct Router {
     pub operator: Arc<dyn Operator>,
     /// How the process is.
     pub vitals: Arc<Vitals>,
+    /// How much of the API there is.
+    pub scope: Scope,
     /// Who may ask.
     pub access: Access,
     /// Whether those who read metrics need the key, too.
@@ -30,6 +32,16 @@ pub struct Router {
     pub metrics_tenant_limit: usize,
     /// Names for the revisions of tenants.
     pub etags: ETags,
+}
+
+/// How much of the API is served at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Everything,
+    /// What the world around the process needs, and what changes nothing and shows no tenant's
+    /// settings: `/health`, `/ready` and `/metrics`.
+    ProbesAndMetrics,
 }
 
 /// What a path means.
@@ -57,7 +69,7 @@ impl Answer for Router {
 
 impl Router {
     fn route(&self, request: &Request) -> Result<Response, Problem> {
-        let resource = Resource::of(&request.path);
+        let resource = Resource::of(&request.path).filter(|resource| self.scope.has(*resource));
         if resource.is_none_or(|resource| self.needs_key(resource)) {
             self.access.check(request)?;
         }
@@ -266,6 +278,18 @@ impl Router {
             metrics::MEDIA_TYPE,
             text.into_bytes(),
         ))
+    }
+}
+
+impl Scope {
+    fn has(self, resource: Resource<'_>) -> bool {
+        match self {
+            Scope::Everything => true,
+            Scope::ProbesAndMetrics => matches!(
+                resource,
+                Resource::Health | Resource::Ready | Resource::Metrics
+            ),
+        }
     }
 }
 

@@ -97,6 +97,7 @@ pub fn settings(settings: &Settings) -> Value {
             "postgres": port(plane.postgres),
             "mysql": port(plane.mysql),
             "api": port(settings.api.address),
+            "metrics": port(settings.api.metrics_address),
             "mysql_version": plane.mysql_version,
         },
         "runtime": {"shards": plane.shards, "acceptors": plane.acceptors, "pinned_to": plane.cpus},

@@ -48,6 +48,8 @@ pub enum LogFormat {
 pub struct Api {
     /// Where it listens; `None` for no API.
     pub address: Option<SocketAddr>,
+    /// Where it answers probes and those who read metrics, and nobody else; `None` for nowhere.
+    pub metrics_address: Option<SocketAddr>,
     /// The bearer token it asks for; `None` if it asks for none.
     pub key: Option<Secret>,
     /// Whether it asks those who read metrics, too.
@@ -209,8 +211,10 @@ fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
             format!("whoever reaches {api_host} can manage tenants, since there is no api_key");
         listen.warn("api_host", text);
     }
+    let metrics_port = listen.value_or("metrics_port", units::own_port, None);
     Api {
         address: port.map(|port| SocketAddr::new(api_host, port)),
+        metrics_address: metrics_port.map(|port| SocketAddr::new(host, port)),
         key,
         metrics_auth: root.value_or("metrics_auth", units::flag, false),
         metrics_tenant_limit: root
@@ -232,6 +236,7 @@ fn complain_of_ports(listen: &Section, plane: &PlaneSettings, api: &Api) {
         ("postgres_port", plane.postgres),
         ("mysql_port", plane.mysql),
         ("api_port", api.address),
+        ("metrics_port", api.metrics_address),
     ];
     let ports: Vec<_> = ports
         .into_iter()

@@ -118,6 +118,7 @@ fn router(silent: bool) -> Router {
             steered: Mutex::default(),
         }),
         vitals: Arc::new(Vitals::new(1)),
+        scope: Scope::Everything,
         access: Access::new(None),
         metrics_auth: false,
         metrics_tenant_limit: 10,
@@ -180,6 +181,31 @@ fn a_silent_shard_is_reported_and_not_guessed() {
         ask(&router, "GET", "/shards", "").1,
         json!([{"shard": 0, "answers": false}])
     );
+}
+
+#[test]
+fn the_port_of_probes_and_metrics_has_nothing_else() {
+    let router = Router {
+        scope: Scope::ProbesAndMetrics,
+        ..router(false)
+    };
+    router.vitals.start();
+    for path in ["/health", "/ready"] {
+        assert_eq!(ask(&router, "GET", path, "").0, 200, "{path}");
+    }
+    let metrics = Resource::of("/metrics").unwrap();
+    assert!(router.scope.has(metrics));
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/tenants"),
+        ("POST", "/tenants"),
+        ("GET", "/config"),
+        ("POST", "/reload"),
+        ("POST", "/tenants/acme/drain"),
+        ("GET", "/openapi.json"),
+    ] {
+        assert_eq!(ask(&router, method, path, ACME).0, 404, "{method} {path}");
+    }
 }
 
 #[test]

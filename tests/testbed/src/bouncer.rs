@@ -291,6 +291,7 @@ impl Ports {
 
 /// A port that nobody listens on. It lies below the range the kernel gives to outgoing connections, lest a client take
 /// it before the bouncer does; the process's number spreads what runs at the same time.
+#[must_use]
 pub fn free_port() -> u16 {
     const LOWEST: u16 = 10_000;
     const COUNT: u16 = 5_000;

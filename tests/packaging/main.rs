@@ -1,0 +1,29 @@
+//! What is shipped, as those meet it who install it: the container image under real seccomp profiles, the chart by the
+//! real helm, the systemd unit.
+//!
+//! What this machine has no tools for is listed as ignored, and said aloud.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod chart;
+mod containers;
+mod image;
+mod plan;
+mod pod;
+mod service;
+
+use std::process::ExitCode;
+
+use plan::Plan;
+
+fn main() -> ExitCode {
+    let mut plan = Plan::default();
+    image::plan(&mut plan);
+    chart::plan(&mut plan);
+    pod::plan(&mut plan);
+    service::plan(&mut plan);
+    let exit = plan.run();
+    containers::clean_up();
+    exit
+}
