@@ -37,6 +37,10 @@ pub enum Refusal {
     QueueFull,
 }
 
+/// Which connection, of all that a pool has ever had: for a client that comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Serial(pub(crate) u64);
+
 /// A connection that is out. It dereferences to the connection.
 ///
 /// It is counted as leased until it is given back to the pool it came from; one that is dropped
@@ -51,6 +55,11 @@ pub struct Checkout<C> {
 }
 
 impl<C> Checkout<C> {
+    /// Which connection it is.
+    pub fn serial(&self) -> Serial {
+        self.terms.serial
+    }
+
     pub(crate) fn new(conn: C, terms: Terms) -> Checkout<C> {
         Checkout {
             conn,
@@ -145,6 +154,7 @@ impl CloseReason {
 /// What the pool knows of a connection while it lives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
+    pub serial: Serial,
     pub born: Instant,
     /// Chosen once, so that the lifetime stays the same however often it is asked for.
     pub jitter: u32,

@@ -37,7 +37,7 @@ mod pool;
 mod state;
 mod waiting;
 
-pub use connection::{Acquired, Checkout, CloseReason, Placed, Pooled, Refusal, Verdict};
+pub use connection::{Acquired, Checkout, CloseReason, Placed, Pooled, Refusal, Serial, Verdict};
 pub use dial::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, Grant, Permit};
 pub use limits::{LIFETIME_SPREAD, Limits};
 pub use pool::Pool;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Instant;
 
 use crate::connection::{
-    Acquired, Checkout, CloseReason, Idle, Placed, Pooled, Refusal, Terms, Verdict,
+    Acquired, Checkout, CloseReason, Idle, Placed, Pooled, Refusal, Serial, Terms, Verdict,
 };
 use crate::dial::{Backoff, Blame, DialReason, Grant, Permit};
 use crate::limits::Limits;
@@ -18,6 +18,8 @@ pub struct Pool<C: Pooled, W> {
     gate: Gate,
     /// Connections dialled in an earlier epoch are closed when they come back.
     epoch: u64,
+    /// How many connections there have been.
+    opened: u64,
     /// The shape of connections opened ahead of need: the one that was last dialled with success.
     usual: C::Shape,
     /// Longest idle first. The last one in is the first one out, so that a surplus ages.
@@ -39,6 +41,7 @@ impl<C: Pooled, W> Pool<C, W> {
             limits,
             gate: Gate::Open,
             epoch: 0,
+            opened: 0,
             usual: shape,
             idle: Vec::new(),
             leased: 0,
@@ -53,11 +56,19 @@ impl<C: Pooled, W> Pool<C, W> {
     ///
     /// Nobody is overtaken: while somebody waits for a shape, none of that shape is idle.
     pub fn acquire(&mut self, shape: &C::Shape) -> Acquired<C> {
+        self.acquire_again(shape, None)
+    }
+
+    /// Like [`acquire`](Self::acquire), for a client that had `last` before: if that is idle, it is
+    /// the one, since much of what the client needs may still be there.
+    pub fn acquire_again(&mut self, shape: &C::Shape, last: Option<Serial>) -> Acquired<C> {
         if self.gate == Gate::Draining {
             return Acquired::Refused(Refusal::Draining);
         }
         let usable = |idle: &Idle<C>| idle.terms.epoch == self.epoch && idle.conn.shape() == shape;
-        if let Some(position) = self.idle.iter().rposition(usable) {
+        let is_last = |idle: &Idle<C>| Some(idle.terms.serial) == last && usable(idle);
+        let again = last.and_then(|_| self.idle.iter().rposition(is_last));
+        if let Some(position) = again.or_else(|| self.idle.iter().rposition(usable)) {
             let Idle { conn, terms, .. } = self.idle.remove(position);
             self.leased += 1;
             self.check();
@@ -142,7 +153,9 @@ impl<C: Pooled, W> Pool<C, W> {
         self.backoff.succeeded();
         self.usual = permit.shape;
         self.leased += 1;
+        self.opened += 1;
         let terms = Terms {
+            serial: Serial(self.opened),
             born: now,
             jitter,
             epoch: permit.epoch,

@@ -14,6 +14,29 @@ fn the_connection_used_last_is_used_next() {
 }
 
 #[test]
+fn a_client_that_comes_again_has_the_connection_it_had() {
+    let mut world = World::new(LIMITS);
+    let (first, second) = (world.dial('a'), world.dial('a'));
+    let had = first.serial();
+    world.park(first);
+    world.park(second);
+    let Acquired::Ready(again) = world.pool.acquire_again(&'a', Some(had)) else {
+        panic!("two are idle");
+    };
+    assert_eq!(*again, Conn(1, 'a'));
+    // While it is out, and for a client of another shape, it is no question.
+    let Acquired::Ready(other) = world.pool.acquire_again(&'a', Some(had)) else {
+        panic!("one is idle");
+    };
+    assert_eq!(*other, Conn(2, 'a'));
+    world.park(again);
+    assert!(matches!(
+        world.pool.acquire_again(&'b', Some(had)),
+        Acquired::Full
+    ));
+}
+
+#[test]
 fn waiters_are_served_first_come_first_served() {
     let mut world = World::new(Limits { max: 1, ..LIMITS });
     let mut held = world.dial('a');

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use pool::{
     Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, Limits, Permit, Placed,
-    Pool, Pooled, Refusal, Ticket, Verdict,
+    Pool, Pooled, Refusal, Serial, Ticket, Verdict,
 };
 use random::Random;
 
@@ -91,6 +91,8 @@ struct Run {
     usual: u8,
     /// Every connection there ever was, by its number.
     known: Vec<Known>,
+    /// Connections that a client may have had: what the pool calls them, and their numbers.
+    had: Vec<(Serial, usize)>,
     /// Numbers of idle connections, longest idle first.
     idle: Vec<usize>,
     queue: Vec<(Ticket, usize, u8)>,
@@ -115,6 +117,7 @@ impl Run {
             epoch: 0,
             usual: 0,
             known: Vec::new(),
+            had: Vec::new(),
             idle: Vec::new(),
             queue: Vec::new(),
             clients: 0,
@@ -146,8 +149,15 @@ impl Run {
             let known = self.known[number];
             known.shape == shape && known.epoch == self.epoch
         };
-        let expected = self.idle.iter().copied().rfind(fits);
-        match self.pool.acquire(&shape) {
+        let last = match self.random.below(2) * self.had.len() as u64 {
+            0 => None,
+            many => Some(self.had[self.random.below(many) as usize]),
+        };
+        let again = last.map(|(_, number)| number);
+        let again = again.filter(|number| self.idle.contains(number) && fits(number));
+        let expected = again.or_else(|| self.idle.iter().copied().rfind(fits));
+        let last = last.map(|(serial, _)| serial);
+        match self.pool.acquire_again(&shape, last) {
             Acquired::Ready(checkout) => {
                 assert_ne!(self.gate, Gate::Draining);
                 assert_eq!(Some(checkout.number), expected);
@@ -156,6 +166,7 @@ impl Run {
                     "overtaken"
                 );
                 self.idle.retain(|&number| number != checkout.number);
+                self.had.push((checkout.serial(), checkout.number));
                 self.checkouts.push(checkout);
             }
             Acquired::Full => {
