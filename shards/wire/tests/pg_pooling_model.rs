@@ -15,10 +15,11 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use fake_postgres::FakePostgres;
 use pooling_turns::*;
-use wire::pg::Parameters;
 use wire::pg::pooling::{
-    BackendMemory, Commons, Outbound, Passage, PreparedStatements, Release, Reset, Rules, Tracker,
+    BackendMemory, Commons, Outbound, Passage, PreparedStatements, Release, Reset, Rules, Tally,
+    Tracker,
 };
+use wire::pg::{Parameters, Sender, Walker};
 use wire::{Exchange, Progress};
 
 #[test]
@@ -57,6 +58,8 @@ struct Client {
     awaited: usize,
     /// What it hears alone, and what the database reports to it at the end.
     alone: Vec<u8>,
+    /// What passes then, in numbers.
+    tally: Tally,
     reported: Parameters,
     backend: Option<usize>,
     welcomed: bool,
@@ -387,6 +390,7 @@ impl Client {
             });
         }
         let asked = startup.iter().cloned().collect();
+        let tally = direct_tally(turns.iter().flat_map(|turn| &turn.frames), &said);
         Client {
             startup,
             tracker: Tracker::new(Rc::clone(commons), &asked).unwrap(),
@@ -396,6 +400,7 @@ impl Client {
             awaited: 0,
             reported: parameters(&alone),
             alone: comparable(&said),
+            tally,
             backend: None,
             welcomed: false,
             leaves_early: random.below(5) == 0,
@@ -461,12 +466,33 @@ impl Client {
         );
     }
 
-    fn check_end(&self) {
+    fn check_end(&mut self) {
         self.check_heard();
+        let tally = Tally {
+            prepared_hits: 0,
+            prepared_misses: 0,
+            ..self.tracker.take_tally()
+        };
+        assert_eq!(tally, self.tally);
         assert_eq!(comparable(&self.heard).len(), self.alone.len());
         // Wherever it was told of a setting, the last word was right.
         for (name, value) in told(&self.heard) {
             assert_eq!(self.reported.get(&name).map(|it| &it[..]), Some(&value[..]));
         }
+    }
+}
+
+/// What passes between a client and a database that speak to each other directly.
+fn direct_tally<'a>(said: impl Iterator<Item = &'a u8>, heard: &[u8]) -> Tally {
+    let said: Vec<u8> = said.copied().collect();
+    let asked = Walker::new(Sender::Frontend).feed(&said).unwrap();
+    let answered = Walker::new(Sender::Backend).feed(heard).unwrap();
+    Tally {
+        requests: asked.requests,
+        awaits_ready: asked.awaits_ready,
+        ready: answered.ready,
+        transactions: answered.transactions,
+        errors: answered.errors,
+        ..Tally::default()
     }
 }

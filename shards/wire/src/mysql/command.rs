@@ -1,4 +1,4 @@
-//! The commands, by number, and the dialogues of those that have one answer: ping and reset.
+//! The commands, by number, and the dialogues of those that have one answer: ping, reset and KILL.
 
 use bytes::BytesMut;
 
@@ -47,10 +47,10 @@ pub fn put(out: &mut BytesMut, command: u8) {
     packet::put(out, 0, &[command]);
 }
 
-/// A command without a body that is answered by one OK or ERR. The backend must be between commands.
+/// A command that is answered by one OK or ERR. The backend must be between commands.
 #[derive(Debug)]
 pub struct Ask {
-    command: u8,
+    command: Vec<u8>,
     asked: bool,
 }
 
@@ -58,7 +58,7 @@ impl Ask {
     /// COM_PING: the connection is alive and in step.
     pub fn ping() -> Self {
         Ask {
-            command: COM_PING,
+            command: vec![COM_PING],
             asked: false,
         }
     }
@@ -67,7 +67,16 @@ impl Ask {
     /// character set becomes the login's at MariaDB and the server's default at MySQL.
     pub fn reset() -> Self {
         Ask {
-            command: COM_RESET_CONNECTION,
+            command: vec![COM_RESET_CONNECTION],
+            asked: false,
+        }
+    }
+
+    /// KILL of another connection of the same account, with whatever it is at. An ERR (1094) says that
+    /// it has gone already.
+    pub fn kill(connection_id: u32) -> Self {
+        Ask {
+            command: [&[COM_QUERY], format!("KILL {connection_id}").as_bytes()].concat(),
             asked: false,
         }
     }
@@ -82,7 +91,7 @@ impl Exchange for Ask {
         outbound: &mut BytesMut,
     ) -> Result<Progress<OkPacket>, WireError> {
         if !std::mem::replace(&mut self.asked, true) {
-            put(outbound, self.command);
+            packet::put(outbound, 0, &self.command);
         }
         // A server that gives up on us sends its ERR unasked, with sequence id 0 (4031 after
         // `wait_timeout`).
@@ -120,6 +129,14 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(out.len(), 5, "asked once");
+    }
+
+    #[test]
+    fn kill_is_a_query() {
+        let mut out = BytesMut::new();
+        let asked = Ask::kill(17).advance(&mut BytesMut::new(), &mut out);
+        assert!(matches!(asked, Ok(Progress::NeedMore)));
+        assert_eq!(&out[..], b"\x08\0\0\0\x03KILL 17");
     }
 
     #[test]

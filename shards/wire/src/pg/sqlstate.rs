@@ -16,6 +16,10 @@ pub const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
 pub const INVALID_PARAMETER_VALUE: &str = "22023";
 /// Who the client says it is cannot be accepted, whatever the password.
 pub const INVALID_AUTHORIZATION_SPECIFICATION: &str = "28000";
+/// A client left a transaction open for too long.
+pub const IDLE_IN_TRANSACTION_SESSION_TIMEOUT: &str = "25P03";
+/// A transaction took too long.
+pub const TRANSACTION_TIMEOUT: &str = "25P04";
 /// Wrong password, or nobody by that name.
 pub const INVALID_PASSWORD: &str = "28P01";
 /// No database by that name.
@@ -30,5 +34,7 @@ pub const QUERY_CANCELED: &str = "57014";
 pub const ADMIN_SHUTDOWN: &str = "57P01";
 /// The database is not accepting connections now.
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
+/// A client said nothing for too long.
+pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
 /// A fault of our own.
 pub const INTERNAL_ERROR: &str = "XX000";

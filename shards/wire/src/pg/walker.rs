@@ -42,6 +42,8 @@ pub struct Passed {
     pub status: Option<TransactionStatus>,
     /// From a database: ErrorResponse.
     pub errors: u32,
+    /// From a database: CopyInResponse, after which it ignores Sync until the COPY has ended.
+    pub copies: u32,
     /// From a database: an ErrorResponse of severity FATAL or PANIC, after which it closes.
     pub fatal: bool,
 }
@@ -220,6 +222,7 @@ impl Walker {
             Class::Terminate => passed.terminate = true,
             Class::ReadyForQuery => passed.ready += 1,
             Class::ErrorResponse => passed.errors += 1,
+            Class::CopyIn => passed.copies += 1,
             Class::Other => {}
         }
     }
@@ -239,6 +242,7 @@ enum Class {
     Terminate,
     ReadyForQuery,
     ErrorResponse,
+    CopyIn,
     Other,
 }
 
@@ -284,17 +288,18 @@ static FRONTEND: [Kind; 256] = kinds(&[
     (b"PB", Class::Extended, FRONTEND_LARGE_LIMIT),
     (b"d", Class::Other, FRONTEND_LARGE_LIMIT),
     (b"E", Class::Execute, FRONTEND_SMALL_LIMIT),
-    (b"CDH", Class::Extended, FRONTEND_SMALL_LIMIT),
+    (b"CD", Class::Extended, FRONTEND_SMALL_LIMIT),
     (b"S", Class::Sync, FRONTEND_SMALL_LIMIT),
     (b"X", Class::Terminate, FRONTEND_SMALL_LIMIT),
-    (b"cf", Class::Other, FRONTEND_SMALL_LIMIT),
+    (b"Hcf", Class::Other, FRONTEND_SMALL_LIMIT),
 ]);
 
 /// What a database may send.
 static BACKEND: [Kind; 256] = kinds(&[
     (b"Z", Class::ReadyForQuery, BACKEND_LIMIT),
     (b"E", Class::ErrorResponse, BACKEND_LIMIT),
-    (b"123ACDGHIKNRSTVWcdnstv", Class::Other, BACKEND_LIMIT),
+    (b"G", Class::CopyIn, BACKEND_LIMIT),
+    (b"123ACDHIKNRSTVWcdnstv", Class::Other, BACKEND_LIMIT),
 ]);
 
 /// Largest length field of Query, FunctionCall, Parse, Bind and CopyData, in bytes: PostgreSQL's

@@ -32,7 +32,8 @@ pub enum Release {
 /// The dialogue that takes away what a client left: Close of what stands under the client's own
 /// names, one Query, and the replies up to a ReadyForQuery that says idle.
 ///
-/// Statements that are shared stay: it is never DEALLOCATE ALL nor DISCARD PLANS.
+/// Statements that are shared stay, save where nobody knows how the session was set when they were
+/// prepared, or whether they are still there.
 #[derive(Debug)]
 pub struct Cleanup {
     /// Taken when it is over.
@@ -40,6 +41,7 @@ pub struct Cleanup {
     names: Vec<Bytes>,
     sql: String,
     resets: bool,
+    deallocates: bool,
     asked: bool,
 }
 
@@ -53,7 +55,8 @@ impl Cleanup {
         all: bool,
         names: impl Iterator<Item = &'a Bytes>,
     ) -> Cleanup {
-        let names = match left.contains(Pin::PreparedStatement) {
+        let deallocates = left.contains(Pin::Unknown) || left.contains(Pin::Setting);
+        let names = match left.contains(Pin::PreparedStatement) && !deallocates {
             true => names.map(|name| own_name(name)).collect(),
             false => Vec::new(),
         };
@@ -66,6 +69,9 @@ impl Cleanup {
         if resets {
             sql.push_str("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;");
         }
+        if deallocates {
+            sql.push_str("DEALLOCATE ALL;");
+        }
         for (pin, statement) in REMEDIES {
             if all || left.contains(pin) {
                 sql.push_str(statement);
@@ -76,6 +82,7 @@ impl Cleanup {
             names,
             sql,
             resets,
+            deallocates,
             asked: false,
         }
     }
@@ -100,6 +107,9 @@ impl Cleanup {
             got: "another turn of a cleanup that is over".to_owned(),
         })?;
         memory.unnamed = Unnamed::Absent;
+        if self.deallocates {
+            memory.prepared.clear();
+        }
         if self.resets {
             memory.settings = Rc::default();
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::BackendMemory;
 use super::settings::{BEYOND_RESET_ALL, Map};
 use super::sql::Value;
-use super::statement::{Draft, Statement, Statements};
+use super::statement::{Acceptance, Draft, Statement, Statements};
 use crate::pg::Parameters;
 
 /// How a tenant's sessions are pooled.
@@ -50,6 +50,8 @@ pub struct Commons {
     rules: Cell<Rules>,
     statements: RefCell<Statements>,
     epoch: Cell<u64>,
+    /// How often the schema has been changed, as far as that was seen.
+    schema: Cell<u64>,
     /// What the last backend reported when it had just been opened.
     fresh: RefCell<Option<Rc<Parameters>>>,
     /// Settings that a backend has accepted, and what it then reported of them.
@@ -66,6 +68,7 @@ impl Commons {
             rules: Cell::new(rules),
             statements: RefCell::default(),
             epoch: Cell::new(0),
+            schema: Cell::new(0),
             fresh: RefCell::default(),
             accepted: RefCell::default(),
         })
@@ -107,6 +110,24 @@ impl Commons {
     /// The statement of this source.
     pub(super) fn share(&self, draft: Draft) -> Rc<Statement> {
         self.statements.borrow_mut().share(draft)
+    }
+
+    /// The statement of this source, if a backend has accepted it in this context, and nobody has been
+    /// seen to change the schema since.
+    pub(super) fn accepted(&self, source: &[u8], context: u64) -> Option<Rc<Statement>> {
+        let as_now = self.acceptance(context);
+        self.statements.borrow().accepted(source, as_now)
+    }
+
+    /// What it means that a statement is accepted now.
+    pub(super) fn acceptance(&self, context: u64) -> Acceptance {
+        let schema = self.schema.get();
+        Acceptance { context, schema }
+    }
+
+    /// Something was created, altered or dropped: what was accepted before may be refused now.
+    pub(super) fn schema_changed(&self) {
+        self.schema.set(self.schema.get() + 1);
     }
 
     /// A statement of one client only.

@@ -33,6 +33,7 @@ mod restore;
 mod settings;
 mod sql;
 mod statement;
+mod tally;
 mod tracker;
 
 pub use backend_memory::BackendMemory;
@@ -40,4 +41,5 @@ pub use cleanup::{Cleanup, Release};
 pub use commons::{Commons, PreparedStatements, Reset, Rules};
 pub use outbound::{Outbound, Passage};
 pub use pins::{Pin, Pins};
+pub use tally::Tally;
 pub use tracker::{BackendFault, Fault, Tracker};

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::statement::Statement;
 
-/// A shared statement, as analysed in a context. Search path and role decide what the names in a
-/// text mean; statements of different contexts are therefore different on a backend.
+/// A shared statement, as analysed in a context. Search path and role, time zone and encoding decide
+/// what a text means; statements of different contexts are therefore different on a backend.
 #[derive(Debug, Clone)]
 pub struct Key {
     pub(super) statement: Rc<Statement>,

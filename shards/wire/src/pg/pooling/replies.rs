@@ -29,6 +29,8 @@ pub(super) struct Owed {
     pub(super) barrier: bool,
     /// It may turn out to be a COPY FROM STDIN.
     pub(super) copies: bool,
+    /// The backend has remarked on it (NoticeResponse).
+    pub(super) remarked: bool,
 }
 
 /// What was asked, by which the replies to it are known.
@@ -106,6 +108,7 @@ impl Owed {
             changes: Vec::new(),
             barrier: false,
             copies: false,
+            remarked: false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! They are the same except after RESET: the client's settings then go back to its startup
 //! parameters, those of the backend (which was started without any) to the server's own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -39,6 +40,8 @@ struct Moment {
     /// Set until the end of the transaction, in both.
     local: Rc<Map>,
     pins: Pins,
+    /// The digest of what decides what statements mean, once somebody has asked for it.
+    context: Cell<Option<u64>>,
 }
 
 impl Settings {
@@ -100,24 +103,19 @@ impl Settings {
         self.current.backend = Rc::clone(&self.current.client);
     }
 
-    /// A digest of what decides what the names in a statement mean; 0 if nothing of it is set.
+    /// A digest of what decides what a statement means; 0 if nothing of it is set.
     pub(super) fn context(&self) -> u64 {
-        let Moment { client, local, .. } = &self.current;
-        if client.is_empty() && local.is_empty() {
-            return 0;
-        }
-        let mut hasher = DefaultHasher::new();
-        let mut any = false;
-        for name in CONTEXT {
-            let value = local.get(name).or_else(|| client.get(name));
-            any |= value.is_some();
-            value.hash(&mut hasher);
-        }
-        if any { hasher.finish().max(1) } else { 0 }
+        let context = &self.current.context;
+        context.get().unwrap_or_else(|| {
+            let digest = self.current.digest();
+            context.set(Some(digest));
+            digest
+        })
     }
 
     pub(super) fn assign(&mut self, assignment: &Assignment) {
         self.touched = true;
+        self.current.context.take();
         let Assignment { name, value, local } = assignment;
         let current = &mut self.current;
         if *local {
@@ -155,8 +153,10 @@ impl Settings {
             client,
             backend,
             local,
+            context,
             ..
         } = &mut self.current;
+        context.take();
         *client = Rc::new(kept(&self.base, client));
         *backend = Rc::new(kept(&Map::new(), backend));
         *local = Rc::default();
@@ -223,7 +223,10 @@ impl Settings {
 
     pub(super) fn commit(&mut self) {
         if self.touched {
-            self.current.local = Rc::default();
+            if !self.current.local.is_empty() {
+                self.current.local = Rc::default();
+                self.current.context.take();
+            }
             self.committed = self.current.clone();
         }
         self.over();
@@ -249,6 +252,23 @@ impl Settings {
         self.touched = false;
         self.failed = false;
         self.savepoints.clear();
+    }
+}
+
+impl Moment {
+    fn digest(&self) -> u64 {
+        let Moment { client, local, .. } = self;
+        if client.is_empty() && local.is_empty() {
+            return 0;
+        }
+        let mut hasher = DefaultHasher::new();
+        let mut any = false;
+        for name in CONTEXT {
+            let value = local.get(name).or_else(|| client.get(name));
+            any |= value.is_some();
+            value.hash(&mut hasher);
+        }
+        if any { hasher.finish().max(1) } else { 0 }
     }
 }
 
@@ -294,8 +314,23 @@ fn kept(base: &Map, now: &Map) -> Map {
     map
 }
 
-/// The settings that decide what the names in a statement mean.
-pub(super) const CONTEXT: [&str; 3] = ["search_path", "role", "session_authorization"];
+/// The settings that decide what a statement means when it is analysed: what its names stand for, how
+/// its text is read, and what its literals are worth, which are read along with it (a time without a
+/// zone, an amount of money, an array).
+pub(super) const CONTEXT: [&str; 12] = [
+    "search_path",
+    "role",
+    "session_authorization",
+    "client_encoding",
+    "standard_conforming_strings",
+    "transform_null_equals",
+    "timezone",
+    "datestyle",
+    "intervalstyle",
+    "lc_monetary",
+    "array_nulls",
+    "xmloption",
+];
 
 /// The settings that RESET ALL does not reset.
 pub(super) const BEYOND_RESET_ALL: [&str; 2] = ["role", "session_authorization"];

@@ -1,5 +1,6 @@
 //! Prepared statements as a tenant's clients share them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -19,6 +20,24 @@ pub(super) struct Statement {
     /// Its text names other statements (EXECUTE, DEALLOCATE). What these are is found out when it is
     /// used.
     pub(super) names_others: bool,
+    /// When a backend has accepted it last, outside of transactions and without a remark.
+    accepted: Cell<Option<Acceptance>>,
+}
+
+/// The circumstances in which a backend accepts a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acceptance {
+    /// What decided its analysis; see [`Settings::context`](super::settings::Settings::context).
+    pub(super) context: u64,
+    /// How often the schema had been changed before.
+    pub(super) schema: u64,
+}
+
+impl Statement {
+    /// A backend has accepted it.
+    pub(super) fn accept(&self, acceptance: Acceptance) {
+        self.accepted.set(Some(acceptance));
+    }
 }
 
 /// Two statements are the same if they are one.
@@ -42,7 +61,10 @@ pub(super) struct Statements {
 impl Statements {
     /// The statement of this source: the one that somebody already holds, or a new one.
     pub(super) fn share(&mut self, draft: Draft) -> Rc<Statement> {
-        if let Some(known) = self.by_source.get(&draft.source).and_then(Weak::upgrade) {
+        if let Some(known) = self.by_source.get(&draft.source).and_then(Weak::upgrade)
+            // Where strings are read otherwise, the same text may do otherwise.
+            && known.script == draft.script
+        {
             return known;
         }
         if self.by_source.len() >= self.sweep_at {
@@ -53,6 +75,12 @@ impl Statements {
         self.by_source
             .insert(statement.source.clone(), Rc::downgrade(&statement));
         statement
+    }
+
+    /// The statement of this source, if a backend has accepted it in these circumstances.
+    pub(super) fn accepted(&self, source: &[u8], as_now: Acceptance) -> Option<Rc<Statement>> {
+        let known = self.by_source.get(source).and_then(Weak::upgrade)?;
+        (known.accepted.get() == Some(as_now)).then_some(known)
     }
 
     /// A statement that is nobody else's.
@@ -67,6 +95,7 @@ impl Statements {
             source: draft.source,
             script: draft.script,
             names_others: draft.names_others,
+            accepted: Cell::default(),
         }
     }
 }

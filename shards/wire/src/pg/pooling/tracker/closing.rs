@@ -51,23 +51,6 @@ impl Tracker {
         }
         Ok(Fate::Dropped)
     }
-
-    /// Close while no backend is attached: then there is no portal, and no statement elsewhere.
-    pub(super) fn close_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
-        if !request.is_whole() {
-            return Fate::Incomplete;
-        }
-        match about(request.body()) {
-            Some((b'S', b"")) => self.unnamed = Unnamed::Absent,
-            Some((b'S', name)) => {
-                self.names.set(&Bytes::copy_from_slice(name), None);
-            }
-            Some((b'P', _)) => {}
-            _ => return Fate::WantsBackend,
-        }
-        put_bare(to_client, CLOSE_COMPLETE);
-        Fate::Dropped
-    }
 }
 
-const CLOSE_COMPLETE: u8 = b'3';
+pub(super) const CLOSE_COMPLETE: u8 = b'3';

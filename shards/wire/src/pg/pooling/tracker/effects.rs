@@ -9,6 +9,9 @@ use super::Tracker;
 impl Tracker {
     /// CommandComplete, PortalSuspended or EmptyQueryResponse of what is at the front.
     pub(super) fn statement_done(&mut self, kind: u8, body: &[u8]) {
+        if kind == b'C' && may_change_schema(body) {
+            self.commons.schema_changed();
+        }
         let Some(link) = &mut self.link else {
             return;
         };
@@ -95,6 +98,18 @@ impl Tracker {
             link.memory.prepared.clear();
         }
     }
+}
+
+/// Whether a statement with this tag may have changed what other statements mean.
+fn may_change_schema(tag: &[u8]) -> bool {
+    let words: &[&[u8]] = match tag.first() {
+        Some(b'A') => &[b"ALTER "],
+        Some(b'C') => &[b"CREATE ", b"CALL"],
+        Some(b'D') => &[b"DROP ", b"DO"],
+        Some(b'I') => &[b"IMPORT "],
+        _ => &[],
+    };
+    words.iter().any(|word| tag.starts_with(word))
 }
 
 impl Act {

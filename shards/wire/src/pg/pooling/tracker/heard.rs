@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::super::backend_memory::parameter;
 use super::super::outbound::Passing;
-use super::super::replies::{Advance, Replies, Tables, To, What};
+use super::super::replies::{Advance, Change, Owed, Replies, Tables, To, What};
 use super::super::request::{HEADER, put_bare};
 use super::link::{Copy, Inbound};
 use super::said::offence;
@@ -87,12 +87,17 @@ impl Tracker {
         input: &mut Passing<'_>,
     ) -> Result<(), Fault> {
         match kind {
-            b'N' | b'A' => return Ok(()),
+            b'N' => {
+                self.remarked();
+                return Ok(());
+            }
+            b'A' => return Ok(()),
             b'S' => {
                 self.parameter_changed(passes, body);
                 return Ok(());
             }
             b'E' => {
+                self.tally.errors += u32::from(passes);
                 self.failed(passes, body);
                 self.say_own(input);
                 return Ok(());
@@ -108,12 +113,37 @@ impl Tracker {
         let advance = link.replies.front().map(|owed| owed.advance(kind));
         if advance == Some(Advance::Completes)
             && let Some(owed) = link.replies.pop()
-            && owed.to == To::Us
         {
-            self.is_set(input)?;
+            match owed.to {
+                To::Us => self.is_set(input)?,
+                To::Client if kind == b'Z' => self.tally.ready(self.status),
+                _ if kind == b'1' => self.accepted(&owed),
+                _ => {}
+            }
         }
         self.say_own(input);
         Ok(())
+    }
+
+    /// NoticeResponse.
+    fn remarked(&mut self) {
+        let link = self.link.as_mut();
+        if let Some(front) = link.and_then(|link| link.replies.front_mut()) {
+            front.remarked = true;
+        }
+    }
+
+    /// ParseComplete: a statement is in order. Who prepares it next need not ask a backend, unless
+    /// that was said of what is not there for others yet, or there was something to remark on.
+    fn accepted(&self, owed: &Owed) {
+        if self.status != TransactionStatus::Idle || owed.remarked {
+            return;
+        }
+        for change in &owed.changes {
+            if let Change::Prepared { key, .. } = change {
+                key.statement.accept(self.commons.acceptance(key.context));
+            }
+        }
     }
 
     /// Says what is ours to say, now that its turn has come.

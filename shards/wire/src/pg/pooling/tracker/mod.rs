@@ -1,8 +1,10 @@
 //! One client in transaction mode: what it said, what it is owed, and what it has made of its session.
 //!
-//! What the client says is dealt with in [`said`] and [`statements`], what the backend says in
-//! [`heard`]; what statements did to the session, once they have succeeded, in [`effects`].
+//! What the client says is dealt with in [`said`] and [`statements`], and while there is no backend in
+//! [`alone`]; what the backend says in [`heard`]; what statements did to the session, once they have
+//! succeeded, in [`effects`].
 
+mod alone;
 mod closing;
 mod effects;
 mod heard;
@@ -23,7 +25,7 @@ use super::pins::{Pin, Pins};
 use super::replies::Unnamed;
 use super::settings::Settings;
 use super::sql::{Encoding, Script};
-use super::{BackendMemory, Cleanup, Commons, Outbound, Passage, Release, Reset};
+use super::{BackendMemory, Cleanup, Commons, Outbound, Passage, Release, Reset, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
 use link::Link;
@@ -47,6 +49,11 @@ pub struct Tracker {
     /// What is still to come of a message whose head has been dealt with.
     tail: Option<Tail>,
     wants_backend: bool,
+    /// The batch that is begun needs no backend up to its Sync.
+    needs_none: bool,
+    /// A cancelled batch is skipped up to its Sync; it has not reached a backend.
+    skips: bool,
+    tally: Tally,
     terminated: bool,
     explained: bool,
     link: Option<Link>,
@@ -111,6 +118,9 @@ impl Tracker {
             kept: BytesMut::new(),
             tail: None,
             wants_backend: false,
+            needs_none: false,
+            skips: false,
+            tally: Tally::default(),
             terminated: false,
             explained: false,
             link: None,
@@ -267,6 +277,13 @@ impl Tracker {
         self.link.as_ref().is_some_and(Link::is_owed)
     }
 
+    /// Whether something is under way at the backend: the client waits for a reply, or has begun a
+    /// batch and not ended it.
+    pub fn is_busy(&self) -> bool {
+        let open = |link: &Link| link.batch_open || link.is_owed();
+        self.link.as_ref().is_some_and(open)
+    }
+
     /// What the last ReadyForQuery said.
     pub fn status(&self) -> TransactionStatus {
         self.status
@@ -282,6 +299,11 @@ impl Tracker {
             pins.insert(Pin::LongStatement);
         }
         pins
+    }
+
+    /// What has been said since this was last asked.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// Whether the client has said Terminate.

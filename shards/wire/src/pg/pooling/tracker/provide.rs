@@ -143,7 +143,9 @@ impl Tracker {
 
     /// Prepares a shared statement, as part of the client's batch, unless the backend has it.
     fn provide_here(&mut self, key: &Key, epoch: u64, input: &mut Passing<'_>) {
-        if !self.has(key, epoch) {
+        if self.has(key, epoch) {
+            self.tally.prepared_hits += 1;
+        } else {
             let now = self.commons.epoch();
             let owed = self.prepare(key, now, To::NobodyUnlessError, input.ours());
             self.push_extended(owed);
@@ -155,6 +157,7 @@ impl Tracker {
     pub(super) fn provide_apart(&mut self, key: &Key, input: &mut Passing<'_>) {
         let certain = !self.is_undecided(|change| is_about_key(change, key));
         if certain && self.has(key, 0) {
+            self.tally.prepared_hits += 1;
             return;
         }
         let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
@@ -192,6 +195,7 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return owed;
         };
+        self.tally.prepared_misses += 1;
         let prepared = &mut link.memory.prepared;
         let goes = if undecided || prepared.contains(key) {
             Some(key.clone())
@@ -243,9 +247,7 @@ impl Tracker {
 
     fn is_decisive(&self, assignment: &Assignment) -> bool {
         let name = &*assignment.name;
-        CONTEXT.contains(&name)
-            || ["client_encoding", "standard_conforming_strings"].contains(&name)
-            || assignment.value.is_none() && self.settings.has_base()
+        CONTEXT.contains(&name) || assignment.value.is_none() && self.settings.has_base()
     }
 
     /// What a portal's execution will do to the session.

@@ -8,7 +8,7 @@ use super::super::request::{Request, put_bare, put_copy_fail, put_query};
 use super::super::restore;
 use super::link::{Copy, Link};
 use super::{Fault, Tail, Tracker};
-use crate::pg::{ErrorResponse, TransactionStatus, backend};
+use crate::pg::{ErrorResponse, TransactionStatus};
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,7 @@ impl Tracker {
                 Fate::Dropped => (false, 0),
                 Fate::Rewritten(replaced) => (true, replaced),
             };
+            self.tally.said(request.kind);
             if replaced > 0 {
                 input.skip(replaced);
             }
@@ -126,8 +127,11 @@ impl Tracker {
             self.terminated = true;
             return Ok(Fate::Dropped);
         }
+        if self.skips {
+            return Ok(self.skip(request, to_client));
+        }
         let Some(link) = &mut self.link else {
-            return Ok(self.decide_alone(request, to_client));
+            return Ok(self.decide_alone(request, input.rest(), to_client));
         };
         if link.setting {
             return Ok(Fate::Held);
@@ -178,20 +182,6 @@ impl Tracker {
                 self.push(Owed::new(What::FunctionCall, To::Client));
                 Ok(Fate::Passes)
             }
-        }
-    }
-
-    /// Without a backend, only what it would not have to answer goes on.
-    fn decide_alone(&mut self, request: Request<'_>, to_client: &mut BytesMut) -> Fate {
-        match request.kind {
-            // Late data of a COPY that has failed; the backend would drop it, too.
-            b'd' | b'c' | b'f' | b'H' => Fate::Dropped,
-            b'S' => {
-                backend::ready_for_query(TransactionStatus::Idle, to_client);
-                Fate::Dropped
-            }
-            b'C' => self.close_alone(request, to_client),
-            _ => Fate::WantsBackend,
         }
     }
 
