@@ -4,6 +4,7 @@
 //! The shards count, this adds up and names. It reads snapshots, so a scrape costs the data path no
 //! more than copying them.
 
+mod counters;
 mod family;
 mod gather;
 mod words;
@@ -46,7 +47,7 @@ pub fn render(scene: &Scene<'_>) -> String {
     let mut families = Vec::new();
     let rows = rows(scene.tenants, scene.shards, scene.tenant_limit);
     gauges(&rows, &mut families);
-    counters(&rows, &mut families);
+    counters::families(&rows, &mut families);
     reasons(&rows, &strangers(scene), &mut families);
     timings(&rows, &mut families);
     shards(scene.shards, &mut families);
@@ -127,80 +128,6 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
     }
     health.put(families);
     serving.put(families);
-}
-
-/// What tenants add up to.
-fn counters(rows: &[Row], families: &mut Vec<MetricFamily>) {
-    type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
-    let counters: [Counter; 10] = [
-        (
-            "pool_exhausted_total",
-            "Clients refused because no connection to the database became free in time",
-            |counts| counts.exhausted,
-        ),
-        (
-            "queries_total",
-            "Requests of clients: queries, executions, commands",
-            |counts| counts.queries,
-        ),
-        (
-            "transactions_total",
-            "Transactions that ended, those of single statements among them (PostgreSQL)",
-            |counts| counts.transactions,
-        ),
-        (
-            "query_errors_total",
-            "Errors that the database answered with",
-            |counts| counts.errors,
-        ),
-        (
-            "client_received_bytes_total",
-            "Bytes from clients after their login",
-            |counts| counts.from_clients,
-        ),
-        (
-            "client_sent_bytes_total",
-            "Bytes to clients after their login",
-            |counts| counts.to_clients,
-        ),
-        (
-            "logins_total",
-            "Clients that have proved who they are",
-            |counts| counts.logins,
-        ),
-        (
-            "cancel_requests_total",
-            "Cancel requests and KILLs that were passed on to the database",
-            |counts| counts.cancels,
-        ),
-        (
-            "cleanups_total",
-            "Connections to the database that were cleaned for the next client",
-            |counts| counts.cleanups,
-        ),
-        (
-            "cleanup_failures_total",
-            "Connections to the database that could not be cleaned and were closed",
-            |counts| counts.cleanup_failures,
-        ),
-    ];
-    for (name, help, value) in counters {
-        let mut family = Family::counter(name, help);
-        for row in rows {
-            family.add(&[("tenant", &row.tenant)], value(&row.counts) as f64);
-        }
-        family.put(families);
-    }
-    let mut checks = Family::counter("health_checks_total", "Health checks of the database");
-    for Row { tenant, counts, .. } in rows {
-        for (result, count) in [
-            ("passed", counts.checks_passed),
-            ("failed", counts.checks_failed),
-        ] {
-            checks.add(&[("tenant", tenant), ("result", result)], count as f64);
-        }
-    }
-    checks.put(families);
 }
 
 /// What happened, by reason. A reason that has not come up for a tenant has no sample there, which

@@ -119,6 +119,8 @@ pub struct TenantSpec {
     pub rules: Rules,
     /// How long a client may wait for a backend; `None` is for ever.
     pub acquire_timeout: Option<Duration>,
+    /// How long sessions may take over what they are at.
+    pub timeouts: Timeouts,
     /// How long a dial may take, from the name's resolution to the end of the login.
     pub connect_timeout: Duration,
     /// How the database's health is watched; `None` if it is not.
@@ -139,6 +141,35 @@ impl TenantSpec {
             && self.password == other.password
             // In transaction mode backends are opened without any client's startup parameters.
             && self.pool_mode == other.pool_mode
+    }
+}
+
+/// How long a session may take over what it is at; `None` is for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A query, from when a backend has it to the end of its answer.
+    pub query: Option<Duration>,
+    /// A transaction, that of a single statement among them.
+    pub transaction: Option<Duration>,
+    /// A client that has a transaction open, failed ones among them, and says nothing.
+    pub idle_transaction: Option<Duration>,
+    /// A client that has none open, and says nothing.
+    pub client_idle: Option<Duration>,
+}
+
+impl Timeouts {
+    /// The shortest of them; `None` if there are none.
+    pub fn shortest(&self) -> Option<Duration> {
+        let Timeouts {
+            query,
+            transaction,
+            idle_transaction,
+            client_idle,
+        } = *self;
+        [query, transaction, idle_transaction, client_idle]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -1,10 +1,15 @@
-//! How a running session is told to go: a flag that it reads, and a waker so that it looks.
+//! How a running session is told to go: a flag that it reads, and a waker so that it looks. And what
+//! it tells of itself, so that one that takes too long over something is found.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Instant;
 
 use slab::Slab;
+
+use crate::contract::Timeouts;
+use crate::pace::{Overdue, Pace, Verdict};
 
 /// Why a session shall go at its next boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,9 @@ pub struct Sessions(RefCell<Slab<Rc<Control>>>);
 #[derive(Default)]
 pub struct Control {
     leave: Cell<Option<Leave>>,
+    pace: Cell<Pace>,
+    /// What has been found overdue, unless the session has gone on since.
+    overdue: Cell<Option<Overdue>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -57,11 +65,24 @@ impl Sessions {
     pub fn tell_to_leave(&self, why: Leave) {
         for (_, control) in self.0.borrow().iter() {
             control.leave.set(Some(why));
-            // Waking only queues the task, so nobody enters or leaves during this loop.
-            if let Some(waker) = control.waker.borrow_mut().take() {
-                waker.wake();
+            control.wake();
+        }
+    }
+
+    /// Tells those that are overdue at `now`; when the first of the others will be, `None` for never.
+    pub fn tell_overdue(&self, limits: &Timeouts, now: Instant) -> Option<Instant> {
+        let mut first: Option<Instant> = None;
+        for (_, control) in self.0.borrow().iter() {
+            match control.pace.get().judge(limits, now) {
+                Verdict::Free => {}
+                Verdict::Until(at) => first = Some(first.map_or(at, |first| first.min(at))),
+                Verdict::Overdue(overdue) => {
+                    control.overdue.set(Some(overdue));
+                    control.wake();
+                }
             }
         }
+        first
     }
 }
 
@@ -72,6 +93,36 @@ impl Drop for Listed<'_> {
 }
 
 impl Control {
+    /// The session waits for a backend.
+    pub fn waits(&self) {
+        self.note(Pace::waits);
+    }
+
+    /// Somebody's turn begins: the database's if the client waits for an answer, else the client's.
+    pub fn turn(&self, busy: bool, in_transaction: bool, now: Instant) {
+        self.note(|pace| pace.turn(busy, in_transaction, now));
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Pace)) {
+        let mut pace = self.pace.get();
+        change(&mut pace);
+        self.pace.set(pace);
+        self.overdue.set(None);
+    }
+
+    /// What the session has taken too long over. Whoever asks is woken as for
+    /// [`asked_to_leave`](Self::asked_to_leave).
+    pub fn overdue(&self) -> Option<Overdue> {
+        self.overdue.get()
+    }
+
+    /// Waking only queues the task, so nobody enters or leaves by it.
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
     /// Whether to go, and if not yet, whom to wake when it is time. Cheap when asked again and
     /// again by the same task.
     pub fn asked_to_leave(&self, cx: &Context<'_>) -> Option<Leave> {

@@ -18,6 +18,7 @@ pub use self::tally::Unproven;
 use crate::admission::Crowd;
 use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
+use crate::pace::{Limit, Overdue};
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
 #[derive(Debug)]
@@ -32,8 +33,6 @@ pub enum SessionEnd {
     ClientUnsupported(&'static str),
     /// What the client asked for was refused, in these words.
     ClientRefused(ErrorResponse),
-    /// The client cancelled what it was waiting for.
-    ClientCancelled,
     /// The client's names make no sense, or name no tenant.
     ClientMisnamed(Misnamed),
     /// The client asked for a database that is not its tenant's.
@@ -47,6 +46,8 @@ pub enum SessionEnd {
     ClientTooSlow(Duration),
     /// The client did not read what it had asked for.
     ClientStalled(Duration),
+    /// What the session was at took longer than its tenant allows.
+    Overdue(Overdue),
     /// All places are taken, of one kind or another.
     TooMany(Crowd),
     /// So many logins failed from the client's address that it is not looked at for now.
@@ -208,12 +209,6 @@ impl SessionEnd {
                 code::ER_UNKNOWN_ERROR,
                 None,
             ),
-            SessionEnd::ClientCancelled => (
-                Level::Info,
-                sqlstate::QUERY_CANCELED,
-                code::ER_QUERY_INTERRUPTED,
-                None,
-            ),
             SessionEnd::ClientMisnamed(_) => (
                 Level::Warn,
                 sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
@@ -247,6 +242,10 @@ impl SessionEnd {
                 code::ER_NET_READ_INTERRUPTED,
                 None,
             ),
+            SessionEnd::Overdue(overdue) => {
+                let (sqlstate, mysql) = overdue_codes(overdue.limit);
+                (Level::Info, sqlstate, mysql, None)
+            }
             SessionEnd::TooMany(_)
             | SessionEnd::TooManyFailures { .. }
             | SessionEnd::ShardBusy
@@ -298,6 +297,22 @@ impl SessionEnd {
             text,
             hint,
         })
+    }
+}
+
+/// What servers say when they end a session, or a query, for the same reason.
+fn overdue_codes(limit: Limit) -> (&'static str, Code) {
+    match limit {
+        Limit::Query => (sqlstate::QUERY_CANCELED, code::ER_QUERY_TIMEOUT),
+        Limit::Transaction => (sqlstate::TRANSACTION_TIMEOUT, code::ER_QUERY_INTERRUPTED),
+        Limit::IdleTransaction => (
+            sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            code::ER_CLIENT_INTERACTION_TIMEOUT,
+        ),
+        Limit::ClientIdle => (
+            sqlstate::IDLE_SESSION_TIMEOUT,
+            code::ER_CLIENT_INTERACTION_TIMEOUT,
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::warn;
-use pool::{Acquired, Checkout, CloseReason, Ticket, Verdict};
+use pool::{Acquired, Checkout, CloseReason, Serial, Ticket, Verdict};
 
 use wire::pg::pooling::{BackendMemory, Cleanup};
 
@@ -40,12 +40,14 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A backend of the given shape: an idle one, or a place in the queue until `patience` is over.
+    /// A backend of the given shape: an idle one (the `last` that the client had, if that is), or a
+    /// place in the queue until `patience` is over.
     ///
     /// Cancel-safe: a backend that is handed to a caller who has gone goes to the next in line.
     pub async fn acquire(
         tenant: &Rc<Tenant>,
         shape: &Shape,
+        last: Option<Serial>,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
         if let Some(why) = tenant.fails_fast() {
@@ -53,7 +55,7 @@ impl Lease {
         }
         let mut waited = Duration::ZERO;
         loop {
-            let checkout = match tenant.with_pool(|pool| pool.acquire(shape)) {
+            let checkout = match tenant.with_pool(|pool| pool.acquire(shape, last)) {
                 Acquired::Ready(checkout) => checkout,
                 Acquired::Refused(refusal) => return Err(refused(refusal)),
                 Acquired::Full => {
@@ -81,6 +83,11 @@ impl Lease {
             // It died, or said something, while nobody listened: not to be trusted. Try the next.
             lease.close(CloseReason::Broken);
         }
+    }
+
+    /// Which of the pool's connections is held.
+    pub fn serial(&self) -> Option<Serial> {
+        self.held.as_ref().map(Checkout::serial)
     }
 
     /// What is held.

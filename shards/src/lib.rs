@@ -16,7 +16,8 @@
 //!
 //! From top to bottom, each knowing only what is below it:
 //! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `health`, `vigil`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`, `control`, `seat`.
+//! `health`, `vigil`, `rounds`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`,
+//! `control`, `pace`, `seat`.
 
 #![forbid(unsafe_code)]
 
@@ -36,9 +37,11 @@ mod handoff;
 mod health;
 mod launch;
 mod lease;
+mod pace;
 mod random;
 mod relay;
 mod resolve;
+mod rounds;
 mod seat;
 mod session;
 mod shard;

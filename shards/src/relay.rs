@@ -13,7 +13,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -87,10 +87,10 @@ impl<W: Watch> Relay<'_, W> {
                 Flow::Waits | Flow::Blocked | Flow::Closed => {}
             }
         }
-        let mut stalled = pin!(None::<Sleep>);
+        let mut stalled = None;
         // A client that closes its sending side while it is owed an answer still gets the answer,
         // as it would from the database itself; but not for ever.
-        let mut half_closed = pin!(None::<Sleep>);
+        let mut half_closed = None::<Sleep>;
         poll_fn(|cx| {
             if half_closed.is_none() {
                 match self.pass_to_backend(cx) {
@@ -98,7 +98,7 @@ impl<W: Watch> Relay<'_, W> {
                     Flow::Closed if self.watch.at_rest() => return over(SessionEnd::ClientLeft),
                     Flow::Closed => {
                         self.backend.channel().shutdown_write();
-                        half_closed.set(Some(sockets::sleep(HALF_CLOSED)));
+                        half_closed = Some(sockets::sleep(HALF_CLOSED));
                     }
                     Flow::Ends(end) => return Poll::Ready(end),
                 }
@@ -115,12 +115,11 @@ impl<W: Watch> Relay<'_, W> {
             {
                 return over(SessionEnd::ClientStalled(limit));
             }
-            if half_closed
-                .as_mut()
-                .as_pin_mut()
-                .is_some_and(|sleep| sleep.poll(cx).is_ready())
-            {
+            if is_over(&mut half_closed, cx) {
                 return over(SessionEnd::ClientLeft);
+            }
+            if let Some(overdue) = self.control.overdue() {
+                return over(SessionEnd::Overdue(overdue));
             }
             match self.control.asked_to_leave(cx) {
                 Some(why) if why == Leave::CutOff || self.watch.at_rest() => over(why.into()),
@@ -212,21 +211,25 @@ fn over(end: SessionEnd) -> Poll<RelayEnd> {
 }
 
 /// Whether a condition has lasted for `limit`; the timer exists only while the condition holds.
-fn lasted(
-    timer: &mut Pin<&mut Option<Sleep>>,
+pub fn lasted(
+    timer: &mut Option<Sleep>,
     holds: bool,
     limit: Duration,
     cx: &mut Context<'_>,
 ) -> bool {
     if !holds {
-        timer.set(None);
+        *timer = None;
     } else if timer.is_none() {
-        timer.set(Some(sockets::sleep(limit)));
+        *timer = Some(sockets::sleep(limit));
     }
+    is_over(timer, cx)
+}
+
+/// Whether a timer runs, and is over.
+pub fn is_over(timer: &mut Option<Sleep>, cx: &mut Context<'_>) -> bool {
     timer
         .as_mut()
-        .as_pin_mut()
-        .is_some_and(|sleep| sleep.poll(cx).is_ready())
+        .is_some_and(|sleep| Pin::new(sleep).poll(cx).is_ready())
 }
 
 /// Ready while the peer's send queue is below the mark; else wakes when it has drained.
@@ -239,4 +242,4 @@ const QUEUE_HIGH: usize = 256 << 10;
 /// Bytes below which reading goes on.
 const QUEUE_LOW: usize = 64 << 10;
 /// How long an answer may take for a client that has closed its sending side.
-const HALF_CLOSED: Duration = Duration::from_secs(10);
+pub const HALF_CLOSED: Duration = Duration::from_secs(10);

@@ -152,7 +152,12 @@ async fn lease_for(
     tenant: &Rc<Tenant>,
     shape: &Shape,
 ) -> Result<Lease, SessionEnd> {
-    let mut lease = pin!(Lease::acquire(tenant, shape, tenant.spec().acquire_timeout));
+    let mut lease = pin!(Lease::acquire(
+        tenant,
+        shape,
+        None,
+        tenant.spec().acquire_timeout
+    ));
     poll_fn(|cx| match lease.as_mut().poll(cx) {
         Poll::Pending => client
             .conn

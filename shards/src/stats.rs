@@ -4,9 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use wire::pg::pooling::Pins;
+use wire::pg::pooling::{Pins, Tally};
 
 use crate::contract::Counts;
+use crate::control::Control;
 
 /// The sums of one tenant, or of the clients that have none. Outlives a tenant's pool when a fresh
 /// one takes its name.
@@ -34,9 +35,11 @@ impl Stats {
     }
 }
 
-/// Follows one session that is served. Its own time counts when it is dropped.
+/// Follows one session that is served: counts what passes, and tells by the same clock what the
+/// session is at. Its own time counts when it is dropped.
 pub struct Meter<'a> {
     stats: &'a Stats,
+    control: &'a Control,
     began: Instant,
     /// When the oldest request that has no answer yet was made.
     asked: Option<Instant>,
@@ -46,9 +49,10 @@ pub struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     /// For a session that begins now.
-    pub fn new(stats: &'a Stats) -> Meter<'a> {
+    pub fn new(stats: &'a Stats, control: &'a Control) -> Meter<'a> {
         Meter {
             stats,
+            control,
             began: Instant::now(),
             asked: None,
             pins: Pins::NONE,
@@ -71,14 +75,31 @@ impl<'a> Meter<'a> {
         });
     }
 
-    /// The client wants an answer.
-    pub fn asked(&mut self) {
-        self.asked.get_or_insert_with(Instant::now);
+    /// The client was sent so many bytes, and a tracker has seen this.
+    pub fn tallied(&self, to_client: usize, tally: &Tally) {
+        self.stats.count(|counts| {
+            counts.to_clients += to_client as u64;
+            counts.queries += u64::from(tally.requests);
+            counts.errors += u64::from(tally.errors);
+            counts.prepared_hits += u64::from(tally.prepared_hits);
+            counts.prepared_misses += u64::from(tally.prepared_misses);
+        });
     }
 
-    /// So many answers are complete, and so many transactions with them; perhaps more are owed.
-    pub fn answered(&mut self, answers: u32, transactions: u32, more: bool) {
+    /// The client wants an answer; perhaps it has a transaction open.
+    pub fn asked(&mut self, in_transaction: bool) {
+        if self.asked.is_none() {
+            let now = Instant::now();
+            self.asked = Some(now);
+            self.control.turn(true, in_transaction, now);
+        }
+    }
+
+    /// So many answers are complete, and so many transactions with them; perhaps more are owed, and
+    /// perhaps a transaction is open.
+    pub fn answered(&mut self, answers: u32, transactions: u32, more: bool, in_transaction: bool) {
         let now = Instant::now();
+        self.control.turn(more, in_transaction, now);
         let took = self.asked.map(|asked| now.duration_since(asked));
         self.asked = more.then_some(now);
         self.stats.count(|counts| {
@@ -87,6 +108,14 @@ impl<'a> Meter<'a> {
                 counts.query_time.add(took, answers);
             }
         });
+    }
+
+    /// Nothing is owed any more, though nothing was answered: what was under way was not the client's,
+    /// or is not to be answered.
+    pub fn rests(&mut self, in_transaction: bool) {
+        if self.asked.take().is_some() {
+            self.control.turn(false, in_transaction, Instant::now());
+        }
     }
 
     /// This is what pins the session to its backend now.
@@ -132,21 +161,21 @@ mod tests {
 
     #[test]
     fn each_answer_of_a_pipeline_is_timed() {
-        let stats = Stats::default();
-        let mut meter = Meter::new(&stats);
-        meter.asked();
-        meter.asked();
-        meter.answered(1, 1, true);
-        meter.answered(1, 0, false);
-        meter.answered(1, 1, false);
+        let (stats, control) = (Stats::default(), Control::default());
+        let mut meter = Meter::new(&stats, &control);
+        meter.asked(false);
+        meter.asked(false);
+        meter.answered(1, 1, true, false);
+        meter.answered(1, 0, false, false);
+        meter.answered(1, 1, false, false);
         let counts = stats.counts();
         assert_eq!((counts.query_time.count(), counts.transactions), (2, 2));
     }
 
     #[test]
     fn a_pin_counts_once_by_reason_and_a_session_as_pinned_until_it_ends() {
-        let stats = Stats::default();
-        let mut meter = Meter::new(&stats);
+        let (stats, control) = (Stats::default(), Control::default());
+        let mut meter = Meter::new(&stats, &control);
         let mut pins = Pins::NONE;
         pins.insert(Pin::Listen);
         meter.pinned(pins);

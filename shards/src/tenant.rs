@@ -20,6 +20,7 @@ use crate::farewell::SessionEnd;
 use crate::health::{self, Checkup};
 use crate::lease::{Gift, NotServed};
 use crate::random;
+use crate::rounds::{self, Rounds};
 use crate::seat::Seat;
 use crate::stats::Stats;
 use crate::threads::OwnIds;
@@ -48,6 +49,8 @@ pub struct Tenant {
     pub checkup: Checkup,
     /// Watches over idle backends.
     pub vigil: Vigil,
+    /// Watches over sessions that take too long.
+    pub rounds: Rounds,
     /// What everything adds up to.
     pub stats: Rc<Stats>,
 }
@@ -93,11 +96,13 @@ impl Tenant {
             standing: Cell::default(),
             checkup: Checkup::default(),
             vigil: Vigil::default(),
+            rounds: Rounds::default(),
             stats,
         });
         // Made before any dial, so it runs before any dial can end.
         sockets::spawn(vigil::keep(Rc::downgrade(&tenant))).detach();
         health::start(&tenant);
+        rounds::start(&tenant);
         tenant
     }
 
@@ -110,10 +115,13 @@ impl Tenant {
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
         self.commons.amend(spec.rules);
-        let terms = spec.health_check;
-        let before = self.spec.replace(Rc::new(spec)).health_check;
-        if terms != before {
+        let (terms, timeouts) = (spec.health_check, spec.timeouts);
+        let before = self.spec.replace(Rc::new(spec));
+        if terms != before.health_check {
             health::start(self);
+        }
+        if timeouts != before.timeouts {
+            rounds::start(self);
         }
         self.upkeep();
     }

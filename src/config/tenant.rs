@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shards::contract::{
     Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, Networks, PoolMode,
-    PreparedStatements, Reset, Rules, Secret, TenantId, TenantSpec, Users, WhenUnwell,
+    PreparedStatements, Reset, Rules, Secret, TenantId, TenantSpec, Timeouts, Users, WhenUnwell,
 };
 
 use super::section::Section;
@@ -22,6 +22,8 @@ pub struct Habits {
     pub rules: Rules,
     /// How long a client may wait for a backend; zero is for ever.
     pub acquire_timeout: Duration,
+    /// How long sessions may take over what they are at.
+    pub timeouts: Timeouts,
     /// How long a dial may take.
     pub connect_timeout: Duration,
     /// What is asked of a client.
@@ -78,6 +80,7 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         pool_mode,
         rules: habits.rules,
         acquire_timeout: units::unless_zero(habits.acquire_timeout),
+        timeouts: habits.timeouts,
         connect_timeout: habits.connect_timeout,
         health_check: Some(habits.health_check).filter(|check| !check.interval.is_zero()),
         when_unwell: habits.when_unwell,
@@ -103,6 +106,12 @@ impl Habits {
             reset: Reset::Smart,
         },
         acquire_timeout: Duration::from_secs(10),
+        timeouts: Timeouts {
+            query: None,
+            transaction: None,
+            idle_transaction: None,
+            client_idle: None,
+        },
         connect_timeout: Duration::from_secs(5),
         client_auth: ClientAuth::Scram,
         max_clients: 0,
@@ -144,6 +153,7 @@ impl Habits {
             pool_mode: section.value_or("pool_mode", units::choice(POOL_MODE), otherwise.pool_mode),
             rules: rules(section, &otherwise.rules),
             acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
+            timeouts: timeouts(section, &otherwise.timeouts),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             client_auth: client_auth.unwrap_or(otherwise.client_auth),
             max_clients: section
@@ -184,6 +194,20 @@ fn health_check(section: &Section, otherwise: HealthCheck) -> HealthCheck {
     };
     check.finish();
     settled
+}
+
+/// How long sessions may take over what they are at.
+fn timeouts(section: &Section, otherwise: &Timeouts) -> Timeouts {
+    let time = |key, otherwise| match section.value(key, units::duration) {
+        Some(time) => units::unless_zero(time),
+        None => otherwise,
+    };
+    Timeouts {
+        query: time("query_timeout", otherwise.query),
+        transaction: time("transaction_timeout", otherwise.transaction),
+        idle_transaction: time("idle_transaction_timeout", otherwise.idle_transaction),
+        client_idle: time("client_idle_timeout", otherwise.client_idle),
+    }
 }
 
 /// What becomes of a session's state between transactions.
@@ -327,16 +351,7 @@ const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
 /// The most health checks in a row that can be asked for.
 const MOST_CHECKS: usize = 100;
 /// Keys of features to come.
-const NOT_YET: &[&str] = &[
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "query_timeout",
-    "transaction_timeout",
-    "idle_transaction_timeout",
-    "client_idle_timeout",
-];
+const NOT_YET: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey"];
 /// The most clients that one tenant can ask for.
 const MOST_CLIENTS: usize = 1_000_000;
 /// The most backends that one tenant can ask for.

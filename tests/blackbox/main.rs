@@ -25,6 +25,7 @@ mod routing;
 mod scene;
 mod servers;
 mod stopping;
+mod timeouts;
 mod tools;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     faults::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
+    timeouts::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
     health::plan(&mut plan);

@@ -223,7 +223,7 @@ async fn a_paused_tenant_waits(server: &'static Server) {
 }
 
 /// The tenant as the API takes it.
-fn json(tenant: &Tenant) -> String {
+pub fn json(tenant: &Tenant) -> String {
     let Tenant {
         id,
         address,
@@ -239,7 +239,7 @@ fn json(tenant: &Tenant) -> String {
     )
 }
 
-fn backends(server: &Server, tenant: &Tenant) -> usize {
+pub fn backends(server: &Server, tenant: &Tenant) -> usize {
     let count = format!(
         "select count(*) from pg_stat_activity where usename = '{}'",
         tenant.username
@@ -247,7 +247,7 @@ fn backends(server: &Server, tenant: &Tenant) -> usize {
     server.sql("", &count).trim().parse().expect("a number")
 }
 
-fn ask(api: SocketAddr, method: &str, path: &str, body: &str) -> u16 {
+pub fn ask(api: SocketAddr, method: &str, path: &str, body: &str) -> u16 {
     let answer = read(api, method, path, body);
     answer
         .split(' ')

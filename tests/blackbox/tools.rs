@@ -6,6 +6,12 @@ use testbed::{Door, Front, Kind, Plan, Server, Tenant, World, python, tool};
 pub fn plan(plan: &mut Plan) {
     plan.add(World::Any, &[Kind::Postgres], "psql", psql);
     plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "pgbench_does_not_wait_for_itself",
+        pgbench_does_not_wait_for_itself,
+    );
+    plan.add(
         World::Any,
         &[Kind::Postgres],
         "pg_dump_is_the_same",
@@ -79,6 +85,33 @@ async fn psql(server: &'static Server) {
     assert!(said[0].0.contains("5000|"), "{}", said[0].0);
     assert!(said[0].1.contains("22012"), "{}", said[0].1);
     assert_eq!(said[0], said[1]);
+    front.close();
+}
+
+/// More clients than backends, all in one thread, which prepares a statement and waits for that while transactions of its own
+/// hold all backends: it would wait for itself, if preparing what is known took a backend.
+async fn pgbench_does_not_wait_for_itself(server: &'static Server) {
+    let tenant = Tenant::on(server, "bench")
+        .with("pool_mode: transaction")
+        .with("max_connections: 5")
+        .with("acquire_timeout: 10s");
+    let pgbench = |door: &Door, args: &[&str]| {
+        tool("pgbench")
+            .args(["-h", &door.host(), "-p", &door.port(), "-U", &door.user])
+            .args(args)
+            .arg(&door.dbname)
+            .env("PGPASSWORD", &door.password)
+            .run()
+            .expect_ok()
+    };
+    pgbench(&Door::of_server(&tenant), &["-i", "-q", "-I", "dtgp"]);
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let args = ["-n", "-M", "prepared", "-c", "20", "-j", "1", "-t", "10"];
+    let out = pgbench(&front.door(&tenant), &args);
+    assert!(
+        out.contains("transactions actually processed: 200/200"),
+        "{out}"
+    );
     front.close();
 }
 

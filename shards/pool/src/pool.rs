@@ -1,5 +1,7 @@
 //! The pool: who is idle, who is out, what is being opened, who waits, and the decisions.
 
+mod keeping;
+
 use std::cmp::Ordering;
 use std::time::Instant;
 
@@ -52,22 +54,17 @@ impl<C: Pooled, W> Pool<C, W> {
         }
     }
 
-    /// Asks for a connection of this shape: of the idle ones, that which was used last.
+    /// Asks for a connection of this shape: the one this client had `last`, if that is idle, since what
+    /// it needs may be there still; else of the idle ones, that which was used last.
     ///
     /// Nobody is overtaken: while somebody waits for a shape, none of that shape is idle.
-    pub fn acquire(&mut self, shape: &C::Shape) -> Acquired<C> {
-        self.acquire_again(shape, None)
-    }
-
-    /// Like [`acquire`](Self::acquire), for a client that had `last` before: if that is idle, it is
-    /// the one, since much of what the client needs may still be there.
-    pub fn acquire_again(&mut self, shape: &C::Shape, last: Option<Serial>) -> Acquired<C> {
+    pub fn acquire(&mut self, shape: &C::Shape, last: Option<Serial>) -> Acquired<C> {
         if self.gate == Gate::Draining {
             return Acquired::Refused(Refusal::Draining);
         }
         let usable = |idle: &Idle<C>| idle.terms.epoch == self.epoch && idle.conn.shape() == shape;
-        let is_last = |idle: &Idle<C>| Some(idle.terms.serial) == last && usable(idle);
-        let again = last.and_then(|_| self.idle.iter().rposition(is_last));
+        let again = |last| move |idle: &Idle<C>| idle.terms.serial == last && usable(idle);
+        let again = last.and_then(|last| self.idle.iter().rposition(again(last)));
         if let Some(position) = again.or_else(|| self.idle.iter().rposition(usable)) {
             let Idle { conn, terms, .. } = self.idle.remove(position);
             self.leased += 1;
@@ -363,25 +360,6 @@ impl<C: Pooled, W> Pool<C, W> {
             Ordering::Equal => !self.idle.is_empty(),
             Ordering::Greater => false,
         }
-    }
-
-    /// Why a connection must not be used again, whoever waits for it.
-    fn overdue(&self, terms: &Terms, now: Instant) -> Option<CloseReason> {
-        let reason = match self.gate {
-            Gate::Draining => CloseReason::Draining,
-            Gate::Paused => CloseReason::Paused,
-            Gate::Open if terms.epoch != self.epoch => CloseReason::Reconnect,
-            Gate::Open if self.total() > self.limits.max => CloseReason::OverMax,
-            Gate::Open if terms.is_over(&self.limits, now) => CloseReason::MaxLifetime,
-            Gate::Open => return None,
-        };
-        Some(reason)
-    }
-
-    /// Why an idle connection is more than is needed.
-    fn surplus(&self, idle: &Idle<C>, now: Instant) -> Option<CloseReason> {
-        let is_surplus = idle.is_over(&self.limits, now) && self.total() > self.limits.floor();
-        is_surplus.then_some(CloseReason::IdleTimeout)
     }
 
     /// A dial under way has ended.

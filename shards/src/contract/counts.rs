@@ -37,6 +37,10 @@ pub struct Counts {
     pub closed: [u64; CloseReason::ALL.len()],
     /// Times that a session was pinned to its backend, by [`Pin`].
     pub pins: [u64; Pin::ALL.len()],
+    /// Times that a shared prepared statement was needed and was there already.
+    pub prepared_hits: u64,
+    /// Times that a shared prepared statement was prepared on a backend.
+    pub prepared_misses: u64,
     /// Backends that were cleaned for the next client.
     pub cleanups: u64,
     /// Backends that could not be cleaned, and were closed instead.
@@ -72,6 +76,8 @@ impl AddAssign<&Counts> for Counts {
             dial_failures,
             closed,
             pins,
+            prepared_hits,
+            prepared_misses,
             cleanups,
             cleanup_failures,
             checks_passed,
@@ -94,6 +100,8 @@ impl AddAssign<&Counts> for Counts {
         add(&mut self.dial_failures, dial_failures);
         add(&mut self.closed, closed);
         add(&mut self.pins, pins);
+        self.prepared_hits += prepared_hits;
+        self.prepared_misses += prepared_misses;
         self.cleanups += cleanups;
         self.cleanup_failures += cleanup_failures;
         self.checks_passed += checks_passed;
@@ -199,6 +207,14 @@ kinds! {
         ClientTooSlow,
         /// The client did not read.
         ClientStalled,
+        /// The client said nothing for too long.
+        ClientIdle,
+        /// The client left a transaction open and said nothing for too long.
+        TransactionIdle,
+        /// A transaction took too long.
+        TransactionTimeout,
+        /// A query took too long.
+        QueryTimeout,
         /// All places for clients were taken.
         TooManyClients,
         /// All places for clients that have not proved who they are were taken.

@@ -16,7 +16,6 @@ impl fmt::Display for SessionEnd {
             }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
             SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
-            SessionEnd::ClientCancelled => write!(f, "canceling statement due to user request"),
             SessionEnd::SettingsRefused(refusal) => {
                 write!(f, "the database refused the session's settings: {refusal}")
             }
@@ -42,6 +41,7 @@ impl fmt::Display for SessionEnd {
                 write!(f, "the login was not complete within {limit:?}")
             }
             SessionEnd::ClientStalled(limit) => write!(f, "the client read nothing for {limit:?}"),
+            SessionEnd::Overdue(overdue) => write!(f, "{overdue}"),
             SessionEnd::TooMany(crowd) => write!(f, "{crowd}"),
             SessionEnd::TooManyFailures { wait } => write!(
                 f,

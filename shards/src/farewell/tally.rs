@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::SessionEnd;
 use crate::contract::{Disproof, EndKind};
+use crate::pace::Limit;
 use crate::stats::Stats;
 
 impl SessionEnd {
@@ -27,12 +28,17 @@ impl SessionEnd {
             SessionEnd::ClientRefused(_) | SessionEnd::SettingsRefused(_) => {
                 EndKind::ClientUnsupported
             }
-            SessionEnd::ClientCancelled => EndKind::ClientLeft,
             SessionEnd::ClientMisnamed(_) => EndKind::ClientMisnamed,
             SessionEnd::ClientWrongDatabase { .. } => EndKind::ClientWrongDatabase,
             SessionEnd::ClientUnproven(_) => EndKind::ClientUnproven,
             SessionEnd::ClientTooSlow(_) => EndKind::ClientTooSlow,
             SessionEnd::ClientStalled(_) => EndKind::ClientStalled,
+            SessionEnd::Overdue(overdue) => match overdue.limit {
+                Limit::Query => EndKind::QueryTimeout,
+                Limit::Transaction => EndKind::TransactionTimeout,
+                Limit::IdleTransaction => EndKind::TransactionIdle,
+                Limit::ClientIdle => EndKind::ClientIdle,
+            },
             SessionEnd::TooMany(crowd) => crowd.kind(),
             SessionEnd::TooManyFailures { .. } => EndKind::TooManyFailures,
             SessionEnd::ShardBusy => EndKind::ShardBusy,

@@ -2,12 +2,13 @@
 
 mod watch;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::BytesMut;
 use wire::WireError;
 use wire::mysql::{
-    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
+    Ask, BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
     Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
@@ -19,7 +20,7 @@ use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
-use crate::dial::login_request;
+use crate::dial::{self, login_request};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd};
@@ -166,7 +167,7 @@ impl Session<'_> {
         let _alias = own_ids.register(self.own_id, welcome.connection_id);
         let listed = self.tenant.sessions.enter();
         let replies = Replies::new(self.capabilities, welcome.status);
-        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, replies);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, &listed.control, replies);
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -210,7 +211,15 @@ impl Session<'_> {
         }
         let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(self.shard, client, Some(self.tenant), &end, sequence);
+        let is_overrun = matches!(end, SessionEnd::Overdue(_)) && watch.replies.awaited() > 0;
+        let (address, id) = (
+            lease.backend().address,
+            welcome_of(lease.backend()).connection_id,
+        );
         lease.close(pool::CloseReason::SessionEnd);
+        if is_overrun {
+            sockets::spawn(kill(Rc::clone(self.tenant), address, id)).detach();
+        }
     }
 
     /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
@@ -269,6 +278,34 @@ impl Session<'_> {
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
         Ok(changed.status)
+    }
+}
+
+/// Ends what a server goes on with though nobody waits for it: it would not notice by itself. On a
+/// connection of its own, beyond the pool's `max`; and only if that leads to the same server, where
+/// the id means the same.
+async fn kill(tenant: Rc<Tenant>, address: SocketAddr, connection_id: u32) {
+    let spec = tenant.spec();
+    let killed = match dial::dial(&tenant, &Shape::usual(&spec)).await {
+        Ok(mut backend) if backend.address == address => {
+            let limit = spec.connect_timeout;
+            let mut request = Ask::kill(connection_id);
+            let asked = sockets::timeout(limit, backend.conn.carry(&mut request)).await;
+            backend.dismiss();
+            match asked {
+                Ok(answer) => answer.map(drop).map_err(|broken| broken.to_string()),
+                Err(_) => Err(format!("no answer within {limit:?}")),
+            }
+        }
+        Ok(backend) => {
+            backend.dismiss();
+            Err("its name means another server now".to_owned())
+        }
+        Err(failure) => Err(failure.to_string()),
+    };
+    if let Err(why) = killed {
+        let id = &spec.id;
+        log::info!("tenant {id}: backend {connection_id} at {address} was not killed: {why}");
     }
 }
 

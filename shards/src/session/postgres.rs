@@ -21,6 +21,7 @@ use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
+use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
@@ -206,8 +207,8 @@ async fn work(
     );
     client.conn.say(words);
 
-    let mut watch = PgWatch::new(&tenant.stats);
     let listed = tenant.sessions.enter();
+    let mut watch = PgWatch::new(&tenant.stats, &listed.control);
     let relay = Relay {
         client: &mut client.conn,
         backend: &backend.conn,
@@ -222,6 +223,9 @@ async fn work(
         }
     };
     let busy = !watch.at_rest();
+    if !watch.backend.at_boundary() {
+        client.conn.say_no_more();
+    }
     leave(shard, client, Some(tenant), &end);
     if let (true, Some(registered)) = (busy, registered) {
         // The database does not notice by itself that nobody waits for the answer any more.
@@ -237,6 +241,8 @@ struct PgWatch<'a> {
     /// ReadyForQuery messages that the client has asked for and not been given. An error in a
     /// pipeline can leave it too high, never too low: such a session counts as busy.
     owed: i64,
+    /// `owed` may be too high: an error or a COPY may have swallowed some of it.
+    doubtful: bool,
     /// The client has begun a batch and not ended it.
     batch_open: bool,
     status: TransactionStatus,
@@ -248,12 +254,13 @@ struct PgWatch<'a> {
 }
 
 impl<'a> PgWatch<'a> {
-    fn new(stats: &'a Stats) -> PgWatch<'a> {
+    fn new(stats: &'a Stats, control: &'a Control) -> PgWatch<'a> {
         PgWatch {
-            meter: Meter::new(stats),
+            meter: Meter::new(stats, control),
             client: Walker::new(Sender::Frontend),
             backend: Walker::new(Sender::Backend),
             owed: 0,
+            doubtful: false,
             batch_open: false,
             status: TransactionStatus::Idle,
             terminated: false,
@@ -274,11 +281,11 @@ impl Watch for PgWatch<'_> {
             .feed(&chunk)
             .map_err(SessionEnd::ClientMisbehaved)?;
         self.meter.client_said(chunk.len(), passed.requests);
-        if passed.awaits_ready > 0 {
-            self.meter.asked();
-        }
         self.owed += i64::from(passed.awaits_ready);
         self.batch_open = passed.batch_open.unwrap_or(self.batch_open);
+        if passed.awaits_ready > 0 || self.batch_open {
+            self.meter.asked(self.status != TransactionStatus::Idle);
+        }
         self.terminated |= passed.terminate;
         backend.send(chunk);
         Ok(Said::Passed)
@@ -289,13 +296,17 @@ impl Watch for PgWatch<'_> {
             .backend
             .feed(chunk)
             .map_err(SessionEnd::DatabaseMisbehaved)?;
+        self.doubtful |= passed.copies > 0 || passed.errors > 0 && self.owed > 1;
         self.owed -= i64::from(passed.ready);
+        self.doubtful &= self.owed > 0;
         self.meter.backend_said(chunk.len(), passed.errors);
-        if passed.ready > 0 {
-            self.meter
-                .answered(passed.ready, passed.transactions, self.owed > 0);
-        }
         self.status = passed.status.unwrap_or(self.status);
+        if passed.ready > 0 {
+            let more = self.owed > 0 && !self.doubtful || self.batch_open;
+            let open = self.status != TransactionStatus::Idle;
+            self.meter
+                .answered(passed.ready, passed.transactions, more, open);
+        }
         self.explained |= passed.fatal;
         Ok(Said::Passed)
     }

@@ -8,27 +8,31 @@
 //! ```
 //!
 //! What is owed, what must be rewritten and when a backend may go is the [`Tracker`]'s to say; this
-//! file moves the bytes and waits. A backend that is given up is cleaned off the client's path.
+//! file waits, and [`work`] moves the bytes. A backend that is given up is cleaned off the client's
+//! path.
+
+mod work;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::BytesMut;
-use pool::CloseReason;
-use sockets::Chunk;
-use wire::pg::pooling::{BackendFault, Fault, Outbound, Passage, Release, Tracker};
+use pool::{CloseReason, Serial};
+use sockets::{Chunk, Sleep};
+use wire::pg::pooling::{BackendFault, Fault, Outbound, Passage, Release, Tally, Tracker};
 use wire::pg::{self, NamedStartup, TransactionStatus};
 
 use super::{Client, client_broke, postgres};
 use crate::backend::{Backend, Shape};
 use crate::cancel::{Aim, Registered, SecretLength};
 use crate::context::ShardContext;
-use crate::control::Control;
+use crate::control::{Control, Leave};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
-use crate::relay::has_room;
+use crate::relay::{has_room, lasted};
 use crate::stats::Meter;
 use crate::tenant::Tenant;
 
@@ -56,8 +60,12 @@ pub async fn serve(
         registered: shard.cancels.register(None, length, &tenant.stats),
         control: &listed.control,
         lease: None,
+        last: None,
+        aimed: false,
+        stalled: None,
+        half_closed: None,
         out: Outbound::default(),
-        meter: Meter::new(&tenant.stats),
+        meter: Meter::new(&tenant.stats, &listed.control),
     };
     let end = match session.run().await {
         Ok(never) => match never {},
@@ -76,6 +84,14 @@ struct Session<'a> {
     registered: Registered<'a>,
     control: &'a Control,
     lease: Option<Lease>,
+    /// Which backend it had last.
+    last: Option<Serial>,
+    /// The client's key means the backend: something of the client's may have reached it.
+    aimed: bool,
+    /// Runs while the client reads nothing though bytes wait for it.
+    stalled: Option<Sleep>,
+    /// The client has closed its sending side while it was owed an answer; until then it may take.
+    half_closed: Option<Sleep>,
     /// What the tracker wants said; empty between turns.
     out: Outbound,
     meter: Meter<'a>,
@@ -90,14 +106,6 @@ enum Until {
     Released,
 }
 
-/// One turn's outcome.
-enum Turn {
-    /// What the work was for has been reached.
-    Reached,
-    /// The backend closed.
-    BackendLeft,
-}
-
 /// A session goes on until somebody ends it.
 enum Never {}
 
@@ -110,8 +118,10 @@ impl Session<'_> {
                 self.listen().await?;
                 self.take_backend().await?;
             }
-            self.work(Until::Released).await?;
-            self.release(CloseReason::Unclean);
+            if self.lease.is_some() {
+                self.work(Until::Released).await?;
+                self.release(CloseReason::Unclean);
+            }
         }
     }
 
@@ -136,20 +146,22 @@ impl Session<'_> {
     async fn listen(&mut self) -> Result<(), SessionEnd> {
         self.registered.aim(Aim::Nobody);
         while !self.tracker.needs_backend() {
+            if self.half_closed.is_some() {
+                return Err(SessionEnd::ClientLeft);
+            }
             let chunk = match self.client.conn.take_unread() {
                 Some(unread) => unread,
-                None => self.next_of_client().await?,
+                None => poll_fn(|cx| self.poll_alone(cx)).await?,
             };
             self.hear_client(chunk)?;
         }
         Ok(())
     }
 
-    /// The next bytes of a client that has no backend, unless it is asked to leave first.
-    async fn next_of_client(&mut self) -> Result<Chunk, SessionEnd> {
-        let (client, tracker, control) = (&self.client, &self.tracker, self.control);
-        poll_fn(|cx| {
-            match client.conn.channel().poll_recv(cx) {
+    /// The next bytes of a client that has no backend, unless it must leave first.
+    fn poll_alone(&mut self, cx: &mut Context<'_>) -> Poll<Result<Chunk, SessionEnd>> {
+        if self.poll_room(cx)? {
+            match self.client.conn.channel().poll_recv(cx) {
                 Poll::Ready(Ok(chunk)) if chunk.is_empty() => {
                     return Poll::Ready(Err(SessionEnd::ClientLeft));
                 }
@@ -157,143 +169,106 @@ impl Session<'_> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(SessionEnd::ClientBroke(error))),
                 Poll::Pending => {}
             }
-            match control.asked_to_leave(cx) {
-                Some(why) if tracker.at_rest() => Poll::Ready(Err(why.into())),
-                _ => Poll::Pending,
-            }
-        })
-        .await
+        }
+        self.poll_ended(cx).map(Err)
     }
 
-    /// Gets a backend and has it set for this client.
+    /// Whether there is room for the client to be sent more. A client that makes none for too long
+    /// must leave.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        let room = match has_room(self.client.conn.channel(), cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => return Err(SessionEnd::ClientBroke(error)),
+            Poll::Pending => false,
+        };
+        match self.shard.settings.client_stall_timeout {
+            Some(limit) if lasted(&mut self.stalled, !room, limit, cx) => {
+                Err(SessionEnd::ClientStalled(limit))
+            }
+            _ => Ok(room),
+        }
+    }
+
+    /// Ready when the session is told to end, from outside or by its own time.
+    fn poll_ended(&self, cx: &Context<'_>) -> Poll<SessionEnd> {
+        match self.control.asked_to_leave(cx) {
+            Some(why) if why == Leave::CutOff || self.tracker.at_rest() => Poll::Ready(why.into()),
+            _ => match self.control.overdue() {
+                Some(overdue) => Poll::Ready(SessionEnd::Overdue(overdue)),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    /// Gets a backend and has it set for this client. There is none if the client has cancelled what
+    /// it needed one for.
     async fn take_backend(&mut self) -> Result<(), SessionEnd> {
         self.registered.aim(Aim::Waiting);
-        let mut lease = self.acquire().await?;
+        self.control.waits();
+        let Some(mut lease) = self.acquire().await? else {
+            return Ok(());
+        };
         let backend = lease.backend_mut();
         let Some(memory) = backend.memory.take() else {
             unreachable!("a backend that is not lent out has its memory, in transaction mode");
         };
-        self.registered.aim(Aim::at(backend));
+        self.last = lease.serial();
         self.lease = Some(lease);
+        self.aimed = false;
         let attached = self.tracker.attach(memory, &mut self.out);
         self.speak(None, None);
-        attached.map_err(fault)
+        let busy = self.tracker.is_busy();
+        self.control.turn(busy, false, Instant::now());
+        attached.map_err(fault)?;
+        self.take_aim()
     }
 
-    /// Waits in line; a client that leaves or cancels meanwhile waits no longer.
-    async fn acquire(&mut self) -> Result<Lease, SessionEnd> {
-        let patience = self.tenant.spec().acquire_timeout;
+    /// Waits in line; a client that leaves meanwhile waits no longer, nor does one that has cancelled
+    /// all that it needs a backend for.
+    async fn acquire(&mut self) -> Result<Option<Lease>, SessionEnd> {
+        let tenant = self.tenant;
+        let patience = tenant.spec().acquire_timeout;
         let shape = Shape::Postgres(pg::Parameters::default());
-        let mut lease = pin!(Lease::acquire(self.tenant, &shape, patience));
-        let (client, registered) = (&mut self.client, &self.registered);
+        let mut lease = pin!(Lease::acquire(tenant, &shape, self.last, patience));
         poll_fn(|cx| {
             if let Poll::Ready(leased) = lease.as_mut().poll(cx) {
-                return Poll::Ready(leased);
+                return Poll::Ready(leased.map(Some));
             }
-            if registered.poll_cancelled(cx).is_ready() {
-                return Poll::Ready(Err(SessionEnd::ClientCancelled));
+            while self.registered.poll_cancelled(cx).is_ready() {
+                if self.cancel_waiting()? && !self.tracker.needs_backend() {
+                    return Poll::Ready(Ok(None));
+                }
+                self.control.waits();
             }
-            client
-                .conn
-                .poll_gone(cx)
-                .map(|gone| Err(client_broke(gone)))
+            let gone = self.client.conn.poll_gone(cx);
+            gone.map(|gone| Err(client_broke(gone)))
         })
         .await
     }
 
-    /// With a backend: passes bytes both ways until the goal is reached. A backend that breaks
-    /// before anything of the client's has reached it is replaced by another one.
-    async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
-        loop {
-            match poll_fn(|cx| self.poll_work(until, cx)).await? {
-                Turn::Reached => return Ok(()),
-                Turn::BackendLeft if self.tracker.is_untouched() => {
-                    self.tracker.forsake();
-                    self.lose_backend();
-                    self.take_backend().await?;
-                }
-                Turn::BackendLeft => {
-                    let may_speak = !self.tracker.is_explained() && self.tracker.may_speak();
-                    return Err(SessionEnd::DatabaseLeft { may_speak });
-                }
-            }
-        }
+    /// A cancel request has come for what waits, for a backend or until one is set. False if nothing
+    /// does.
+    fn cancel_waiting(&mut self) -> Result<bool, SessionEnd> {
+        self.registered.aim(Aim::Waiting);
+        let cancelled = self.tracker.cancel_waiting(&mut self.out);
+        self.speak(None, None);
+        cancelled.map_err(fault)
     }
 
-    fn poll_work(&mut self, until: Until, cx: &mut Context<'_>) -> Poll<Result<Turn, SessionEnd>> {
-        if until == Until::Released
-            && let Some(unread) = self.client.conn.take_unread()
-        {
-            self.hear_client(unread)?;
+    /// Lets the client's key mean its backend, once that has been set. (A cancel must not hit what
+    /// sets it: it was not meant.)
+    fn take_aim(&mut self) -> Result<(), SessionEnd> {
+        if !self.aimed && !self.tracker.is_setting() {
+            self.registered.aim(Aim::at(self.backend()));
+            self.aimed = true;
         }
-        loop {
-            let heard_client = until == Until::Released && self.poll_client(cx)?;
-            let heard_backend = match self.poll_backend(cx)? {
-                Heard::Something => true,
-                Heard::Nothing => false,
-                Heard::End => return Poll::Ready(Ok(Turn::BackendLeft)),
-            };
-            if heard_client || heard_backend {
-                continue;
-            }
-            return match until {
-                Until::Set if !self.tracker.is_setting() => Poll::Ready(Ok(Turn::Reached)),
-                Until::Released if self.tracker.may_release() => Poll::Ready(Ok(Turn::Reached)),
-                _ => match self.control.asked_to_leave(cx) {
-                    Some(why) if self.tracker.at_rest() => Poll::Ready(Err(why.into())),
-                    _ => Poll::Pending,
-                },
-            };
-        }
-    }
-
-    /// One chunk of the client's, if there is one and room for it.
-    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        if self.tracker.is_full() || has_room(self.backend().conn.channel(), cx).is_pending() {
-            return Ok(false);
-        }
-        match self.client.conn.channel().poll_recv(cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(Ok(chunk)) if chunk.is_empty() => Err(SessionEnd::ClientLeft),
-            Poll::Ready(Ok(chunk)) => self.hear_client(chunk).map(|()| true),
-            Poll::Ready(Err(error)) => Err(SessionEnd::ClientBroke(error)),
-        }
-    }
-
-    /// One chunk of the backend's, if there is one and room for it at the client.
-    fn poll_backend(&mut self, cx: &mut Context<'_>) -> Result<Heard, SessionEnd> {
-        match has_room(self.client.conn.channel(), cx) {
-            Poll::Pending => return Ok(Heard::Nothing),
-            Poll::Ready(Err(error)) => return Err(SessionEnd::ClientBroke(error)),
-            Poll::Ready(Ok(())) => {}
-        }
-        match self.backend().conn.channel().poll_recv(cx) {
-            Poll::Pending => Ok(Heard::Nothing),
-            Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
-                let owed = self.tracker.is_owed();
-                let passage = self.tracker.backend_said(&chunk, &mut self.out);
-                self.meter.backend_said(chunk.len(), 0);
-                if owed && !self.tracker.is_owed() {
-                    let ended = self.tracker.status() == TransactionStatus::Idle;
-                    self.meter.answered(1, u32::from(ended), false);
-                    self.meter.pinned(self.tracker.pins());
-                }
-                self.speak(None, whole(&passage, chunk));
-                passage.map(|_| Heard::Something).map_err(fault)
-            }
-            // A reset is how some servers end a connection.
-            Poll::Ready(Ok(_) | Err(_)) => Ok(Heard::End),
-        }
+        Ok(())
     }
 
     /// Lets the tracker hear the client, and does what it says.
     fn hear_client(&mut self, chunk: Chunk) -> Result<(), SessionEnd> {
+        self.meter.client_said(chunk.len(), 0);
         let passage = self.tracker.client_said(&chunk, &mut self.out);
-        let asks = self.tracker.needs_backend() || self.tracker.is_owed();
-        self.meter.client_said(chunk.len(), u32::from(asks));
-        if asks {
-            self.meter.asked();
-        }
         self.speak(whole(&passage, chunk), None);
         passage.map(|_| ()).map_err(fault)?;
         match self.tracker.has_terminated() {
@@ -304,6 +279,7 @@ impl Session<'_> {
 
     /// Sends what passed whole, and what the tracker wants said behind it.
     fn speak(&mut self, to_backend: Option<Chunk>, to_client: Option<Chunk>) {
+        let mut said = self.out.to_client.len();
         if let Some(lease) = &self.lease {
             let channel = lease.backend().conn.channel();
             if let Some(chunk) = to_backend {
@@ -314,9 +290,31 @@ impl Session<'_> {
             }
         }
         if let Some(chunk) = to_client {
+            said += chunk.len();
             self.client.conn.channel().send(chunk);
         }
         self.client.conn.say(self.out.to_client.split());
+        self.take_stock(said);
+    }
+
+    /// Counts what has passed, and notes what the session is at now.
+    fn take_stock(&mut self, said: usize) {
+        let tally = self.tracker.take_tally();
+        if said > 0 || tally != Tally::default() {
+            self.meter.tallied(said, &tally);
+        }
+        let (needs, busy) = (self.tracker.needs_backend(), self.tracker.is_busy());
+        let open = self.tracker.status() != TransactionStatus::Idle;
+        if tally.ready > 0 {
+            let more = needs || busy;
+            self.meter
+                .answered(tally.ready, tally.transactions, more, open);
+            self.meter.pinned(self.tracker.pins());
+        } else if needs || busy {
+            self.meter.asked(open);
+        } else {
+            self.meter.rests(open);
+        }
     }
 
     fn backend(&self) -> &Backend {
@@ -328,17 +326,8 @@ impl Session<'_> {
 
     /// Gives the backend up: clean, to be cleaned, or to be closed for `reason`.
     fn release(&mut self, reason: CloseReason) {
-        // A cancel that was meant for this client could still hit the next one.
-        let cancelled = self.registered.aim(Aim::Nobody);
-        let (Some(lease), Some(release)) = (self.lease.take(), self.tracker.detach()) else {
-            return;
-        };
-        match release {
-            _ if cancelled || !lease.backend().conn.is_quiet() => lease.close(CloseReason::Unclean),
-            Release::Clean(memory) => lease.give_back(memory),
-            Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),
-            Release::Close { .. } => lease.close(reason),
-        }
+        let lease = self.lease.take();
+        give_up(lease, &mut self.tracker, &self.registered, reason);
     }
 
     /// The backend broke.
@@ -350,26 +339,45 @@ impl Session<'_> {
     }
 
     /// The last words; then the backend is seen to.
-    async fn leave(mut self, end: SessionEnd) {
-        let busy = self.tracker.is_owed();
-        let quiet = !self.tracker.may_speak();
-        if busy && self.lease.is_some() {
+    async fn leave(self, end: SessionEnd) {
+        let Session {
+            shard,
+            tenant,
+            mut client,
+            mut tracker,
+            registered,
+            lease,
+            ..
+        } = self;
+        if !tracker.may_speak() {
+            client.conn.say_no_more();
+        }
+        postgres::leave(shard, client, Some(tenant), &end);
+        if tracker.is_owed() && lease.is_some() {
             // The database would go on with a query that nobody waits for.
-            self.registered.cancel().await;
+            registered.cancel().await;
         }
-        self.release(CloseReason::SessionEnd);
-        if quiet {
-            self.client.conn.say_no_more();
-        }
-        postgres::leave(self.shard, self.client, Some(self.tenant), &end);
+        give_up(lease, &mut tracker, &registered, CloseReason::SessionEnd);
     }
 }
 
-/// What came from a backend.
-enum Heard {
-    Something,
-    Nothing,
-    End,
+fn give_up(
+    lease: Option<Lease>,
+    tracker: &mut Tracker,
+    registered: &Registered<'_>,
+    reason: CloseReason,
+) {
+    // A cancel that was meant for this client could still hit the next one.
+    let cancelled = registered.aim(Aim::Nobody);
+    let (Some(lease), Some(release)) = (lease, tracker.detach()) else {
+        return;
+    };
+    match release {
+        _ if cancelled || !lease.backend().conn.is_quiet() => lease.close(CloseReason::Unclean),
+        Release::Clean(memory) => lease.give_back(memory),
+        Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),
+        Release::Close { .. } => lease.close(reason),
+    }
 }
 
 /// The chunk, where the tracker lets it pass as it is.

@@ -78,7 +78,13 @@ impl Config {
                 yaml,
                 "    dbname: {dbname}\n    username: {username}\n    password: {password:?}"
             );
-            if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE") {
+            let settles_mode = tenant
+                .settings
+                .iter()
+                .any(|it| it.starts_with("pool_mode:"));
+            if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE")
+                && !settles_mode
+            {
                 let _ = writeln!(yaml, "    pool_mode: {mode}");
             }
             for setting in &tenant.settings {

@@ -152,7 +152,7 @@ fn a_drain_refuses_tells_those_that_wait_and_closes_what_comes_back() {
     assert_eq!(world.pool.drain(), [3]);
     assert_eq!(world.upkeep(), [(1, CloseReason::Draining)]);
     assert!(matches!(
-        world.pool.acquire(&'a'),
+        world.pool.acquire(&'a', None),
         Acquired::Refused(Refusal::Draining)
     ));
     assert_eq!(closed(world.open(permit)).1, CloseReason::Draining);

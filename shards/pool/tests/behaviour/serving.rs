@@ -20,18 +20,18 @@ fn a_client_that_comes_again_has_the_connection_it_had() {
     let had = first.serial();
     world.park(first);
     world.park(second);
-    let Acquired::Ready(again) = world.pool.acquire_again(&'a', Some(had)) else {
+    let Acquired::Ready(again) = world.pool.acquire(&'a', Some(had)) else {
         panic!("two are idle");
     };
     assert_eq!(*again, Conn(1, 'a'));
     // While it is out, and for a client of another shape, it is no question.
-    let Acquired::Ready(other) = world.pool.acquire_again(&'a', Some(had)) else {
+    let Acquired::Ready(other) = world.pool.acquire(&'a', Some(had)) else {
         panic!("one is idle");
     };
     assert_eq!(*other, Conn(2, 'a'));
     world.park(again);
     assert!(matches!(
-        world.pool.acquire_again(&'b', Some(had)),
+        world.pool.acquire(&'b', Some(had)),
         Acquired::Full
     ));
 }
@@ -84,7 +84,7 @@ fn the_queue_has_an_end() {
     world.wait('a');
     world.wait('a');
     assert!(matches!(
-        world.pool.acquire(&'a'),
+        world.pool.acquire(&'a', None),
         Acquired::Refused(Refusal::QueueFull)
     ));
 }

@@ -50,13 +50,13 @@ impl World {
 
     /// A client comes, and must wait. Clients are numbered from 1.
     pub fn wait(&mut self, shape: char) -> Ticket {
-        assert!(matches!(self.pool.acquire(&shape), Acquired::Full));
+        assert!(matches!(self.pool.acquire(&shape, None), Acquired::Full));
         self.clients += 1;
         self.pool.enqueue(shape, self.clients)
     }
 
     pub fn get(&mut self, shape: char) -> Checkout<Conn> {
-        match self.pool.acquire(&shape) {
+        match self.pool.acquire(&shape, None) {
             Acquired::Ready(checkout) => checkout,
             other => panic!("no idle connection: {other:?}"),
         }

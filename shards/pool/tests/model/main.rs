@@ -157,7 +157,7 @@ impl Run {
         let again = again.filter(|number| self.idle.contains(number) && fits(number));
         let expected = again.or_else(|| self.idle.iter().copied().rfind(fits));
         let last = last.map(|(serial, _)| serial);
-        match self.pool.acquire_again(&shape, last) {
+        match self.pool.acquire(&shape, last) {
             Acquired::Ready(checkout) => {
                 assert_ne!(self.gate, Gate::Draining);
                 assert_eq!(Some(checkout.number), expected);

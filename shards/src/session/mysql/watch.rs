@@ -8,6 +8,7 @@ use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{Capabilities, ChangeUser, Intercepted, Kill, Next, Replies};
 
 use crate::channel::Channel;
+use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::relay::{Said, Watch};
 use crate::stats::Meter;
@@ -28,11 +29,17 @@ pub struct MySqlWatch<'a> {
     pub say_next: Option<u8>,
     quit: bool,
     meter: Meter<'a>,
+    control: &'a Control,
 }
 
 impl<'a> MySqlWatch<'a> {
     /// For a session whose login is over.
-    pub fn new(capabilities: Capabilities, tenant: &'a Tenant, replies: Replies) -> Self {
+    pub fn new(
+        capabilities: Capabilities,
+        tenant: &'a Tenant,
+        control: &'a Control,
+        replies: Replies,
+    ) -> Self {
         MySqlWatch {
             client: wire::mysql::Watch::default(),
             replies,
@@ -42,7 +49,8 @@ impl<'a> MySqlWatch<'a> {
             change: None,
             say_next: None,
             quit: false,
-            meter: Meter::new(&tenant.stats),
+            meter: Meter::new(&tenant.stats, control),
+            control,
         }
     }
 
@@ -108,7 +116,7 @@ impl Watch for MySqlWatch<'_> {
             let asked = self.replies.awaited().saturating_sub(owed) as u32;
             self.meter.client_said(look.pass, asked);
             if asked > 0 {
-                self.meter.asked();
+                self.meter.asked(self.replies.in_transaction());
             }
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
@@ -143,7 +151,12 @@ impl Watch for MySqlWatch<'_> {
         self.meter.backend_said(chunk.len(), errors);
         let owes = self.replies.awaited();
         if owes < owed {
-            self.meter.answered((owed - owes) as u32, 0, owes > 0);
+            let open = self.replies.in_transaction();
+            self.meter.answered((owed - owes) as u32, 0, owes > 0, open);
+        }
+        if self.replies.lost().is_some() {
+            // Nothing is known of what it is at: no time-out may end it.
+            self.control.waits();
         }
         Ok(self.turn())
     }

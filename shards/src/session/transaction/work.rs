@@ -1,0 +1,125 @@
+//! With a backend: bytes pass both ways until the goal is reached.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use super::{Session, Until, fault, whole};
+use crate::farewell::SessionEnd;
+use crate::relay::{HALF_CLOSED, has_room, is_over};
+
+/// One turn's outcome.
+enum Turn {
+    /// What the work was for has been reached.
+    Reached,
+    /// The backend closed.
+    BackendLeft,
+}
+
+/// What came from a backend.
+enum Heard {
+    Something,
+    Nothing,
+    End,
+}
+
+impl Session<'_> {
+    /// Works until the goal is reached. A backend that breaks before anything of the client's has
+    /// reached it is replaced by another one.
+    pub(super) async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
+        while self.lease.is_some() {
+            match poll_fn(|cx| self.poll_work(until, cx)).await? {
+                Turn::Reached => return Ok(()),
+                Turn::BackendLeft if self.tracker.is_untouched() => {
+                    self.tracker.forsake();
+                    self.lose_backend();
+                    self.take_backend().await?;
+                }
+                Turn::BackendLeft => {
+                    let may_speak = !self.tracker.is_explained() && self.tracker.may_speak();
+                    return Err(SessionEnd::DatabaseLeft { may_speak });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_work(&mut self, until: Until, cx: &mut Context<'_>) -> Poll<Result<Turn, SessionEnd>> {
+        if until == Until::Released
+            && let Some(unread) = self.client.conn.take_unread()
+        {
+            self.hear_client(unread)?;
+        }
+        loop {
+            self.poll_aim(cx)?;
+            let heard_client = until == Until::Released && self.poll_client(cx)?;
+            let heard_backend = match self.poll_backend(cx)? {
+                Heard::Something => true,
+                Heard::Nothing => false,
+                Heard::End => return Poll::Ready(Ok(Turn::BackendLeft)),
+            };
+            if heard_client || heard_backend {
+                continue;
+            }
+            let reached = match until {
+                Until::Set => !self.tracker.is_setting(),
+                Until::Released => self.tracker.may_release(),
+            };
+            if reached {
+                return Poll::Ready(Ok(Turn::Reached));
+            }
+            if self.half_closed.is_some() && !self.tracker.is_busy()
+                || is_over(&mut self.half_closed, cx)
+            {
+                return Poll::Ready(Err(SessionEnd::ClientLeft));
+            }
+            return self.poll_ended(cx).map(Err);
+        }
+    }
+
+    /// Until the backend has been set, a cancel is meant for what waits for that.
+    fn poll_aim(&mut self, cx: &Context<'_>) -> Result<(), SessionEnd> {
+        while !self.aimed && self.registered.poll_cancelled(cx).is_ready() {
+            self.cancel_waiting()?;
+        }
+        self.take_aim()
+    }
+
+    /// One chunk of the client's, if there is one and room for it.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        if self.half_closed.is_some()
+            || self.tracker.is_full()
+            || has_room(self.backend().conn.channel(), cx).is_pending()
+        {
+            return Ok(false);
+        }
+        match self.client.conn.channel().poll_recv(cx) {
+            Poll::Pending => Ok(false),
+            // One that closes its sending side still gets the answer that it is owed, as it would
+            // from the database itself; but not for ever.
+            Poll::Ready(Ok(chunk)) if chunk.is_empty() && self.tracker.is_owed() => {
+                self.half_closed = Some(sockets::sleep(HALF_CLOSED));
+                Ok(false)
+            }
+            Poll::Ready(Ok(chunk)) if chunk.is_empty() => Err(SessionEnd::ClientLeft),
+            Poll::Ready(Ok(chunk)) => self.hear_client(chunk).map(|()| true),
+            Poll::Ready(Err(error)) => Err(SessionEnd::ClientBroke(error)),
+        }
+    }
+
+    /// One chunk of the backend's, if there is one and room for it at the client.
+    fn poll_backend(&mut self, cx: &mut Context<'_>) -> Result<Heard, SessionEnd> {
+        if !self.poll_room(cx)? {
+            return Ok(Heard::Nothing);
+        }
+        match self.backend().conn.channel().poll_recv(cx) {
+            Poll::Pending => Ok(Heard::Nothing),
+            Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
+                let passage = self.tracker.backend_said(&chunk, &mut self.out);
+                self.speak(None, whole(&passage, chunk));
+                passage.map(|_| Heard::Something).map_err(fault)
+            }
+            // A reset is how some servers end a connection.
+            Poll::Ready(Ok(_) | Err(_)) => Ok(Heard::End),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Sessions that take too long over something: each is told which time-out is over, in its own protocol and with the code
+//! that a server would have used, and then ended. What they held is fit for the next client. And clients that wait for a
+//! backend, and cancel that.
+
+use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
+use tokio_postgres::error::SqlState;
+
+use crate::answers::session;
+use crate::drivers::postgres;
+use crate::operator::{ask, json, read};
+use crate::raw::{Complaint, Raw, message, packet, startup};
+
+pub fn plan(plan: &mut Plan) {
+    let postgres = [Kind::Postgres];
+    let mysql = [Kind::MariaDb, Kind::MySql];
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "each_time_out_has_its_error",
+        each_time_out_has_its_error,
+    );
+    plan.add(
+        World::Bouncer,
+        &mysql,
+        "each_time_out_has_its_error",
+        mysql_each_time_out_has_its_error,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "who_is_in_time_is_left_alone",
+        who_is_in_time_is_left_alone,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "time_outs_change_in_place",
+        time_outs_change_in_place,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "a_cancel_reaches_who_waits",
+        a_cancel_reaches_who_waits,
+    );
+}
+
+const MODES: [&str; 2] = ["pool_mode: session", "pool_mode: transaction"];
+
+/// A bouncer with one tenant of one backend for each of these time-outs.
+fn limited(server: &Server, mode: &str, timeouts: &[&str]) -> (Bouncer, Vec<Tenant>) {
+    let mut tenants = Tenant::many_on(server, "late", timeouts.len());
+    for (tenant, timeout) in tenants.iter_mut().zip(timeouts) {
+        for setting in [mode, "client_auth: trust", "max_connections: 1", timeout] {
+            tenant.set(setting);
+        }
+    }
+    (Bouncer::start(&Config::for_tenants(&tenants)), tenants)
+}
+
+fn enter(door: &Door) -> Raw {
+    let mut raw = Raw::to(door.address);
+    let parameters = [("user", door.user.as_str()), ("database", &door.dbname)];
+    raw.say(&startup(&parameters)).until_ready();
+    raw
+}
+
+fn query(text: &str) -> Vec<u8> {
+    message(b'Q', &[text.as_bytes(), b"\0"].concat())
+}
+
+/// The next client of the same pool finds nothing of the one before, and gets its own answer.
+async fn is_fit(bouncer: &Bouncer, tenant: &Tenant) {
+    let client = postgres(&bouncer.door(tenant)).await;
+    let row = client
+        .query_one(
+            "SELECT id, pg_current_xact_id_if_assigned() IS NULL FROM whoami",
+            &[],
+        )
+        .await
+        .expect("the pool serves");
+    assert_eq!(row.get::<_, String>(0), tenant.id);
+    assert!(row.get::<_, bool>(1), "no transaction is open");
+}
+
+async fn each_time_out_has_its_error(server: &'static Server) {
+    // The time-out, what is said, with how many answers, what is said last, and the code.
+    type Case = (
+        &'static str,
+        &'static [&'static str],
+        &'static str,
+        &'static str,
+    );
+    const CASES: [Case; 6] = [
+        ("client_idle_timeout: 300ms", &["SELECT 1"], "", "57P05"),
+        (
+            "idle_transaction_timeout: 300ms",
+            &["BEGIN", "INSERT INTO whoami VALUES ('left')"],
+            "",
+            "25P03",
+        ),
+        (
+            "idle_transaction_timeout: 301ms",
+            &["BEGIN", "SELECT 1/0"],
+            "",
+            "25P03",
+        ),
+        ("query_timeout: 300ms", &[], "SELECT pg_sleep(90)", "57014"),
+        (
+            "transaction_timeout: 300ms",
+            &["BEGIN"],
+            "SELECT pg_sleep(91)",
+            "25P04",
+        ),
+        (
+            "transaction_timeout: 301ms",
+            &["BEGIN", "INSERT INTO whoami VALUES ('left')"],
+            "",
+            "25P04",
+        ),
+    ];
+    for mode in MODES {
+        let (bouncer, tenants) = limited(server, mode, &CASES.map(|case| case.0));
+        for (tenant, (timeout, said, last, state)) in tenants.iter().zip(CASES) {
+            let mut raw = enter(&bouncer.door(tenant));
+            for text in said {
+                raw.say(&query(text)).until_ready();
+            }
+            if !last.is_empty() {
+                raw.say(&query(last));
+            }
+            let told = raw.last_words();
+            assert_eq!(told.state, state, "{mode}, {timeout}: {told:?}");
+            let key = timeout.split(':').next().expect("a key");
+            assert!(told.message.contains(key), "{told:?}");
+            is_fit(&bouncer, tenant).await;
+            bouncer.log_line(&[&tenant.id, key]);
+            if !last.is_empty() {
+                eventually("the database does not go on with it", || {
+                    let running = format!(
+                        "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND state = 'active'",
+                        tenant.username
+                    );
+                    (server.sql("", &running).trim() == "0").then_some(())
+                });
+            }
+        }
+        bouncer.stop();
+    }
+}
+
+/// Time-outs that are not for what a client does leave it alone, whatever it does.
+async fn who_is_in_time_is_left_alone(server: &'static Server) {
+    let timeouts = [
+        "query_timeout: 250ms",
+        "idle_transaction_timeout: 250ms",
+        "client_idle_timeout: 250ms",
+    ];
+    for mode in MODES {
+        let (bouncer, tenants) = limited(server, mode, &timeouts);
+        let mut queries = enter(&bouncer.door(&tenants[0]));
+        let mut idles = enter(&bouncer.door(&tenants[1]));
+        let mut works = enter(&bouncer.door(&tenants[2]));
+        let copy = [
+            message(b'P', b"\0COPY whoami FROM STDIN\0\0\0"),
+            message(b'B', b"\0\0\0\0\0\0\0\0"),
+            message(b'E', b"\0\0\0\0\0"),
+            message(b'S', b""),
+            message(b'c', b""),
+            message(b'S', b""),
+        ];
+        queries.say(&copy.concat()).until_ready();
+        queries.say(&query("BEGIN")).until_ready();
+        idles.say(&query("SELECT 1")).until_ready();
+        // Longer than any of them, and no query takes that long at `queries`, nor is any at `idles`.
+        works.say(&query("SELECT pg_sleep(0.6)")).until_ready();
+        for raw in [&mut queries, &mut idles] {
+            let seen = raw.say(&query("SELECT 1")).until_ready();
+            assert_eq!(seen.len(), 4, "{mode}: {seen:?}");
+        }
+        drop((queries, idles, works));
+        bouncer.stop();
+    }
+}
+
+async fn time_outs_change_in_place(server: &'static Server) {
+    let (bouncer, tenants) = limited(server, "pool_mode: session", &["client_idle_timeout: 0"]);
+    let tenant = &tenants[0];
+    let mut raw = enter(&bouncer.door(tenant));
+    let timeout =
+        "\"client_auth\": \"trust\", \"client_idle_timeout\": \"200ms\", \"max_connections\"";
+    let body = json(tenant).replace("\"max_connections\"", timeout);
+    let path = format!("/tenants/{}", tenant.id);
+    assert_eq!(ask(bouncer.api(), "PUT", &path, &body), 200);
+    assert_eq!(raw.last_words().state, "57P05");
+    let stats = read(bouncer.api(), "GET", &path, "");
+    assert!(
+        stats.contains("\"client_idle_timeout\":\"200ms\""),
+        "{stats}"
+    );
+    bouncer.stop();
+}
+
+/// A client that waits for a backend, and cancels: its query is answered as the database would answer, and its session goes
+/// on.
+async fn a_cancel_reaches_who_waits(server: &'static Server) {
+    let (bouncer, tenants) = limited(server, "pool_mode: transaction", &["acquire_timeout: 0"]);
+    let (tenant, door) = (&tenants[0], bouncer.door(&tenants[0]));
+    let (holder, waiter) = (postgres(&door).await, postgres(&door).await);
+    waiter
+        .batch_execute("SET timezone TO 'Asia/Tokyo'")
+        .await
+        .unwrap();
+    let statement = waiter.prepare("SELECT 7").await.unwrap();
+    holder.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let stats = format!("/tenants/{}/stats", tenant.id);
+    let cancel = async || {
+        eventually("it waits", || {
+            let now = read(bouncer.api(), "GET", &stats, "");
+            now.contains("\"waiting\":1").then_some(())
+        });
+        let token = waiter.cancel_token();
+        token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    };
+    for _ in 0..2 {
+        let (simple, ()) = tokio::join!(waiter.batch_execute("SELECT 1"), cancel());
+        assert_eq!(simple.unwrap_err().code(), Some(&SqlState::QUERY_CANCELED));
+        let (extended, ()) = tokio::join!(waiter.query(&statement, &[]), cancel());
+        assert_eq!(
+            extended.unwrap_err().code(),
+            Some(&SqlState::QUERY_CANCELED)
+        );
+    }
+    holder.batch_execute("COMMIT").await.unwrap();
+    let row = waiter.query_one(&statement, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 7);
+    let row = waiter.query_one("SHOW timezone", &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "Asia/Tokyo");
+    bouncer.stop();
+}
+
+async fn mysql_each_time_out_has_its_error(server: &'static Server) {
+    let cases = [
+        ("client_idle_timeout: 300ms", "DO 1", "", 4031),
+        ("idle_transaction_timeout: 300ms", "BEGIN", "", 4031),
+        ("query_timeout: 300ms", "DO 1", "SELECT SLEEP(90)", 3024),
+        (
+            "transaction_timeout: 300ms",
+            "BEGIN",
+            "SELECT SLEEP(91)",
+            1317,
+        ),
+    ];
+    let (bouncer, tenants) = limited(server, "pool_mode: session", &cases.map(|case| case.0));
+    for (tenant, (timeout, said, last, number)) in tenants.iter().zip(cases) {
+        let mut raw = session(&bouncer.door(tenant), 0);
+        raw.say(&command(said)).packet();
+        if !last.is_empty() {
+            raw.say(&command(last));
+        }
+        let (sequence, payload) = raw.packet();
+        let told = Complaint::of_mysql(&payload);
+        assert_eq!(told.number, number, "{timeout}: {told:?}");
+        assert_eq!(sequence, 1, "the answer to its command, or to its next one");
+        assert!(raw.rest().is_empty());
+        if !last.is_empty() {
+            eventually("the database does not go on with it", || {
+                let running = format!(
+                    "SELECT count(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE '%SLEEP%';",
+                    tenant.username
+                );
+                (server.sql("", &running).trim() == "0").then_some(())
+            });
+        }
+    }
+    bouncer.stop();
+}
+
+fn command(text: &str) -> Vec<u8> {
+    packet(0, &[b"\x03", text.as_bytes()].concat())
+}
