@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dbbouncer::config::{Complaint, Cpus, Node, Settings, Surroundings, settle};
-use shards::contract::{ClientAuth, Credential, Dialect, Secret, Users};
+use shards::contract::{BackendUser, ClientAuth, Credential, Dialect, Secret, Users};
 
 /// Settles a text among the same variables, secrets and four processors each time.
 fn read(text: &str) -> Result<Settings, Vec<Complaint>> {
@@ -355,6 +355,59 @@ fn probes_and_metrics_may_have_a_port_without_a_key() {
     assert_eq!(
         said,
         "listen.metrics_port: 6432 is taken by postgres_port already\n"
+    );
+}
+
+#[test]
+fn users_can_be_looked_up_and_served_as_themselves() {
+    let own = "auth_query: SELECT * FROM lookup.user($$1)\nauth_user: looker\nauth_password: p\nauth_query_ttl: 5s\nbackend_user: client";
+    let t1 = &meant(&tenant(own)).tenants[0];
+    let lookup = t1.access.lookup.as_ref().unwrap();
+    assert_eq!(lookup.query, "SELECT * FROM lookup.user($1)");
+    let account = ("looker".to_owned(), Some(Secret::new("p")));
+    assert_eq!(lookup.account, Some(account));
+    assert_eq!(lookup.ttl, Duration::from_secs(5));
+    assert_eq!(t1.access.backend_user, BackendUser::Client);
+    assert_eq!(t1.limits.min, 0);
+    // Nobody gets in with the tenant's own password any more.
+    let Users::Named(users) = &t1.access.users else {
+        panic!("named users")
+    };
+    assert!(users.is_empty());
+    let defaults = "defaults: {auth_query: pg_authid, auth_user: admin, auth_password: a}\n";
+    let inherited = meant(&(defaults.to_owned() + &tenant("auth_user: other")));
+    let lookup = inherited.tenants[0].access.lookup.as_ref().unwrap();
+    assert!(lookup.query.contains("pg_catalog.pg_authid"));
+    assert_eq!(
+        lookup.account,
+        Some(("other".to_owned(), None)),
+        "another user has another password"
+    );
+    for (wrong, says) in [
+        (
+            "auth_query: SELECT 1",
+            "auth_query: must be none, pg_authid, or a query",
+        ),
+        (
+            "auth_query: SELECT $$1, $$2",
+            "auth_query: must be none, pg_authid, or a query",
+        ),
+        (
+            "backend_user: client\npool_mode: transaction",
+            "backend_user: client needs pool_mode session",
+        ),
+        (
+            "backend_user: client\ntrust_addresses: ::1",
+            "backend_user: client needs a proof",
+        ),
+    ] {
+        let said = complaints(&tenant(wrong));
+        assert!(said.starts_with(&format!("tenants.t1.{says}")), "{said}");
+    }
+    let mysql = tenant("auth_query: pg_authid").replace("postgres", "mysql");
+    assert_eq!(
+        complaints(&mysql),
+        "tenants.t1.auth_query: is for PostgreSQL tenants\n"
     );
 }
 

@@ -18,6 +18,8 @@ use crate::contract::{Dialect, TenantSpec};
 pub enum Shape {
     /// The startup parameters other than user and database, in the client's order.
     Postgres(pg::Parameters),
+    /// The same, logged in as this user and not as the tenant's own.
+    PostgresAs(String, pg::Parameters),
     /// Capabilities, collation and database.
     MySql(mysql::Shape),
 }
@@ -63,7 +65,7 @@ impl Backend {
     /// What it speaks.
     pub fn dialect(&self) -> Dialect {
         match self.shape {
-            Shape::Postgres(_) => Dialect::Postgres,
+            Shape::Postgres(_) | Shape::PostgresAs(..) => Dialect::Postgres,
             Shape::MySql(_) => Dialect::MySql,
         }
     }

@@ -3,24 +3,24 @@
 //! Everything here is plain, `Send` and already checked: there is no default to guess and no text
 //! left to parse. The control plane makes these values, the shards consume them.
 
+mod access;
 mod counts;
 mod networks;
 mod snapshot;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{CloseReason, Gauges, Limits};
-use wire::pg::Stored;
+pub use wire::pg::lookup::PG_AUTHID;
 pub use wire::pg::pooling::Pin;
 pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
 
+pub use self::access::{Access, BackendUser, ClientAuth, Credential, Lookup, Users};
 pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
 pub use self::networks::{IpNet, Neighbourhood, Networks};
 pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
@@ -130,6 +130,23 @@ pub struct TenantSpec {
 }
 
 impl TenantSpec {
+    /// The same with another account: a user's own, and its password where the config knows it.
+    pub fn logged_in_as(&self, user: &str) -> TenantSpec {
+        let password = match &self.access.users {
+            Users::Any(password) => Some(password),
+            Users::Named(users) => users.get(user).and_then(|credential| match credential {
+                Credential::Password(password) => Some(password),
+                Credential::Verifier(_) => None,
+            }),
+            Users::Unknown => None,
+        };
+        TenantSpec {
+            username: user.to_owned(),
+            password: password.cloned(),
+            ..self.clone()
+        }
+    }
+
     /// Whether `other` means the same database with the same credentials, so that backends opened
     /// under one may serve under the other.
     pub fn same_database(&self, other: &TenantSpec) -> bool {
@@ -141,6 +158,7 @@ impl TenantSpec {
             && self.password == other.password
             // In transaction mode backends are opened without any client's startup parameters.
             && self.pool_mode == other.pool_mode
+            && self.access.backend_user == other.access.backend_user
     }
 }
 
@@ -202,100 +220,6 @@ pub enum PoolMode {
     Session,
     /// At the end of each transaction, unless something pins it. PostgreSQL only.
     Transaction,
-}
-
-/// Who may connect to a tenant, and how they prove it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// What is asked of a client.
-    pub method: ClientAuth,
-    /// Whom we know.
-    pub users: Users,
-    /// Where clients may come from; no network at all is anywhere. To the others the tenant does not
-    /// exist.
-    pub allowed: Networks,
-    /// Where clients come from of whom nothing is asked, whatever the method.
-    pub trusted: Networks,
-}
-
-impl Access {
-    /// Whether a client from there may come in at all.
-    pub fn allows(&self, address: IpAddr) -> bool {
-        self.allowed.is_empty() || self.allowed.contain(address)
-    }
-
-    /// What is asked of a client from there.
-    pub fn method_for(&self, address: IpAddr) -> ClientAuth {
-        match self.trusted.contain(address) {
-            true => ClientAuth::Trust,
-            false => self.method,
-        }
-    }
-}
-
-/// What is asked of a PostgreSQL client. MySQL clients prove themselves by the plugin they speak,
-/// so there only `Trust` differs from the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
-    /// SASL SCRAM-SHA-256.
-    Scram,
-    /// Salted MD5.
-    Md5,
-    /// Clear text; only where nobody can listen (loopback, or TLS).
-    Password,
-    /// Nothing is asked.
-    Trust,
-}
-
-/// The users of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Users {
-    /// Any name, with this one password: the tenant's own.
-    Any(Secret),
-    /// These names only, each with its own secret.
-    Named(HashMap<String, Credential>),
-    /// No secret is known, so only `ClientAuth::Trust` lets anybody in.
-    Unknown,
-}
-
-/// What we know of a user's secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// The secret itself.
-    Password(Secret),
-    /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`, or `*...` (MySQL).
-    Verifier(Secret),
-}
-
-impl Credential {
-    /// Why no client of this name could prove anything against this; `None` if one can.
-    pub fn objection(
-        &self,
-        user: &str,
-        dialect: Dialect,
-        method: ClientAuth,
-    ) -> Option<&'static str> {
-        let Credential::Verifier(stored) = self else {
-            return None;
-        };
-        if dialect == Dialect::MySql {
-            let is_known = wire::mysql::Verifier::parse(stored.expose()).is_some();
-            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them";
-            return (!is_known).then_some(must);
-        }
-        match (Stored::parse(stored.expose(), user), method) {
-            (Stored::Plain(_), _) => {
-                Some("must be SCRAM-SHA-256$... or md5... as pg_authid holds it")
-            }
-            (Stored::Md5 { .. }, ClientAuth::Scram) => {
-                Some("an md5 hash proves nothing to client_auth scram-sha-256")
-            }
-            (Stored::Scram(_), ClientAuth::Md5) => {
-                Some("a SCRAM verifier proves nothing to client_auth md5")
-            }
-            _ => None,
-        }
-    }
 }
 
 /// All that the control plane can ask of a shard.

@@ -12,6 +12,7 @@ use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::{Broken, Conn};
 use crate::contract::{DialFault, PoolMode, TenantSpec};
 use crate::farewell::{SessionEnd, is_about_the_client};
+use crate::keys::Keys;
 use crate::random;
 use crate::resolve::resolve;
 use crate::tenant::Tenant;
@@ -67,17 +68,34 @@ impl From<DialFailure> for SessionEnd {
 /// Opens one backend of the given shape within the tenant's connect time-out.
 pub async fn dial(tenant: &Tenant, shape: &Shape) -> Result<Backend, DialFailure> {
     let spec = tenant.spec();
+    match shape {
+        Shape::PostgresAs(user, _) => dial_as(tenant, &spec.logged_in_as(user), shape).await,
+        _ => dial_as(tenant, &spec, shape).await,
+    }
+}
+
+/// The same with the account of this spec, which may be another than the tenant's own.
+pub async fn dial_as(
+    tenant: &Tenant,
+    spec: &TenantSpec,
+    shape: &Shape,
+) -> Result<Backend, DialFailure> {
     let limit = spec.connect_timeout;
     let dialled = sockets::timeout(limit, async {
-        let (stream, address) = connect(&spec)
+        let (stream, address) = connect(spec)
             .await
             .map_err(|error| DialFailure::Unreachable(error.to_string()))?;
         let mut conn = Conn::new(stream);
         let welcome = match shape {
             Shape::Postgres(parameters) => {
-                Welcome::Postgres(log_in_postgres(tenant, &spec, parameters, &mut conn).await?)
+                let keys = &tenant.scram_keys;
+                Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
             }
-            Shape::MySql(shape) => Welcome::MySql(log_in_mysql(&spec, shape, &mut conn).await?),
+            Shape::PostgresAs(_, parameters) => {
+                let keys = &tenant.client_keys;
+                Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
+            }
+            Shape::MySql(shape) => Welcome::MySql(log_in_mysql(spec, shape, &mut conn).await?),
         };
         let memory = match (&welcome, spec.pool_mode) {
             (Welcome::Postgres(welcome), PoolMode::Transaction) => {
@@ -113,7 +131,7 @@ async fn connect(spec: &TenantSpec) -> io::Result<(Stream, SocketAddr)> {
 }
 
 async fn log_in_postgres(
-    tenant: &Tenant,
+    keys: &Keys,
     spec: &TenantSpec,
     parameters: &pg::Parameters,
     conn: &mut Conn,
@@ -124,11 +142,11 @@ async fn log_in_postgres(
         database: spec.dbname.clone(),
         parameters: parameters.clone(),
         nonce: random::bytes(),
-        keys: tenant.scram_keys.borrow().clone(),
+        keys: keys.of(&spec.username),
     });
     let mut logged_in = conn.carry(&mut login).await.map_err(database_broke)?;
-    if let Some(keys) = logged_in.keys.take() {
-        *tenant.scram_keys.borrow_mut() = Some(keys);
+    if let Some(left) = logged_in.keys.take() {
+        keys.keep(&spec.username, left);
     }
     Ok(logged_in)
 }

@@ -16,7 +16,7 @@
 //!
 //! From top to bottom, each knowing only what is below it:
 //! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `health`, `vigil`, `rounds`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`,
+//! `health`, `vigil`, `rounds`, `lookup`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`,
 //! `control`, `pace`, `seat`.
 
 #![forbid(unsafe_code)]
@@ -35,8 +35,10 @@ mod dial;
 mod farewell;
 mod handoff;
 mod health;
+mod keys;
 mod launch;
 mod lease;
+mod lookup;
 mod pace;
 mod random;
 mod relay;

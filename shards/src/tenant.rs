@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use log::{Level, debug};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::pooling::Commons;
-use wire::pg::scram::ClientKeys;
 
 use crate::admission::Crowd;
 use crate::backend::{Backend, Shape};
@@ -18,7 +17,9 @@ use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::farewell::SessionEnd;
 use crate::health::{self, Checkup};
+use crate::keys::Keys;
 use crate::lease::{Gift, NotServed};
+use crate::lookup::Lookups;
 use crate::random;
 use crate::rounds::{self, Rounds};
 use crate::seat::Seat;
@@ -32,8 +33,13 @@ pub struct Tenant {
     /// the name then).
     spec: RefCell<Rc<TenantSpec>>,
     pool: RefCell<Pool<Backend, Seat<Gift>>>,
-    /// What the last SCRAM login to the database left, so that the next one is cheap.
-    pub scram_keys: RefCell<Option<ClientKeys>>,
+    /// What SCRAM logins to the database left, of accounts that the config names: the next is cheap.
+    pub scram_keys: Keys,
+    /// What clients' own proofs have shown. Never that of anybody else, for with these backends are
+    /// logged in as the client's user.
+    pub client_keys: Keys,
+    /// Users that its database was asked for.
+    pub lookups: Lookups,
     /// What PostgreSQL sessions in transaction mode share.
     pub commons: Rc<Commons>,
     /// A dial is due when the back-off is over, and a timer is running for it.
@@ -88,7 +94,9 @@ impl Tenant {
             pool: RefCell::new(pool),
             commons: Commons::new(spec.rules),
             spec: RefCell::new(Rc::new(spec)),
-            scram_keys: RefCell::default(),
+            scram_keys: Keys::default(),
+            client_keys: Keys::default(),
+            lookups: Lookups::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
             clients: Cell::new(0),
@@ -115,13 +123,16 @@ impl Tenant {
     pub fn amend(self: &Rc<Self>, spec: TenantSpec) {
         self.with_pool(|pool| pool.set_limits(spec.limits));
         self.commons.amend(spec.rules);
-        let (terms, timeouts) = (spec.health_check, spec.timeouts);
-        let before = self.spec.replace(Rc::new(spec));
-        if terms != before.health_check {
+        let spec = Rc::new(spec);
+        let before = self.spec.replace(Rc::clone(&spec));
+        if spec.health_check != before.health_check {
             health::start(self);
         }
-        if timeouts != before.timeouts {
+        if spec.timeouts != before.timeouts {
             rounds::start(self);
+        }
+        if spec.access.lookup != before.access.lookup {
+            self.lookups.forget();
         }
         self.upkeep();
     }
@@ -266,6 +277,8 @@ impl Tenant {
             .count(|counts| counts.dial_failures[failure.fault() as usize] += 1);
         let blame = match failure.blame() {
             Blame::Database if spec.when_unwell == WhenUnwell::Queue => Blame::Passing,
+            // An account that is a client's own.
+            Blame::Tenant if matches!(permit.shape(), Shape::PostgresAs(..)) => Blame::Shape,
             blame => blame,
         };
         // A refusal of what one client asked for is that client's to hear, and its line to log.
@@ -313,6 +326,7 @@ impl Tenant {
         for (backend, reason) in closed {
             self.dismiss(backend, reason);
         }
+        self.lookups.upkeep();
         self.dial_what_is_due();
     }
 

@@ -68,6 +68,7 @@ pub fn with_kept_secrets(written: Node, before: Option<&TenantSpec>) -> Node {
     {
         entries.push(("password".into(), Node::Text(password.expose().into())));
     }
+    keep_auth_password(&mut entries, before);
     for (_, users) in entries.iter_mut().filter(|(key, _)| key == "users") {
         if let Node::Map(users) = users {
             users
@@ -76,6 +77,21 @@ pub fn with_kept_secrets(written: Node, before: Option<&TenantSpec>) -> Node {
         }
     }
     Node::Map(entries)
+}
+
+/// The password of whoever asks for users stays with that user.
+fn keep_auth_password(entries: &mut Vec<(String, Node)>, before: Option<&TenantSpec>) {
+    let account = before
+        .and_then(|before| before.access.lookup.as_ref())
+        .and_then(|lookup| lookup.account.as_ref());
+    let has = |wanted: &str| entries.iter().find(|(key, _)| key == wanted);
+    if let Some((user, Some(password))) = account
+        && has("auth_password").is_none()
+        && has("auth_user").is_some_and(|(_, node)| *node == Node::Text(user.clone()))
+    {
+        let password = Node::Text(password.expose().into());
+        entries.push(("auth_password".into(), password));
+    }
 }
 
 fn keep_credential(name: &str, user: &mut Node, before: Option<&TenantSpec>) {
@@ -110,6 +126,7 @@ pub fn refused(complaints: Vec<Complaint>) -> Problem {
 
 /// What answers hold and requests need not.
 const SHOWN_ONLY: &[&str] = &[
+    "auth_password_set",
     "origin",
     "password_set",
     "shard",

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use shards::contract::{
-    BOUNDS, ClientAuth, Credential, Dialect, Health, HealthCheck, Networks, PoolMode,
-    PreparedStatements, Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec, Timings, Users,
-    WhenUnwell, shard_of,
+    BOUNDS, BackendUser, ClientAuth, Credential, Dialect, Health, HealthCheck, Networks, PG_AUTHID,
+    PoolMode, PreparedStatements, Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec,
+    Timings, Users, WhenUnwell, shard_of,
 };
 
-use crate::config::{Habits, LogFormat, Settings};
+use crate::config::{AuthQuery, Habits, LogFormat, Settings};
 use crate::roster::{Entry, Origin};
 
 /// A tenant: what was asked for, and how it stands if its shard has said so.
@@ -32,6 +32,8 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "max_client_connections": spec.max_clients.unwrap_or_default(),
         "allowed_addresses": networks(&spec.access.allowed),
         "trust_addresses": networks(&spec.access.trusted),
+        "auth_query": auth_query(spec.access.lookup.as_ref().map(|lookup| &*lookup.query)),
+        "backend_user": backend_user(spec.access.backend_user),
         "min_connections": spec.limits.min,
         "max_connections": spec.limits.max,
         "idle_timeout": time(spec.limits.idle_timeout),
@@ -47,6 +49,13 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "origin": match entry.origin { Origin::File => "file", Origin::Api(_) => "api" },
         "shard": shard_of(&spec.id, shards).0,
     });
+    if let Some(lookup) = &spec.access.lookup {
+        shown["auth_query_ttl"] = time(lookup.ttl).into();
+        if let Some((user, password)) = &lookup.account {
+            shown["auth_user"] = user.as_str().into();
+            shown["auth_password_set"] = password.is_some().into();
+        }
+    }
     if let Users::Named(users) = &spec.access.users {
         let set = |credential: &Credential| match credential {
             Credential::Password(_) => json!({"password_set": true}),
@@ -126,15 +135,25 @@ pub fn settings(settings: &Settings) -> Value {
 }
 
 fn habits(habits: &Habits) -> Value {
+    let access = &habits.access;
     json!({
         "pool_mode": pool_mode(habits.pool_mode),
         "reset": reset(habits.rules.reset),
         "prepared_statements": prepared_statements(habits.rules.prepared_statements),
         "max_prepared_statements": habits.rules.max_prepared_statements,
-        "client_auth": client_auth(habits.client_auth),
+        "client_auth": client_auth(access.client_auth),
         "max_client_connections": habits.max_clients,
-        "allowed_addresses": networks(&habits.allowed_addresses),
-        "trust_addresses": networks(&habits.trust_addresses),
+        "allowed_addresses": networks(&access.allowed_addresses),
+        "trust_addresses": networks(&access.trust_addresses),
+        "auth_query": match &access.auth_query {
+            None => "none",
+            Some(AuthQuery::PgAuthid) => "pg_authid",
+            Some(AuthQuery::Own(query)) => query,
+        },
+        "auth_user": access.auth_user,
+        "auth_password_set": access.auth_password.is_some(),
+        "auth_query_ttl": time(access.auth_query_ttl),
+        "backend_user": backend_user(access.backend_user),
         "min_connections": habits.limits.min,
         "max_connections": habits.limits.max,
         "idle_timeout": time(habits.limits.idle_timeout),
@@ -249,6 +268,22 @@ fn client_auth(method: ClientAuth) -> &'static str {
         ClientAuth::Md5 => "md5",
         ClientAuth::Password => "password",
         ClientAuth::Trust => "trust",
+    }
+}
+
+/// As the config has it: the query that every server answers has a name.
+fn auth_query(query: Option<&str>) -> &str {
+    match query {
+        None => "none",
+        Some(PG_AUTHID) => "pg_authid",
+        Some(query) => query,
+    }
+}
+
+fn backend_user(user: BackendUser) -> &'static str {
+    match user {
+        BackendUser::Tenant => "tenant",
+        BackendUser::Client => "client",
     }
 }
 

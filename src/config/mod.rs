@@ -9,6 +9,7 @@
 //! [`Settings`] has every value, in its range. This module knows the shards' contract and nothing
 //! of sockets, threads or metrics.
 
+mod access;
 mod beside;
 mod cpus;
 mod expand;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
+pub use access::{AccessHabits, AuthQuery};
 pub use beside::files_beside;
 pub use cpus::Cpus;
 pub use file::Node;

@@ -1,13 +1,13 @@
-//! One tenant of a config: where its database is, who may come in, and its habits.
+//! One tenant of a config: where its database is, and its habits.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use shards::contract::{
-    Access, ClientAuth, Credential, Dialect, HealthCheck, Limits, Networks, PoolMode,
-    PreparedStatements, Reset, Rules, Secret, TenantId, TenantSpec, Timeouts, Users, WhenUnwell,
+    BackendUser, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements, Reset, Rules,
+    TenantId, TenantSpec, Timeouts, WhenUnwell,
 };
 
+use super::access::AccessHabits;
 use super::section::Section;
 use super::units;
 
@@ -26,14 +26,10 @@ pub struct Habits {
     pub timeouts: Timeouts,
     /// How long a dial may take.
     pub connect_timeout: Duration,
-    /// What is asked of a client.
-    pub client_auth: ClientAuth,
+    /// Who may come in.
+    pub access: AccessHabits,
     /// How many clients may be in at once; 0 is as many as come.
     pub max_clients: usize,
-    /// Where clients may come from; no network at all is anywhere.
-    pub allowed_addresses: Networks,
-    /// Where clients come from of whom nothing is asked.
-    pub trust_addresses: Networks,
     /// How the database's health is watched; an interval of zero is not at all.
     pub health_check: HealthCheck,
     /// What becomes of clients while the database is unhealthy.
@@ -58,8 +54,15 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
     let username = section.text("username", units::name);
     let password = section.secret("password");
     let habits = Habits::settle(&section, defaults);
-    let users = users(&section, password.as_ref(), dialect, &habits);
     let pool_mode = pool_mode(&section, habits.pool_mode, dialect);
+    let access = habits
+        .access
+        .for_tenant(&section, password.as_ref(), dialect, pool_mode);
+    let mut limits = habits.limits;
+    if access.backend_user == BackendUser::Client && !section.has("min_connections") {
+        // Whose it would be is not known ahead of need.
+        limits.min = 0;
+    }
     section.finish();
     Some(TenantSpec {
         id,
@@ -69,13 +72,8 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         dbname: dbname?,
         username: username?,
         password,
-        access: Access {
-            method: habits.client_auth,
-            users,
-            allowed: habits.allowed_addresses,
-            trusted: habits.trust_addresses,
-        },
-        limits: habits.limits,
+        access,
+        limits,
         max_clients: units::unless_none(habits.max_clients),
         pool_mode,
         rules: habits.rules,
@@ -113,10 +111,8 @@ impl Habits {
             client_idle: None,
         },
         connect_timeout: Duration::from_secs(5),
-        client_auth: ClientAuth::Scram,
+        access: AccessHabits::BUILT_IN,
         max_clients: 0,
-        allowed_addresses: Networks::NONE,
-        trust_addresses: Networks::NONE,
         health_check: HealthCheck {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(3),
@@ -140,7 +136,6 @@ impl Habits {
             );
         }
         let connect_timeout = section.value("connect_timeout", units::some_duration);
-        let client_auth = section.value("client_auth", units::choice(CLIENT_AUTH));
         Habits {
             limits: Limits {
                 // One that only said how many at most did not mean to ask for more ahead of need.
@@ -155,25 +150,16 @@ impl Habits {
             acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
             timeouts: timeouts(section, &otherwise.timeouts),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
-            client_auth: client_auth.unwrap_or(otherwise.client_auth),
+            access: AccessHabits::settle(section, &otherwise.access),
             max_clients: section
                 .value("max_client_connections", units::count(0..=MOST_CLIENTS))
                 .unwrap_or(otherwise.max_clients),
-            allowed_addresses: networks(section, "allowed_addresses")
-                .unwrap_or_else(|| otherwise.allowed_addresses.clone()),
-            trust_addresses: networks(section, "trust_addresses")
-                .unwrap_or_else(|| otherwise.trust_addresses.clone()),
             health_check: health_check(section, otherwise.health_check),
             when_unwell: section
                 .value("on_unhealthy", units::choice(ON_UNHEALTHY))
                 .unwrap_or(otherwise.when_unwell),
         }
     }
-}
-
-/// A list of address ranges.
-fn networks(section: &Section, key: &'static str) -> Option<Networks> {
-    section.list(key, units::network).map(Networks::new)
 }
 
 /// How health is watched: key by key, what is not said stays as it is otherwise.
@@ -238,77 +224,6 @@ fn pool_mode(section: &Section, habit: PoolMode, dialect: Option<Dialect>) -> Po
     habit
 }
 
-/// Who is known: the names listed, or anybody who knows the tenant's own password.
-fn users(
-    section: &Section,
-    password: Option<&Secret>,
-    dialect: Option<Dialect>,
-    habits: &Habits,
-) -> Users {
-    let auth = habits.client_auth;
-    let warning = match (auth, dialect) {
-        (ClientAuth::Trust, _) => {
-            Some("trust: whoever reaches this tenant gets in without a password")
-        }
-        (ClientAuth::Password, Some(Dialect::Postgres)) => {
-            Some("password: clients send theirs in clear")
-        }
-        _ => None,
-    };
-    if let Some(text) = warning {
-        section.warn("client_auth", text);
-    }
-    if !habits.trust_addresses.is_empty() {
-        section.warn(
-            "trust_addresses",
-            "whoever comes from there gets in without a password",
-        );
-    }
-    if !section.has("users") {
-        if password.is_none() && auth != ClientAuth::Trust {
-            section.warn("", "nobody can connect: it has neither a password nor users, and client_auth is not trust");
-        }
-        return password.cloned().map_or(Users::Unknown, Users::Any);
-    }
-    let users = section.section("users");
-    let mut named = HashMap::new();
-    for (name, user) in users.each() {
-        if let Err(why) = units::name(name) {
-            user.complain("", why);
-        }
-        if let Some(credential) = credential(&user, name, dialect, auth) {
-            named.insert(name.to_owned(), credential);
-        }
-        user.finish();
-    }
-    Users::Named(named)
-}
-
-/// What a user is recognised by: one of two keys.
-fn credential(
-    user: &Section,
-    name: &str,
-    dialect: Option<Dialect>,
-    auth: ClientAuth,
-) -> Option<Credential> {
-    let (password, verifier) = (user.secret("password"), user.secret("verifier"));
-    match (user.has("password"), user.has("verifier")) {
-        (true, false) => password.map(Credential::Password),
-        (false, true) => {
-            let credential = Credential::Verifier(verifier?);
-            let objection = dialect.and_then(|dialect| credential.objection(name, dialect, auth));
-            if let Some(why) = objection {
-                user.complain("verifier", why);
-            }
-            Some(credential)
-        }
-        _ => {
-            user.complain("", "needs either a password or a verifier");
-            None
-        }
-    }
-}
-
 fn default_port(dialect: Dialect) -> u16 {
     match dialect {
         Dialect::Postgres => 5432,
@@ -316,15 +231,6 @@ fn default_port(dialect: Dialect) -> u16 {
     }
 }
 
-/// How a client may be asked to prove itself.
-const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
-    ("scram-sha-256", Some(ClientAuth::Scram)),
-    ("md5", Some(ClientAuth::Md5)),
-    ("password", Some(ClientAuth::Password)),
-    ("trust", Some(ClientAuth::Trust)),
-    ("cert", None),
-    ("passthrough", None),
-];
 /// When a client gives its backend back.
 const POOL_MODE: &[(&str, Option<PoolMode>)] = &[
     ("session", Some(PoolMode::Session)),

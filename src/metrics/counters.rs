@@ -9,7 +9,7 @@ use super::gather::Row;
 /// A family for each sum, with a sample for each tenant.
 pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
     type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
-    let counters: [Counter; 12] = [
+    let counters: [Counter; 14] = [
         (
             "pool_exhausted_total",
             "Clients refused because no connection to the database became free in time",
@@ -69,6 +69,16 @@ pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
             "cleanup_failures_total",
             "Connections to the database that could not be cleaned and were closed",
             |counts| counts.cleanup_failures,
+        ),
+        (
+            "auth_queries_total",
+            "Users that the database was asked for by auth_query, and answered",
+            |counts| counts.lookups,
+        ),
+        (
+            "auth_query_failures_total",
+            "Users that the database was asked for by auth_query in vain",
+            |counts| counts.lookup_failures,
         ),
     ];
     for (name, help, value) in counters {

@@ -53,6 +53,7 @@ pub fn disproof(kind: Disproof) -> &'static str {
         Disproof::NoUser => "no_user",
         Disproof::NotAllowed => "not_allowed",
         Disproof::WrongPassword => "wrong_password",
+        Disproof::LookupFailed => "lookup_failed",
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+mod auth_query;
 mod crowd;
 mod drivers;
 mod faults;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     operator::plan(&mut plan);
     health::plan(&mut plan);
     limits::plan(&mut plan);
+    auth_query::plan(&mut plan);
     proxied::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -45,6 +45,10 @@ pub struct Counts {
     pub cleanups: u64,
     /// Backends that could not be cleaned, and were closed instead.
     pub cleanup_failures: u64,
+    /// Users that the database was asked for, and answered.
+    pub lookups: u64,
+    /// Users that it was asked for in vain.
+    pub lookup_failures: u64,
     /// Health checks that passed.
     pub checks_passed: u64,
     /// Health checks that failed.
@@ -80,6 +84,8 @@ impl AddAssign<&Counts> for Counts {
             prepared_misses,
             cleanups,
             cleanup_failures,
+            lookups,
+            lookup_failures,
             checks_passed,
             checks_failed,
             query_time,
@@ -104,6 +110,8 @@ impl AddAssign<&Counts> for Counts {
         self.prepared_misses += prepared_misses;
         self.cleanups += cleanups;
         self.cleanup_failures += cleanup_failures;
+        self.lookups += lookups;
+        self.lookup_failures += lookup_failures;
         self.checks_passed += checks_passed;
         self.checks_failed += checks_failed;
         self.query_time += query_time;
@@ -261,6 +269,8 @@ kinds! {
         NotAllowed,
         /// The password was wrong.
         WrongPassword,
+        /// The database could not be asked for the user.
+        LookupFailed,
     }
 }
 

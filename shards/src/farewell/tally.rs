@@ -92,5 +92,6 @@ pub(super) fn in_words(disproof: Disproof) -> &'static str {
         Disproof::NoUser => "no such user",
         Disproof::NotAllowed => "the address is not in the tenant's allowed_addresses",
         Disproof::WrongPassword => "wrong password",
+        Disproof::LookupFailed => "the database could not be asked for the user",
     }
 }

@@ -1,6 +1,7 @@
 //! A PostgreSQL client's session in session mode: one backend, from login to leave.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use sockets::Chunk;
@@ -20,10 +21,13 @@ use crate::cancel::{Aim, Registered, SecretLength};
 use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{Access, ClientAuth, Credential, Dialect, PoolMode, TenantSpec, Users};
+use crate::contract::{
+    Access, BackendUser, ClientAuth, Credential, Dialect, Disproof, PoolMode, TenantSpec, Users,
+};
 use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
+use crate::lookup;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::stats::{Meter, Stats};
@@ -36,7 +40,7 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedSta
     let proven = within_login(
         shard,
         deadline,
-        prove(shard, &mut client, tenant.as_deref(), &named),
+        prove(shard, &mut client, tenant.as_ref(), &named),
     )
     .await;
     let tenant = match (proven, tenant) {
@@ -56,7 +60,10 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedSta
         return transaction::serve(shard, client, &tenant, &named).await;
     }
     let minor = named.minor;
-    let shape = Shape::Postgres(named.parameters);
+    let shape = match tenant.spec().access.backend_user {
+        BackendUser::Tenant => Shape::Postgres(named.parameters),
+        BackendUser::Client => Shape::PostgresAs(named.user, named.parameters),
+    };
     match lease_for(&mut client, &tenant, &shape).await {
         Ok(lease) => work(shard, client, &tenant, lease, minor).await,
         Err(end) => leave(shard, client, Some(&tenant), &end),
@@ -78,24 +85,74 @@ pub(super) fn leave(
 async fn prove(
     shard: &ShardContext,
     client: &mut Client,
-    tenant: Option<&Tenant>,
+    tenant: Option<&Rc<Tenant>>,
     named: &NamedStartup,
 ) -> Result<(), SessionEnd> {
-    let spec = tenant.map(Tenant::spec);
+    let spec = tenant.map(|tenant| tenant.spec());
     let turn = take_turn(shard, client).await?;
-    let challenge = challenge(shard, client, spec.as_deref(), named).await?;
+    let known = known_of(client, tenant, &named.user).await;
+    let challenge = challenge(shard, client, spec.as_deref(), named, known.stored).await?;
     let mut greet = Greet::new(challenge);
     let greeted = client.conn.carry(&mut greet).await;
     let proven = greeted.map_err(|broken| match broken {
         Broken::Wire(WireError::BadCredentials) => {
             let access = spec.as_deref().map(|spec| &spec.access);
-            let disproof = why_unproven(shard, client, access, &named.user);
+            let disproof = known
+                .otherwise
+                .unwrap_or_else(|| why_unproven(shard, client, access, &named.user));
             unproven(client, named.raw_user.clone(), true, disproof)
         }
         other => client_broke(other),
     });
     end_turn(shard, client, turn, proven.as_ref().err()).await;
-    proven
+    match (proven, tenant) {
+        (Ok(Some(keys)), Some(tenant))
+            if tenant.spec().access.backend_user == BackendUser::Client =>
+        {
+            tenant.client_keys.keep(&named.user, keys);
+            Ok(())
+        }
+        (Err(end @ SessionEnd::ClientUnproven(_)), Some(tenant)) => {
+            tenant.lookups.doubt(&named.user, Instant::now());
+            Err(end)
+        }
+        (proven, _) => proven.map(|_| ()),
+    }
+}
+
+/// What is known of a user.
+struct Known {
+    stored: Option<Stored>,
+    /// Why a login fails all the same, if that is another reason than the config tells.
+    otherwise: Option<Disproof>,
+}
+
+/// What the config knows of a user, or else the tenant's own database.
+async fn known_of(client: &Client, tenant: Option<&Rc<Tenant>>, user: &str) -> Known {
+    let by_config = |stored| Known {
+        stored,
+        otherwise: None,
+    };
+    let Some(tenant) = tenant else {
+        return by_config(None);
+    };
+    let access = &tenant.spec().access;
+    let stored = stored_secret(access, user);
+    let asks = access.method_for(client.peer.ip()) != ClientAuth::Trust;
+    if stored.is_some() || access.lookup.is_none() || !asks {
+        return by_config(stored);
+    }
+    let answer = lookup::look_up(tenant, user).await;
+    let otherwise = Some(match answer {
+        Ok(Some(_)) => Disproof::WrongPassword,
+        Ok(None) => Disproof::NoUser,
+        Err(_) => Disproof::LookupFailed,
+    });
+    let secret = answer.ok().flatten();
+    let stored = secret.map(|secret| Stored::parse(secret.expose(), user));
+    // No database keeps passwords in clear any more; what looks like one is no verifier.
+    let stored = stored.filter(|stored| !matches!(stored, Stored::Plain(_)));
+    Known { stored, otherwise }
 }
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
@@ -104,9 +161,9 @@ async fn challenge(
     client: &Client,
     spec: Option<&TenantSpec>,
     named: &NamedStartup,
+    stored: Option<Stored>,
 ) -> Result<Challenge, SessionEnd> {
     let (id, user) = (&client.id, named.user.as_str());
-    let stored = spec.and_then(|spec| stored_secret(&spec.access, user));
     let mock = shard.verifiers.mock();
     let address = client.peer.ip();
     Ok(

@@ -18,7 +18,7 @@ use super::{
     backend::authentication,
     frame::{cut_i32, cut_string, take_message, type_name},
     md5::Md5Hash,
-    scram::{ScramServer, ServerChallenged, Verifier, sha256},
+    scram::{ClientKeys, ScramServer, ServerChallenged, Verifier, sha256},
 };
 use crate::{
     error::WireError,
@@ -63,6 +63,8 @@ enum State {
     Salting(Verifier),
     /// The client is who it says, or not.
     Judged(bool),
+    /// It is, and its proof has shown these.
+    Shown(ClientKeys),
     /// The verdict is said.
     Over,
 }
@@ -92,7 +94,7 @@ impl Greet {
         &mut self,
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
-    ) -> Result<Progress<()>, WireError> {
+    ) -> Result<Progress<Option<ClientKeys>>, WireError> {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Over) {
                 State::Opening(challenge) => open(challenge, outbound),
@@ -108,7 +110,11 @@ impl Greet {
                 }
                 State::Judged(true) => {
                     authentication::write(authentication::OK, &[], outbound);
-                    return Ok(Progress::Done(()));
+                    return Ok(Progress::Done(None));
+                }
+                State::Shown(keys) => {
+                    authentication::write(authentication::OK, &[], outbound);
+                    return Ok(Progress::Done(Some(keys)));
                 }
                 State::Judged(false) => return Err(WireError::BadCredentials),
                 State::Over => {
@@ -130,13 +136,15 @@ impl Greet {
 }
 
 impl Exchange for Greet {
-    type Outcome = ();
+    /// What the client's proof has shown, by which one can log in for it where the same verifier is
+    /// stored. Only SCRAM shows something.
+    type Outcome = Option<ClientKeys>;
 
     fn advance(
         &mut self,
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
-    ) -> Result<Progress<()>, WireError> {
+    ) -> Result<Progress<Option<ClientKeys>>, WireError> {
         let progress = self.run(inbound, outbound);
         match &progress {
             Ok(_) | Err(WireError::BadCredentials) => {}
@@ -171,9 +179,9 @@ impl Question {
                 Ok(State::Asked(Question::SaslFinal(challenged)))
             }
             Question::SaslFinal(challenged) => {
-                let server_final = challenged.finish(&answer)?;
+                let (server_final, keys) = challenged.finish(&answer)?;
                 authentication::write(SASL_FINAL, server_final.as_bytes(), outbound);
-                Ok(State::Judged(true))
+                Ok(State::Shown(keys))
             }
         }
     }
@@ -253,7 +261,9 @@ mod tests {
     use super::*;
     use crate::pg::{MockKey, scram::ChannelBinding};
 
-    fn greet(challenge: Challenge, answer: &[u8]) -> (Result<Progress<()>, WireError>, Vec<u8>) {
+    type Outcome = Result<Progress<Option<ClientKeys>>, WireError>;
+
+    fn greet(challenge: Challenge, answer: &[u8]) -> (Outcome, Vec<u8>) {
         let (mut inbound, mut outbound) = (BytesMut::from(answer), BytesMut::new());
         let progress = Greet::new(challenge).advance(&mut inbound, &mut outbound);
         (progress, outbound.to_vec())
@@ -266,14 +276,14 @@ mod tests {
     #[test]
     fn trust_says_ok_at_once() {
         let (progress, said) = greet(Challenge::Trust, b"");
-        assert!(matches!(progress, Ok(Progress::Done(()))));
+        assert!(matches!(progress, Ok(Progress::Done(None))));
         assert_eq!(said, b"R\0\0\0\x08\0\0\0\0");
     }
 
     #[test]
     fn a_password_in_clear_is_compared() {
         let (progress, said) = greet(plain("secret"), b"p\0\0\0\x0bsecret\0");
-        assert!(matches!(progress, Ok(Progress::Done(()))));
+        assert!(matches!(progress, Ok(Progress::Done(None))));
         assert_eq!(said, b"R\0\0\0\x08\0\0\0\x03R\0\0\0\x08\0\0\0\0");
         let (progress, said) = greet(plain("secret"), b"p\0\0\0\x0bsecreT\0");
         assert!(matches!(progress, Err(WireError::BadCredentials)));
@@ -303,7 +313,7 @@ mod tests {
             assert!(matches!(early, Ok(Progress::NeedMore)));
             greet.derived(salting.run());
             let progress = greet.advance(&mut inbound, &mut outbound);
-            assert_eq!(matches!(progress, Ok(Progress::Done(()))), right);
+            assert_eq!(matches!(progress, Ok(Progress::Done(None))), right);
         }
     }
 

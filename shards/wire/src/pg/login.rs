@@ -36,7 +36,7 @@ use crate::{
 pub struct LoginRequest {
     /// The account.
     pub user: String,
-    /// Its password, if it has one.
+    /// Its password, if it has one. The keys of an earlier login may stand in for it.
     pub password: Option<Secret>,
     /// The database.
     pub database: String,
@@ -234,7 +234,9 @@ impl Login {
                 State::Answered
             }
             (auth::SASL, State::Started | State::Negotiated) => {
-                self.password()?;
+                if self.request.keys.is_none() {
+                    self.password()?;
+                }
                 let client = Client::choose(data, self.request.nonce)?;
                 frontend::sasl_initial_response(SCRAM_SHA_256, &client.client_first(), outbound);
                 State::SaslFirst(client)

@@ -46,10 +46,10 @@ pub(crate) struct ClientResponded {
 /// one account keeps them; they are as good as the password there.
 #[derive(Clone)]
 pub struct ClientKeys {
-    salt: Vec<u8>,
-    iterations: Iterations,
-    client_key: Zeroizing<Key>,
-    server_key: Zeroizing<Key>,
+    pub(super) salt: Vec<u8>,
+    pub(super) iterations: Iterations,
+    pub(super) client_key: Zeroizing<Key>,
+    pub(super) server_key: Zeroizing<Key>,
 }
 
 impl Client {

@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Verifier, hmac_sha256,
+    ClientKeys, Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, Verifier, hmac_sha256,
     message::{Attributes, decode_key, encode},
     sha256, xor,
 };
@@ -132,8 +132,9 @@ impl ServerChallenged {
         &self.server_first
     }
 
-    /// Takes client-final; gives server-final if the client knows the password.
-    pub(crate) fn finish(self, client_final: &[u8]) -> Result<String, WireError> {
+    /// Takes client-final; gives server-final if the client knows the password, and the keys that its
+    /// proof has shown: with them one can log in wherever the same verifier is stored.
+    pub(crate) fn finish(self, client_final: &[u8]) -> Result<(String, ClientKeys), WireError> {
         let mut message = Attributes::new(client_final, "SCRAM client-final message")?;
         let (without_proof, proof) = message.rest().rsplit_once(",p=").ok_or(message.error())?;
         let proof = decode_key(proof).ok_or(message.error())?;
@@ -151,6 +152,12 @@ impl ServerChallenged {
             return Err(WireError::BadCredentials);
         }
         let signature = hmac_sha256(&self.verifier.server_key[..], auth_message.as_bytes());
-        Ok(format!("v={}", encode(&signature)))
+        let keys = ClientKeys {
+            salt: self.verifier.salt,
+            iterations: self.verifier.iterations,
+            client_key,
+            server_key: self.verifier.server_key,
+        };
+        Ok((format!("v={}", encode(&signature)), keys))
     }
 }

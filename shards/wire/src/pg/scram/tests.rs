@@ -31,7 +31,7 @@ fn the_server_says_what_rfc_7677_says() {
         .unwrap();
     assert_eq!(challenged.server_first(), SERVER_FIRST);
     assert_eq!(
-        challenged.finish(CLIENT_FINAL.as_bytes()).unwrap(),
+        challenged.finish(CLIENT_FINAL.as_bytes()).unwrap().0,
         SERVER_FINAL
     );
 }
@@ -46,6 +46,23 @@ fn the_client_says_what_rfc_7677_says() {
     let challenged = client.challenged(SERVER_FIRST.as_bytes()).unwrap();
     let salted = challenged.salting(Secret::new("pencil"))();
     let keys = challenged.keys(&salted);
+    let (client_final, responded) = challenged.respond(&keys);
+    assert_eq!(client_final, CLIENT_FINAL);
+    responded.verify(SERVER_FINAL.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_proof_shows_the_keys_for_a_server_with_the_same_verifier() {
+    let challenged = rfc_server()
+        .challenge(b"SCRAM-SHA-256", CLIENT_FIRST.as_bytes())
+        .unwrap();
+    let (_, keys) = challenged.finish(CLIENT_FINAL.as_bytes()).unwrap();
+    let client = Client {
+        client_first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
+        nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+    };
+    let challenged = client.challenged(SERVER_FIRST.as_bytes()).unwrap();
+    assert!(challenged.fits(&keys));
     let (client_final, responded) = challenged.respond(&keys);
     assert_eq!(client_final, CLIENT_FINAL);
     responded.verify(SERVER_FINAL.as_bytes()).unwrap();
@@ -66,8 +83,8 @@ fn a_wrong_password_is_told_from_a_broken_message() {
         .unwrap();
     let wrong = CLIENT_FINAL.replace("p=dHzb", "p=dHza");
     assert_eq!(
-        challenged.finish(wrong.as_bytes()),
-        Err(WireError::BadCredentials)
+        challenged.finish(wrong.as_bytes()).err(),
+        Some(WireError::BadCredentials)
     );
     for broken in [
         "",

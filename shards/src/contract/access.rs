@@ -1,0 +1,128 @@
+//! Who may connect to a tenant, how they prove who they are, and as whom they are served.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use wire::Secret;
+use wire::pg::Stored;
+
+use super::{Dialect, Networks};
+
+/// Who may connect to a tenant, and how they prove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What is asked of a client.
+    pub method: ClientAuth,
+    /// Whom we know.
+    pub users: Users,
+    /// How users are looked up that are not among these; `None` if they are not.
+    pub lookup: Option<Lookup>,
+    /// Whom a client's backend is logged in as.
+    pub backend_user: BackendUser,
+    /// Where clients may come from; no network at all is anywhere. To the others the tenant does not
+    /// exist.
+    pub allowed: Networks,
+    /// Where clients come from of whom nothing is asked, whatever the method.
+    pub trusted: Networks,
+}
+
+/// How a tenant's database is asked for a user's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The query, whose `$1` is the user's name.
+    pub query: String,
+    /// Who asks, with which password; `None` is the tenant's own user.
+    pub account: Option<(String, Option<Secret>)>,
+    /// How long an answer is believed, that there is no such user among them.
+    pub ttl: Duration,
+}
+
+/// Whom a client's backend is logged in as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendUser {
+    /// The tenant's own user.
+    Tenant,
+    /// The user that the client has proved to be. PostgreSQL in session mode only.
+    Client,
+}
+
+impl Access {
+    /// Whether a client from there may come in at all.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.allowed.is_empty() || self.allowed.contain(address)
+    }
+
+    /// What is asked of a client from there.
+    pub fn method_for(&self, address: IpAddr) -> ClientAuth {
+        match self.trusted.contain(address) {
+            true => ClientAuth::Trust,
+            false => self.method,
+        }
+    }
+}
+
+/// What is asked of a PostgreSQL client. MySQL clients prove themselves by the plugin they speak,
+/// so there only `Trust` differs from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// SASL SCRAM-SHA-256.
+    Scram,
+    /// Salted MD5.
+    Md5,
+    /// Clear text; only where nobody can listen (loopback, or TLS).
+    Password,
+    /// Nothing is asked.
+    Trust,
+}
+
+/// The users of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// Any name, with this one password: the tenant's own.
+    Any(Secret),
+    /// These names only, each with its own secret.
+    Named(HashMap<String, Credential>),
+    /// No secret is known, so only `ClientAuth::Trust` lets anybody in.
+    Unknown,
+}
+
+/// What we know of a user's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The secret itself.
+    Password(Secret),
+    /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`, or `*...` (MySQL).
+    Verifier(Secret),
+}
+
+impl Credential {
+    /// Why no client of this name could prove anything against this; `None` if one can.
+    pub fn objection(
+        &self,
+        user: &str,
+        dialect: Dialect,
+        method: ClientAuth,
+    ) -> Option<&'static str> {
+        let Credential::Verifier(stored) = self else {
+            return None;
+        };
+        if dialect == Dialect::MySql {
+            let is_known = wire::mysql::Verifier::parse(stored.expose()).is_some();
+            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them";
+            return (!is_known).then_some(must);
+        }
+        match (Stored::parse(stored.expose(), user), method) {
+            (Stored::Plain(_), _) => {
+                Some("must be SCRAM-SHA-256$... or md5... as pg_authid holds it")
+            }
+            (Stored::Md5 { .. }, ClientAuth::Scram) => {
+                Some("an md5 hash proves nothing to client_auth scram-sha-256")
+            }
+            (Stored::Scram(_), ClientAuth::Md5) => {
+                Some("a SCRAM verifier proves nothing to client_auth md5")
+            }
+            _ => None,
+        }
+    }
+}
