@@ -18,18 +18,19 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, never, select, tick};
 use log::{error, info, warn};
 use shards::contract::{Command, Reply};
 use shards::{LaunchError, Plane};
 
-use crate::api::{self, Operator, Scope};
+use crate::api::{self, InForce, Operator, Scope};
 use crate::config::{Complaint, Settings};
 use crate::control::{Control, understand};
 use crate::desk::{Desk, Errand};
 use crate::fleet::Fleet;
+use crate::herald;
 use crate::roster::Roster;
 use crate::state_file::{StateError, StateFile};
 use crate::vitals::Vitals;
@@ -90,6 +91,7 @@ impl Bouncer {
         let (roster, state_file) = roster(&settings)?;
         let vitals = Arc::new(Vitals::new(settings.plane.shards));
         let (desk, errands) = Desk::new();
+        let api = InForce::new(settings.api.clone());
         // Before the ports of clients, who could take every descriptor.
         let desk = Arc::new(desk);
         for (address, scope) in [
@@ -97,7 +99,7 @@ impl Bouncer {
             (settings.api.metrics_address, Scope::ProbesAndMetrics),
         ] {
             let Some(address) = address else { continue };
-            serve_api(address, scope, &settings, &desk, &vitals)
+            serve_api(address, scope, api.clone(), &desk, &vitals)
                 .map_err(|error| StartError::Api(address, error))?;
         }
         let tenants: Vec<_> = roster.iter().map(|entry| (*entry.spec).clone()).collect();
@@ -117,12 +119,14 @@ impl Bouncer {
             path: path.to_owned(),
             fleet: Fleet::new(plane, settings.shutdown_grace),
             settings: Arc::new(settings),
+            api,
             roster,
             state_file,
             vitals,
             owed: BTreeMap::new(),
             pulses,
         };
+        herald::ready(&control.status());
         Ok(Bouncer {
             control,
             errands,
@@ -133,6 +137,7 @@ impl Bouncer {
     /// Runs until told to stop, or until a thread dies.
     pub fn run(mut self, signals: &Receiver<Signal>) -> Ending {
         let second = tick(PULSE_EVERY);
+        let heartbeat = heartbeat();
         loop {
             let retry = if self.control.owed.is_empty() {
                 never()
@@ -152,6 +157,7 @@ impl Bouncer {
                 recv(self.errands) -> errand => self.run_errand(errand.ok()),
                 recv(retry) -> _ => self.control.deliver(),
                 recv(second) -> _ => self.control.feel_pulses(),
+                recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.control.fleet.plane().deaths()) -> death => {
                     if let Ok(death) = death {
                         error!("{} died: {}", death.thread, death.cause.unwrap_or_else(|| "it ended by itself".into()));
@@ -176,17 +182,21 @@ impl Bouncer {
     fn shut_down(mut self, signals: &Receiver<Signal>) -> Ending {
         let grace = self.control.settings.shutdown_grace;
         self.control.vitals.stop();
-        info!("stopping: no new clients; those connected may finish for {grace:?}");
+        let status = format!("stopping: no new clients; those connected may finish for {grace:?}");
+        info!("{status}");
+        herald::stopping(grace + STOPPED_WITHIN, &status);
         self.control.fleet.plane().close_ports();
         drop(self.control.fleet.ask_all(|| Command::Drain));
         let deadline = after(grace);
         let look = tick(LOOK_EVERY);
+        let heartbeat = heartbeat();
         let left = loop {
             select! {
                 recv(look) -> _ => match self.census() {
                     0 => break 0,
                     _ => self.control.feel_pulses(),
                 },
+                recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.errands) -> errand => self.run_errand(errand.ok()),
                 recv(deadline) -> _ => break self.census(),
                 recv(signals) -> signal => if signal != Ok(Signal::Reload) {
@@ -246,19 +256,24 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
 fn serve_api(
     address: SocketAddr,
     scope: Scope,
-    settings: &Settings,
+    settings: InForce,
     desk: &Arc<Desk>,
     vitals: &Arc<Vitals>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     let operator = Arc::clone(desk) as Arc<dyn Operator>;
-    api::serve(listener, scope, &settings.api, operator, Arc::clone(vitals))?;
+    api::serve(listener, scope, settings, operator, Arc::clone(vitals))?;
     match scope {
         Scope::Everything => info!("serving the API on {address}"),
         Scope::ProbesAndMetrics => info!("serving probes and metrics on {address}"),
     }
     Ok(())
+}
+
+/// When the service manager is to be told that we live; never, if it does not ask.
+fn heartbeat() -> Receiver<Instant> {
+    herald::heartbeat().map_or_else(never, tick)
 }
 
 /// How often the shards are asked whether they live.
@@ -267,5 +282,7 @@ const PULSE_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// How often the shards are asked whether everybody has left.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the threads may take to end after the grace period, as the service manager is told.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
 /// How long a shard may take to count its clients.
 const CENSUS_WITHIN: Duration = Duration::from_secs(1);

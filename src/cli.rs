@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use log::LevelFilter;
+
+use crate::top::Column;
 
 /// What the program shall do.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +29,44 @@ pub enum Task {
         /// Whether to check the machine, too.
         system: bool,
     },
+    /// Show the tenants of a running DBBouncer, live.
+    Top {
+        /// Where its API is.
+        api: WhichApi,
+        /// How they are shown.
+        show: Show,
+    },
+    /// Say whether a running DBBouncer is well.
+    Healthcheck {
+        /// Where its API is.
+        api: WhichApi,
+        /// What is asked of it.
+        probe: Probe,
+    },
+    /// Say in our words what a PgBouncer's config says.
+    Import {
+        /// Its pgbouncer.ini.
+        ini: PathBuf,
+        /// Its userlist.txt.
+        userlist: Option<PathBuf>,
+    },
+    /// Print a text about the config.
+    Config(About),
+    /// Print the completions of a shell.
+    Completions(Shell),
+    /// Print the manual page, or write those of all subcommands into a folder.
+    Man(Option<PathBuf>),
+}
+
+/// Where the API of a running DBBouncer is: said outright, or by its config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhichApi {
+    /// Its URL.
+    pub url: Option<String>,
+    /// The file with its key.
+    pub key_file: Option<PathBuf>,
+    /// The config file that it runs with.
+    pub config: Option<PathBuf>,
 }
 
 /// How the program ended; the numbers are those of sysexits.h where it has one.
@@ -32,12 +74,14 @@ pub enum Task {
 pub enum Exit {
     /// As asked.
     Done = 0,
-    /// Something that could not be had while starting, such as a port.
+    /// Something that could not be had while starting, such as a port; or the answer is no.
     Failed = 1,
     /// A thread died (EX_SOFTWARE).
     ThreadDied = 70,
     /// The machine does not allow what is needed (EX_OSERR).
     Machine = 71,
+    /// As asked, but clients had to be cut off (EX_TEMPFAIL).
+    CutOff = 75,
     /// There are complaints about the config (EX_CONFIG).
     Config = 78,
 }
@@ -57,24 +101,45 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Task, clap
         command,
     } = Arguments::try_parse_from(arguments.into_iter().map(two_hyphens))?;
     let missing = |what| Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, what));
-    match (command, config) {
-        (Some(Command::Check { system: false }), None) => {
-            missing("say what to check: --config FILE, --system, or both")
+    let Some(command) = command else {
+        return match config {
+            Some(config) => Ok(Task::Serve { config, log_level }),
+            None => missing("say where the config is: --config FILE"),
+        };
+    };
+    Ok(match command {
+        Command::Check { system: false } if config.is_none() => {
+            return missing("say what to check: --config FILE, --system, or both");
         }
-        (Some(Command::Check { system }), config) => Ok(Task::Check { config, system }),
-        (None, Some(config)) => Ok(Task::Serve { config, log_level }),
-        (None, None) => missing("say where the config is: --config FILE"),
-    }
+        Command::Check { system } => Task::Check { config, system },
+        Command::Top { api, show } => Task::Top {
+            api: api.with(config),
+            show,
+        },
+        Command::Healthcheck { api, probe } => Task::Healthcheck {
+            api: api.with(config),
+            probe,
+        },
+        Command::Import { ini, userlist } => Task::Import { ini, userlist },
+        Command::Config { about } => Task::Config(about),
+        Command::Completions { shell } => Task::Completions(shell),
+        Command::Man { dir } => Task::Man(dir),
+    })
+}
+
+/// The command line's own description, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Multi-tenant connection pooler for PostgreSQL and MySQL.
 ///
 /// Exit status: 0 done, 1 failed, 2 usage, 70 a thread died, 71 the machine does not allow it,
-/// 78 the config is wrong.
+/// 75 stopped and clients were cut off, 78 the config is wrong.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = false)]
 struct Arguments {
-    /// The config file; configs/dbbouncer.yaml shows every key
+    /// The config file; `dbbouncer config example` shows every key
     #[arg(
         short,
         long,
@@ -98,6 +163,115 @@ enum Command {
         #[arg(long)]
         system: bool,
     },
+    /// Shows the tenants of a running DBBouncer, live
+    ///
+    /// Keys: q quits, / filters, < and > choose the column to sort by, r turns the order round, arrows and
+    /// page keys move, space pauses.
+    Top {
+        #[command(flatten)]
+        api: ApiArguments,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Asks a running DBBouncer whether it is well: exit status 0 if it is, 1 if not
+    ///
+    /// For probes in containers that have neither a shell nor curl.
+    Healthcheck {
+        #[command(flatten)]
+        api: ApiArguments,
+        #[command(flatten)]
+        probe: Probe,
+    },
+    /// Says in our words what a pgbouncer.ini says: YAML on standard output, remarks on standard error
+    ///
+    /// A database with a forced user becomes a tenant of its name; one without becomes a tenant for each user that
+    /// has a password in clear text, called DATABASE.USER (DATABASE alone if there is one user). Clients then name
+    /// their tenant as the documentation says: TENANT__USER as the user's name is one way.
+    Import {
+        /// PgBouncer's config
+        #[arg(value_name = "PGBOUNCER.INI")]
+        ini: PathBuf,
+        /// Its users [default: the auth_file that it names]
+        #[arg(long, value_name = "USERLIST.TXT")]
+        userlist: Option<PathBuf>,
+    },
+    /// Prints what there is to know about the config
+    Config {
+        /// What
+        about: About,
+    },
+    /// Prints completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Prints this program's manual page
+    Man {
+        /// Writes the pages of all subcommands into this folder instead
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct ApiArguments {
+    /// Where the API is [default: what --config says, or http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = "DBBOUNCER_URL")]
+    url: Option<String>,
+    /// The file with the api_key [default: the variable DBBOUNCER_API_KEY, or what --config says]
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+}
+
+impl ApiArguments {
+    fn with(self, config: Option<PathBuf>) -> WhichApi {
+        WhichApi {
+            url: self.url,
+            key_file: self.api_key_file,
+            config,
+        }
+    }
+}
+
+/// A text about the config.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A config with every key, its default and a sentence
+    Example,
+    /// The reference of all keys, in Markdown
+    Reference,
+}
+
+/// How tenants are shown.
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct Show {
+    /// How often it is asked
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = some_time)]
+    pub interval: Duration,
+    /// Prints one report, of what happened within one interval, and ends
+    #[arg(long)]
+    pub once: bool,
+    /// The column to sort by
+    #[arg(long, value_enum, value_name = "COLUMN", default_value_t = Column::Waiting)]
+    pub sort: Column,
+    /// Only tenants with these words in their name, state, health, type, mode or shard
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    pub filter: String,
+}
+
+/// What is asked of a DBBouncer.
+#[derive(Args, Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether it is ready for clients, rather than whether it lives
+    #[arg(long)]
+    pub ready: bool,
+    /// How long it may take to answer
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = some_time)]
+    pub timeout: Duration,
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    crate::config::some_duration(text)
 }
 
 /// `-config` is how the first DBBouncer, a Go program, was told; charts and units still say so.

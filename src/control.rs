@@ -10,9 +10,10 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
 use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
-use crate::api::{Put, Refused, Reloaded, When, with_kept_secrets};
+use crate::api::{InForce, Put, Refused, Reloaded, When, with_kept_secrets};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
 use crate::fleet::{Answer, Fleet};
+use crate::herald;
 use crate::roster::{Change, Entry, Roster};
 use crate::state_file::StateFile;
 use crate::vitals::Vitals;
@@ -23,6 +24,8 @@ pub struct Control {
     pub path: PathBuf,
     /// What it said when it was last good.
     pub settings: Arc<Settings>,
+    /// The API's part of it, where the API reads it.
+    pub api: InForce,
     /// The tenants that are wanted.
     pub roster: Roster,
     /// The shards.
@@ -41,8 +44,15 @@ pub struct Control {
 impl Control {
     /// Reads the config file again. If it is wrong, everything stays as it is.
     pub fn reload(&mut self) -> Result<Reloaded, Vec<Complaint>> {
+        herald::reloading();
         let done = self.load();
         self.vitals.reloaded(done.is_ok());
+        match &done {
+            Ok(_) => herald::ready(&self.status()),
+            Err(_) => {
+                herald::ready("serving what ran before: the config file is wrong, see the log")
+            }
+        }
         match &done {
             Ok(Reloaded {
                 changed,
@@ -89,6 +99,7 @@ impl Control {
         let changes = self.roster.reload(settings.tenants.clone(), api);
         self.fleet.grace = settings.shutdown_grace;
         let after_restart = keep_what_needs_a_restart(&mut settings, &self.settings);
+        self.api.set(settings.api.clone());
         self.settings = Arc::new(settings);
         // Tenants of the API that the file now names are no longer the API's.
         if let Err(why) = self.save() {
@@ -133,6 +144,22 @@ impl Control {
                 .tell(ShardId(shard), Command::Census)
                 .ok();
         }
+    }
+
+    /// Tells the service manager that we live, unless a shard is silent: then a restart is the cure.
+    pub fn show_life(&self) {
+        if self.vitals.silent().is_empty() {
+            herald::alive();
+        }
+    }
+
+    /// How it stands, in a line for people.
+    pub fn status(&self) -> String {
+        let tenants = self.roster.iter().count();
+        format!(
+            "serving {tenants} tenants on {} shards",
+            self.vitals.shards()
+        )
     }
 
     /// Makes the tenant what the API wrote, and tells its shard if that is a change.
@@ -261,9 +288,22 @@ fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) -> Vec<&'st
         new.plane = running.plane.clone();
         differs.push("listen, runtime or limits");
     }
-    if new.api != running.api {
-        new.api = running.api.clone();
-        differs.push("the API's address, key or state_file");
+    let address = std::mem::replace(&mut new.api.address, running.api.address);
+    if address != running.api.address {
+        differs.push("the API's address");
+        // By default it moves to loopback with its key gone. Until then it must not be open to all.
+        if new.api.key.is_none() && running.api.key.is_some() {
+            new.api.key = running.api.key.clone();
+            differs.push("that there is no api_key");
+        }
+    }
+    if new.api.metrics_address != running.api.metrics_address {
+        new.api.metrics_address = running.api.metrics_address;
+        differs.push("metrics_port");
+    }
+    if new.api.state_file != running.api.state_file {
+        new.api.state_file = running.api.state_file.clone();
+        differs.push("state_file");
     }
     if new.log_format != running.log_format {
         new.log_format = running.log_format;

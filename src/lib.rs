@@ -2,23 +2,30 @@
 //!
 //! It reads the command line ([`cli`]) and the config ([`config`]), looks whether the machine allows
 //! what is needed ([`preflight`]), and starts, watches and stops the data plane ([`bouncer`]), which
-//! is the crate `shards`. It never touches a client's bytes.
+//! is the crate `shards`. It never touches a client's bytes. What asks a DBBouncer that runs already
+//! ([`top`]) speaks to its API ([`client`]) as anybody would.
 
 #![forbid(unsafe_code)]
 
 mod api;
 pub mod bouncer;
 pub mod cli;
+pub mod client;
 pub mod config;
 mod control;
 mod desk;
+#[cfg(test)]
+mod docs;
 mod fleet;
+mod herald;
+pub mod import;
 pub mod logging;
 mod metrics;
 pub mod preflight;
 mod roster;
 mod seldom;
 mod state_file;
+pub mod top;
 mod vitals;
 mod watch;
 

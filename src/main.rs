@@ -2,16 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap_complete::Shell;
 use crossbeam_channel::Receiver;
 use dbbouncer::bouncer::{Bouncer, Ending, Signal, StartError};
-use dbbouncer::cli::{self, Exit, Task};
+use dbbouncer::cli::{self, About, Exit, Probe, Show, Task, WhichApi};
+use dbbouncer::client::{Client, Target};
 use dbbouncer::config::{self, Settings};
+use dbbouncer::import;
 use dbbouncer::logging;
 use dbbouncer::preflight::{Facts, Finding, Needs};
+use dbbouncer::top;
 use log::{LevelFilter, error, warn};
 use shards::LaunchError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -24,6 +29,13 @@ fn main() -> ExitCode {
     let exit = match cli::parse(std::env::args_os()) {
         Ok(Task::Serve { config, log_level }) => serve(&config, log_level),
         Ok(Task::Check { config, system }) => check(config.as_deref(), system),
+        Ok(Task::Top { api, show }) => look(&api, show),
+        Ok(Task::Healthcheck { api, probe }) => healthcheck(&api, &probe),
+        Ok(Task::Import { ini, userlist }) => import(&ini, userlist.as_deref()),
+        Ok(Task::Config(About::Example)) => print(config::EXAMPLE.as_bytes()),
+        Ok(Task::Config(About::Reference)) => print(config::reference().as_bytes()),
+        Ok(Task::Completions(shell)) => completions(shell),
+        Ok(Task::Man(folder)) => manual(folder.as_deref()),
         Err(usage) => usage.exit(),
     };
     logging::finish();
@@ -53,7 +65,8 @@ fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
         }
     })?;
     match bouncer.run(&signals) {
-        Ending::Clean | Ending::CutOff { .. } => Ok(Exit::Done),
+        Ending::Clean => Ok(Exit::Done),
+        Ending::CutOff { .. } => Ok(Exit::CutOff),
         Ending::ThreadDied => Err(Exit::ThreadDied),
     }
 }
@@ -81,6 +94,88 @@ fn check(path: Option<&Path>, system: bool) -> Result<Exit, Exit> {
         println!("this machine: good");
     }
     Ok(Exit::Done)
+}
+
+/// Shows the tenants of a running DBBouncer.
+fn look(api: &WhichApi, show: Show) -> Result<Exit, Exit> {
+    let Show {
+        interval,
+        once,
+        sort,
+        filter,
+    } = show;
+    let options = top::Options {
+        target: Target::find(api).map_err(failed)?,
+        interval,
+        once,
+        sort,
+        filter,
+    };
+    top::run(options).map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+/// Asks a running DBBouncer how it is.
+fn healthcheck(api: &WhichApi, probe: &Probe) -> Result<Exit, Exit> {
+    let path = if probe.ready { "/ready" } else { "/health" };
+    let target = Target::find(api).map_err(failed)?;
+    let (status, body) = Client::new(target, probe.timeout)
+        .get(path)
+        .map_err(failed)?;
+    let body = String::from_utf8_lossy(&body);
+    match status {
+        200 => {
+            println!("{body}");
+            Ok(Exit::Done)
+        }
+        status => Err(failed(format!("{path} answered {status}: {body}"))),
+    }
+}
+
+/// Says in our words what a PgBouncer's config says.
+fn import(ini: &Path, userlist: Option<&Path>) -> Result<Exit, Exit> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))
+    };
+    let users = userlist.map(read).transpose()?;
+    // Paths in the file are relative to where PgBouncer was started, which is its folder as a rule.
+    let folder = ini.parent().unwrap_or(Path::new(""));
+    let beside = |path: &str| std::fs::read_to_string(folder.join(path));
+    let import = import::pgbouncer(&read(ini)?, users.as_deref(), &beside)
+        .map_err(|why| failed(format!("{}: {why}", ini.display())))?;
+    import
+        .remarks
+        .iter()
+        .for_each(|remark| eprintln!("{remark}"));
+    print(import.yaml.as_bytes())
+}
+
+fn print(text: &[u8]) -> Result<Exit, Exit> {
+    io::stdout().write_all(text).map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+fn completions(shell: Shell) -> Result<Exit, Exit> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut cli::command(), "dbbouncer", &mut text);
+    print(&text)
+}
+
+/// The manual page on standard output, or those of all subcommands in a folder.
+fn manual(folder: Option<&Path>) -> Result<Exit, Exit> {
+    let command = cli::command();
+    match folder {
+        Some(folder) => clap_mangen::generate_to(command, folder),
+        None => clap_mangen::Man::new(command).render(&mut io::stdout()),
+    }
+    .map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+fn failed(why: impl Display) -> Exit {
+    eprintln!("dbbouncer: {why}");
+    Exit::Failed
 }
 
 /// The settings, or all complaints about them on standard error.

@@ -7,11 +7,10 @@
 mod counters;
 mod family;
 mod gather;
+mod process;
 mod words;
 
 use log::error;
-use prometheus::core::Collector;
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 use shards::Silent;
@@ -51,7 +50,7 @@ pub fn render(scene: &Scene<'_>) -> String {
     reasons(&rows, &strangers(scene), &mut families);
     timings(&rows, &mut families);
     shards(scene.shards, &mut families);
-    process(scene, &mut families);
+    process::families(scene, &mut families);
     // It complains of families that are empty or do not say their type: ours are not and do.
     TextEncoder::new()
         .encode_to_string(&families)
@@ -252,57 +251,6 @@ fn shards(shards: &[Result<ShardSnapshot, Silent>], families: &mut Vec<MetricFam
     for family in [up, clients, tenants, busy] {
         family.put(families);
     }
-}
-
-/// The process as a whole.
-fn process(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
-    let (reloads, failures) = scene.vitals.reloads();
-    let singles = [
-        (
-            Family::gauge("clients", "Clients connected, those that log in among them"),
-            scene.door.clients as f64,
-        ),
-        (
-            Family::gauge("clients_max", "The most clients that may be connected"),
-            scene.door.limit as f64,
-        ),
-        (
-            Family::gauge(
-                "clients_unauthenticated",
-                "Clients connected that have not proved who they are",
-            ),
-            scene.door.unproven as f64,
-        ),
-        (
-            Family::counter(
-                "accept_failures_total",
-                "Times a connection could not be accepted, for want of descriptors mostly",
-            ),
-            scene.door.accept_failures as f64,
-        ),
-        (
-            Family::counter(
-                "config_reloads_total",
-                "Times the config file was loaded again with success",
-            ),
-            reloads as f64,
-        ),
-        (
-            Family::counter(
-                "config_reload_failures_total",
-                "Times the config file was found wrong, so that nothing changed",
-            ),
-            failures as f64,
-        ),
-    ];
-    for (mut family, value) in singles {
-        family.add(&[], value);
-        family.put(families);
-    }
-    let mut build = Family::gauge("build_info", "The version that runs");
-    build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
-    build.put(families);
-    families.extend(ProcessCollector::for_self().collect());
 }
 
 /// What became of clients that named no tenant, at the door and behind it.

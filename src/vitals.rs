@@ -1,8 +1,10 @@
 //! The process's signs of life, for the probes: read at any time, by any thread, without asking
 //! anybody.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The signs of life. The control thread writes them, probes read them.
 pub struct Vitals {
@@ -13,6 +15,23 @@ pub struct Vitals {
     heard: Vec<AtomicU64>,
     reloads: AtomicU64,
     reload_failures: AtomicU64,
+    /// When the config in force was loaded, in seconds since 1970.
+    loaded_at: AtomicU64,
+    /// Whether the file was good when it was last read.
+    file_is_good: AtomicBool,
+    requests: Mutex<BTreeMap<Asked, u64>>,
+}
+
+/// A kind of request to the API, and how it was answered. There are few of them, whatever clients
+/// ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asked {
+    /// The path as the API's description has it, such as `/tenants/{id}`.
+    pub route: &'static str,
+    /// The method.
+    pub method: &'static str,
+    /// The status of the answer.
+    pub code: u16,
 }
 
 impl Vitals {
@@ -25,6 +44,9 @@ impl Vitals {
             heard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             reloads: AtomicU64::new(0),
             reload_failures: AtomicU64::new(0),
+            loaded_at: AtomicU64::new(now()),
+            file_is_good: AtomicBool::new(true),
+            requests: Mutex::default(),
         }
     }
 
@@ -43,6 +65,31 @@ impl Vitals {
             &self.reload_failures
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.file_is_good.store(well, Ordering::Relaxed);
+        if well {
+            self.loaded_at.store(now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the config file was good when it was last read, and when the config in force was
+    /// loaded, in seconds since 1970.
+    pub fn config(&self) -> (bool, u64) {
+        (
+            self.file_is_good.load(Ordering::Relaxed),
+            self.loaded_at.load(Ordering::Relaxed),
+        )
+    }
+
+    /// The API has answered a request.
+    pub fn answered(&self, asked: Asked) {
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry(asked).or_default() += 1;
+    }
+
+    /// What the API was asked so far.
+    pub fn requests(&self) -> BTreeMap<Asked, u64> {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often it was loaded again, and how often found wrong.
@@ -95,6 +142,11 @@ impl Vitals {
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
     }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// How long a shard may say nothing before it counts as dead. It is asked once a second.

@@ -242,6 +242,77 @@ fn naps(program: &Child) -> u64 {
     status.lines().find_map(count).unwrap()
 }
 
+#[test]
+fn shells_understand_the_completions() {
+    for (shell, word) in [
+        ("bash", "healthcheck"),
+        ("zsh", "healthcheck"),
+        ("fish", "healthcheck"),
+    ] {
+        let (status, out, error) = run(dbbouncer(&["completions", shell]));
+        assert!(status == 0 && out.contains(word), "{shell}: {error}");
+        if shell == "bash" {
+            let path = file("completions.bash", &out);
+            let mut check = Command::new("bash");
+            check.args(["-n", &path]);
+            assert_eq!(run(check).0, 0);
+        }
+    }
+    assert_eq!(run(dbbouncer(&["completions", "cmd"])).0, 2);
+}
+
+#[test]
+fn there_is_a_manual_page_for_it_and_each_subcommand() {
+    let (status, out, _) = run(dbbouncer(&["man"]));
+    assert!(status == 0 && out.contains(".TH dbbouncer 1"), "{out}");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("man");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (status, _, error) = run(dbbouncer(&["man", "--dir", folder.to_str().unwrap()]));
+    assert_eq!((status, error.as_str()), (0, ""));
+    for page in ["dbbouncer.1", "dbbouncer-top.1", "dbbouncer-check.1"] {
+        assert!(folder.join(page).exists(), "{page}");
+    }
+}
+
+/// What a PgBouncer's config becomes stands beside it in `tests/import`; `UPDATE=1` writes it anew.
+#[test]
+fn a_pgbouncer_is_imported() {
+    for name in ["forced-users", "own-users"] {
+        let folder = PathBuf::from("tests/import").join(name);
+        let beside = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
+        let (status, yaml, remarks) = run(dbbouncer(&["import", &beside("pgbouncer.ini")]));
+        assert_eq!(status, 0, "{remarks}");
+        let (said_yaml, said_remarks) = (beside("dbbouncer.yaml"), beside("remarks.txt"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&said_yaml, &yaml).unwrap();
+            std::fs::write(&said_remarks, &remarks).unwrap();
+        }
+        assert_eq!(yaml, std::fs::read_to_string(said_yaml).unwrap());
+        assert_eq!(remarks, std::fs::read_to_string(said_remarks).unwrap());
+        // What came of it can be run as it is.
+        let config = file(&format!("{name}.yaml"), &yaml);
+        let (status, out, error) = run(dbbouncer(&["check", "-c", &config]));
+        assert!(status == 0 && out.contains("good"), "{out}{error}");
+    }
+    let broken = file("broken.ini", "[databases]\nno equals sign\n");
+    let (status, out, error) = run(dbbouncer(&["import", &broken]));
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(error.contains("line 2"), "{error}");
+}
+
+#[test]
+fn the_example_config_is_one() {
+    let (status, out, _) = run(dbbouncer(&["config", "example"]));
+    assert_eq!(status, 0);
+    let path = file("example.yaml", &out);
+    assert_eq!(run(dbbouncer(&["check", "-c", &path])).0, 0);
+    let (status, out, _) = run(dbbouncer(&["config", "reference"]));
+    assert!(
+        status == 0 && out.contains("| `acquire_timeout` | `10s` | a time |"),
+        "{out}"
+    );
+}
+
 /// A child that does not outlive its test.
 struct Running(Child);
 

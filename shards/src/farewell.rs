@@ -1,5 +1,6 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
+mod budget;
 mod sentence;
 mod tally;
 
@@ -171,11 +172,27 @@ impl SessionEnd {
         }
     }
 
-    /// One line for the log, with everything that an operator needs to find the client.
+    /// One line for the log, with everything that an operator needs to find the client. Of those
+    /// that clients can cause by the thousand, as many as the budget has; the others are counted.
     pub fn log(&self, dialect: Dialect, peer: SocketAddr, tenant: Option<&TenantId>) {
         let level = self.level();
-        let tenant = tenant.map_or("-", TenantId::as_str);
-        log::log!(level, "{dialect} client {peer} tenant {tenant}: {self}");
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let Some(unsaid) = budget::spend(self.kind()) else {
+            return;
+        };
+        let more = match unsaid {
+            0 => String::new(),
+            unsaid => format!(" (and {unsaid} lines of this reason were left out before)"),
+        };
+        log::log!(
+            level,
+            tenant = tenant.map_or("-", TenantId::as_str),
+            client:% = peer,
+            reason:% = self.kind().word();
+            "{dialect} client: {self}{more}"
+        );
     }
 
     fn level(&self) -> Level {

@@ -92,7 +92,7 @@ pub struct Plane {
 }
 
 /// A shard or acceptor that did not take a command.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("shard {0} does not answer")]
 pub struct Silent(pub usize);
 

@@ -1,6 +1,6 @@
 //! Who may use the API: whoever knows the key, or, if there is none, whoever reaches it.
 
-use aws_lc_rs::digest::{Digest, SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 use log::warn;
 use shards::contract::Secret;
 use subtle::ConstantTimeEq;
@@ -9,32 +9,24 @@ use super::http::Request;
 use super::problem::Problem;
 use crate::seldom::Seldom;
 
-/// The key, and who needs it.
+/// Lets requests pass or not.
+#[derive(Default)]
 pub struct Access {
-    /// Hashes have one length, so comparing them tells nothing about the length of the key.
-    key: Option<Digest>,
     failures: Seldom,
 }
 
 impl Access {
-    /// With this key, or open to all.
-    pub fn new(key: Option<&Secret>) -> Access {
-        let key = key.map(|key| digest(&SHA256, key.expose().as_bytes()));
-        Access {
-            key,
-            failures: Seldom::default(),
-        }
-    }
-
-    /// Lets a request pass, or says why not (RFC 6750).
-    pub fn check(&self, request: &Request) -> Result<(), Problem> {
-        let Some(key) = &self.key else {
+    /// Lets a request pass, or says why not (RFC 6750). Without a key whoever asks may pass.
+    pub fn check(&self, key: Option<&Secret>, request: &Request) -> Result<(), Problem> {
+        let Some(key) = key else {
             return same_site(request);
         };
         let Some(token) = request.header("authorization").and_then(bearer) else {
             let detail = "this needs the api_key: Authorization: Bearer KEY";
             return Err(Problem::new(401, detail).with("WWW-Authenticate", CHALLENGE));
         };
+        // Hashes have one length, so comparing them tells nothing about the length of the key.
+        let key = digest(&SHA256, key.expose().as_bytes());
         let token = digest(&SHA256, token.as_bytes());
         if bool::from(token.as_ref().ct_eq(key.as_ref())) {
             return Ok(());
@@ -94,9 +86,13 @@ mod tests {
 
     #[test]
     fn only_the_key_opens() {
-        let access = Access::new(Some(&Secret::new("s3cret")));
+        let key = Secret::new("s3cret");
+        let check = |header: &str| {
+            let request = with("authorization", header);
+            Access::default().check(Some(&key), &request)
+        };
         for good in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret "] {
-            assert_eq!(access.check(&with("authorization", good)), Ok(()));
+            assert_eq!(check(good), Ok(()));
         }
         for bad in [
             "Bearer s3cre",
@@ -107,10 +103,7 @@ mod tests {
             "s3cret",
             "",
         ] {
-            let problem = access
-                .check(&with("authorization", bad))
-                .err()
-                .map(Problem::response);
+            let problem = check(bad).err().map(Problem::response);
             let problem = problem.filter(|response| response.status == 401);
             let challenged = problem.is_some_and(|response| {
                 response
@@ -124,11 +117,11 @@ mod tests {
 
     #[test]
     fn without_a_key_other_sites_pages_are_kept_out() {
-        let access = Access::new(None);
-        assert_eq!(access.check(&with("accept", "*/*")), Ok(()));
-        assert_eq!(access.check(&with("origin", "http://h:1")), Ok(()));
+        let check = |name, value| Access::default().check(None, &with(name, value));
+        assert_eq!(check("accept", "*/*"), Ok(()));
+        assert_eq!(check("origin", "http://h:1"), Ok(()));
         for foreign in ["http://evil.example", "null", "http://h:2"] {
-            assert!(access.check(&with("origin", foreign)).is_err(), "{foreign}");
+            assert!(check("origin", foreign).is_err(), "{foreign}");
         }
     }
 }

@@ -20,13 +20,17 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
+use super::http::Request;
 use super::intake::{Intake, Nothing};
 use super::lanes::Lanes;
+use super::route;
+use crate::vitals::{Asked, Vitals};
 
 /// Lets clients in until the process ends.
-pub fn open(listener: TcpListener, lanes: Lanes) -> io::Result<()> {
+pub fn open(listener: TcpListener, lanes: Lanes, vitals: Arc<Vitals>) -> io::Result<()> {
     let door = Arc::new(Door {
         lanes,
+        vitals,
         room: Mutex::new(Room::new()?),
     });
     thread::Builder::new()
@@ -41,6 +45,7 @@ pub fn open(listener: TcpListener, lanes: Lanes) -> io::Result<()> {
 
 struct Door {
     lanes: Lanes,
+    vitals: Arc<Vitals>,
     room: Mutex<Room>,
 }
 
@@ -101,21 +106,24 @@ impl Door {
         loop {
             // The time that counts for being shown out begins with each request anew.
             let arrived = intake.next(|| self.room().waits(number, true));
-            let (response, keep_alive, head_only) = match arrived {
+            let (response, keep_alive, asked) = match arrived {
                 Ok(mut arrived) => {
                     arrived.request.peer = Some(peer);
                     self.room().waits(number, false);
                     let response = self.lanes.exchange(&arrived.request);
                     self.room().waits(number, true);
-                    (
-                        response,
-                        arrived.keep_alive,
-                        arrived.request.method == "HEAD",
-                    )
+                    let asked = asked(&arrived.request, response.status);
+                    (response, arrived.keep_alive, asked)
                 }
-                Err(Nothing::Refused(problem)) => (problem.response(), false, false),
+                Err(Nothing::Refused(problem)) => {
+                    let response = problem.response();
+                    let asked = asked(&Request::default(), response.status);
+                    (response, false, asked)
+                }
                 Err(Nothing::Gone) => return,
             };
+            self.vitals.answered(asked);
+            let head_only = asked.method == "HEAD";
             debug!("API: {peer} {}", response.status);
             if intake.answer(&response, keep_alive, head_only).is_err() {
                 return;
@@ -213,6 +221,16 @@ impl Room {
     }
 }
 
+/// What a request counts as.
+fn asked(request: &Request, code: u16) -> Asked {
+    let known = METHODS.iter().find(|method| **method == request.method);
+    Asked {
+        route: route::pattern(&request.path),
+        method: known.copied().unwrap_or("other"),
+        code,
+    }
+}
+
 /// Whether accepting failed for want of descriptors or memory, which passes.
 fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -222,6 +240,8 @@ fn is_shortage(error: &io::Error) -> bool {
         .is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
 }
 
+/// The methods that are counted by their names.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE"];
 /// The most connections served at once.
 const MAX_CONNECTIONS: usize = 64;
 /// How many more there may be while those shown out are on their way.

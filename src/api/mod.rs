@@ -25,7 +25,7 @@ mod show;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use body::with_kept_secrets;
 pub use lanes::passed_on;
@@ -39,11 +39,32 @@ pub use self::route::Scope;
 use crate::config;
 use crate::vitals::Vitals;
 
+/// The API's settings, shared between whoever serves it and whoever loads the config again.
+#[derive(Clone)]
+pub struct InForce(Arc<RwLock<Arc<config::Api>>>);
+
+impl InForce {
+    /// These settings.
+    pub fn new(settings: config::Api) -> InForce {
+        InForce(Arc::new(RwLock::new(Arc::new(settings))))
+    }
+
+    /// Puts others in force. The address is where it was.
+    pub fn set(&self, settings: config::Api) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The settings now.
+    pub fn get(&self) -> Arc<config::Api> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Serves the API on this listener until the process ends, or what `scope` leaves of it.
 pub fn serve(
     listener: TcpListener,
     scope: Scope,
-    settings: &config::Api,
+    settings: InForce,
     operator: Arc<dyn Operator>,
     vitals: Arc<Vitals>,
 ) -> io::Result<()> {
@@ -51,12 +72,11 @@ pub fn serve(
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random numbers"))?;
     let router = Router {
         operator,
-        vitals,
+        vitals: Arc::clone(&vitals),
         scope,
-        access: Access::new(settings.key.as_ref()),
-        metrics_auth: settings.metrics_auth,
-        metrics_tenant_limit: settings.metrics_tenant_limit,
+        access: Access::default(),
+        settings,
         etags: ETags::new(u64::from_ne_bytes(random)),
     };
-    door::open(listener, Lanes::open(Arc::new(router))?)
+    door::open(listener, Lanes::open(Arc::new(router))?, vitals)
 }

@@ -2,17 +2,20 @@
 //!
 //! Knows no sockets and no threads. What is done happens behind [`Operator`].
 
+mod resource;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shards::contract::{ShardSnapshot, Steering, TenantId, TenantSnapshot};
 
+use self::resource::Resource;
 use super::access::Access;
 use super::http::{Request, Response};
 use super::lanes::Answer;
 use super::operator::{Operator, Put, Refused, When};
 use super::problem::{FieldError, Problem};
-use super::{body, etag::ETags, page, show};
+use super::{InForce, body, etag::ETags, page, show};
 use crate::metrics::{self, Scene};
 use crate::vitals::Vitals;
 
@@ -26,10 +29,8 @@ pub struct Router {
     pub scope: Scope,
     /// Who may ask.
     pub access: Access,
-    /// Whether those who read metrics need the key, too.
-    pub metrics_auth: bool,
-    /// How many tenants have a label of their own there.
-    pub metrics_tenant_limit: usize,
+    /// The API's settings.
+    pub settings: InForce,
     /// Names for the revisions of tenants.
     pub etags: ETags,
 }
@@ -44,23 +45,6 @@ pub enum Scope {
     ProbesAndMetrics,
 }
 
-/// What a path means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resource<'a> {
-    Root,
-    Tenants,
-    Tenant(&'a str),
-    TenantStats(&'a str),
-    Steer(&'a str, Steering),
-    Reload,
-    Config,
-    Shards,
-    Health,
-    Ready,
-    Metrics,
-    OpenApi,
-}
-
 impl Answer for Router {
     fn answer(&self, request: &Request) -> Response {
         self.route(request).unwrap_or_else(Problem::response)
@@ -71,7 +55,8 @@ impl Router {
     fn route(&self, request: &Request) -> Result<Response, Problem> {
         let resource = Resource::of(&request.path).filter(|resource| self.scope.has(*resource));
         if resource.is_none_or(|resource| self.needs_key(resource)) {
-            self.access.check(request)?;
+            self.access
+                .check(self.settings.get().key.as_ref(), request)?;
         }
         let Some(resource) = resource else {
             return Err(Problem::new(
@@ -114,7 +99,7 @@ impl Router {
     fn needs_key(&self, resource: Resource<'_>) -> bool {
         match resource {
             Resource::Health | Resource::Ready | Resource::OpenApi | Resource::Root => false,
-            Resource::Metrics => self.metrics_auth,
+            Resource::Metrics => self.settings.get().metrics_auth,
             _ => true,
         }
     }
@@ -271,7 +256,7 @@ impl Router {
             shards: &self.operator.snapshots()?,
             door: &self.operator.door()?,
             vitals: &self.vitals,
-            tenant_limit: self.metrics_tenant_limit,
+            tenant_limit: self.settings.get().metrics_tenant_limit,
         });
         Ok(Response::of_type(
             200,
@@ -289,41 +274,6 @@ impl Scope {
                 resource,
                 Resource::Health | Resource::Ready | Resource::Metrics
             ),
-        }
-    }
-}
-
-impl<'a> Resource<'a> {
-    fn of(path: &'a str) -> Option<Resource<'a>> {
-        let parts: Vec<_> = path.strip_prefix('/')?.split('/').collect();
-        let resource = match *parts.as_slice() {
-            [""] => Resource::Root,
-            ["tenants"] => Resource::Tenants,
-            ["tenants", ""] => return None,
-            ["tenants", id] => Resource::Tenant(id),
-            ["tenants", id, "stats"] => Resource::TenantStats(id),
-            ["tenants", id, "drain"] => Resource::Steer(id, Steering::Drain),
-            ["tenants", id, "pause"] => Resource::Steer(id, Steering::Pause),
-            ["tenants", id, "resume"] => Resource::Steer(id, Steering::Resume),
-            ["tenants", id, "reconnect"] => Resource::Steer(id, Steering::Reconnect),
-            ["reload"] => Resource::Reload,
-            ["config"] => Resource::Config,
-            ["shards"] => Resource::Shards,
-            ["health"] => Resource::Health,
-            ["ready"] => Resource::Ready,
-            ["metrics"] => Resource::Metrics,
-            ["openapi.json"] => Resource::OpenApi,
-            _ => return None,
-        };
-        Some(resource)
-    }
-
-    fn methods(self) -> &'static [&'static str] {
-        match self {
-            Resource::Tenants => &["GET", "HEAD", "POST"],
-            Resource::Tenant(_) => &["GET", "HEAD", "PUT", "DELETE"],
-            Resource::Steer(..) | Resource::Reload => &["POST"],
-            _ => &["GET", "HEAD"],
         }
     }
 }
@@ -355,6 +305,11 @@ impl From<Refused> for Problem {
             Refused::Busy => silent("too much is asked at once; try again"),
         }
     }
+}
+
+/// The path of a request as the API's description has it.
+pub fn pattern(path: &str) -> &'static str {
+    Resource::of(path).map_or("other", Resource::pattern)
 }
 
 fn silent(detail: &str) -> Problem {

@@ -14,6 +14,7 @@ mod beside;
 mod cpus;
 mod expand;
 mod file;
+mod reference;
 mod section;
 mod settle;
 mod tenant;
@@ -27,8 +28,10 @@ pub use access::{AccessHabits, AuthQuery};
 pub use beside::files_beside;
 pub use cpus::Cpus;
 pub use file::Node;
-pub use settle::{Api, LogFormat, Settings, settle, settle_tenant};
+pub use reference::{EXAMPLE, markdown as reference};
+pub use settle::{Api, LogFormat, Settings, settle, settle_api, settle_tenant};
 pub use tenant::Habits;
+pub use units::some_duration;
 
 /// Something wrong with a config, said in words that follow the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,19 @@ pub struct Surroundings<'a> {
 
 /// Reads the file. Paths of secrets in it are relative to its folder.
 pub fn load(path: &Path) -> Result<Settings, Vec<Complaint>> {
+    read(path, settle)?
+}
+
+/// What the file says of the API, whatever else is wrong in it: one that runs with an earlier text
+/// must still be found.
+pub fn load_api(path: &Path) -> Result<Api, Vec<Complaint>> {
+    read(path, settle_api)
+}
+
+fn read<T>(
+    path: &Path,
+    settle: impl FnOnce(&Node, &Surroundings) -> T,
+) -> Result<T, Vec<Complaint>> {
     let of_file = |text| {
         vec![Complaint {
             key: String::new(),
@@ -71,14 +87,14 @@ pub fn load(path: &Path) -> Result<Settings, Vec<Complaint>> {
     let node = Node::from_yaml(&text)
         .map_err(|error| of_file(format!("{} is not YAML: {error}", path.display())))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    settle(
+    Ok(settle(
         &node,
         &Surroundings {
             env: &|name| std::env::var(name).ok(),
             read: &|secret| read_at_most(&folder.join(secret), MAX_SECRET),
             cpus: Cpus::ours(),
         },
-    )
+    ))
 }
 
 /// The text of a file of at most this many bytes.

@@ -4,7 +4,7 @@
 //! stand in one place, where they are read, and a bad value does not hide the next.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use shards::contract::Secret;
@@ -20,6 +20,8 @@ pub struct Reader<'a> {
     surroundings: &'a Surroundings<'a>,
     complaints: RefCell<Vec<Complaint>>,
     warnings: RefCell<Vec<Complaint>>,
+    /// The keys that were asked for, where somebody wants to know.
+    record: Option<RefCell<BTreeSet<String>>>,
 }
 
 /// Keys with their values, and which of them were asked for.
@@ -38,7 +40,28 @@ impl<'a> Reader<'a> {
             surroundings,
             complaints,
             warnings,
+            record: None,
         }
+    }
+
+    /// The same, noting which keys are asked for.
+    #[cfg(test)]
+    pub fn recording(self) -> Self {
+        Reader {
+            record: Some(RefCell::default()),
+            ..self
+        }
+    }
+
+    /// The keys that were asked for, with their sections.
+    #[cfg(test)]
+    pub fn recorded(&self) -> BTreeSet<String> {
+        self.record
+            .as_ref()
+            .map(RefCell::borrow)
+            .as_deref()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The whole file as a section without a name.
@@ -246,6 +269,9 @@ impl<'a> Section<'a> {
         let mut asked = self.asked.borrow_mut();
         if !asked.contains(&key) {
             asked.push(key);
+            if let Some(record) = &self.reader.record {
+                record.borrow_mut().insert(self.at(key));
+            }
         }
         self.entries
             .iter()

@@ -63,9 +63,21 @@ pub struct Api {
 /// Settles a config, or says everything that is wrong with it.
 pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, Vec<Complaint>> {
     let reader = Reader::new(surroundings);
+    let settings = read_all(&reader, written);
+    let (complaints, warnings) = reader.findings();
+    if !complaints.is_empty() {
+        return Err(complaints);
+    }
+    Ok(Settings {
+        warnings,
+        ..settings
+    })
+}
+
+/// Reads every key there is. The settings count if there are no complaints.
+pub fn read_all(reader: &Reader<'_>, written: &Node) -> Settings {
     let root = reader.root(written);
-    let listen = root.section("listen");
-    let host = listen.value_or("host", units::address, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let (listen, host) = listen(&root);
     let plane = plane(&root, &listen, host);
     let api = api(&root, &listen, host);
     complain_of_ports(&listen, &plane, &api);
@@ -82,19 +94,30 @@ pub fn settle(written: &Node, surroundings: &Surroundings) -> Result<Settings, V
     let tenants = tenants(&root.section("tenants"), &habits);
     root.not_yet(&["tls_cert", "tls_key", "tls_client_ca", "tls_mode"]);
     root.finish();
-    let (complaints, warnings) = reader.findings();
-    if !complaints.is_empty() {
-        return Err(complaints);
-    }
-    Ok(Settings {
+    Settings {
         plane,
         tenants,
         defaults: habits,
         log_format,
         api,
         shutdown_grace,
-        warnings,
-    })
+        warnings: Vec::new(),
+    }
+}
+
+/// Settles what a config says of the API, and passes over whatever is wrong with it.
+pub fn settle_api(written: &Node, surroundings: &Surroundings) -> Api {
+    let reader = Reader::new(surroundings);
+    let root = reader.root(written);
+    let (listen, host) = listen(&root);
+    api(&root, &listen, host)
+}
+
+/// The section of the ports, and the address that they share.
+fn listen<'a>(root: &Section<'a>) -> (Section<'a>, IpAddr) {
+    let listen = root.section("listen");
+    let host = listen.value_or("host", units::address, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    (listen, host)
 }
 
 /// Settles a tenant that somebody sent to us, or says everything that is wrong with it; keys are

@@ -145,3 +145,96 @@ fn clients_without_a_tenant_are_counted_apart_and_a_silent_shard_is_down() {
         );
     });
 }
+
+#[test]
+fn metrics_and_the_log_call_the_end_of_a_session_the_same() {
+    for kind in EndKind::ALL {
+        assert_eq!(end(kind), kind.word());
+    }
+}
+
+#[test]
+fn the_reference_in_docs_is_this_one() {
+    let mut page = String::from(INTRODUCTION);
+    let text = everything();
+    for help in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = help.split_once(' ').unwrap();
+        let kind = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+        let (labels, reasons) = labels(&text, name);
+        let reasons = match reasons.is_empty() {
+            true => String::new(),
+            false => format!(". Reasons: {}", reasons.join(", ")),
+        };
+        let kind = kind.unwrap();
+        page += &format!(
+            "| `{name}` | {kind} | {} | {help}{reasons} |\n",
+            labels.join(", ")
+        );
+    }
+    crate::docs::compare("docs/metrics.md", &page);
+}
+
+/// The labels of a metric's samples, and the values of the one that is called `reason`.
+fn labels<'a>(text: &'a str, name: &str) -> (Vec<&'a str>, Vec<String>) {
+    let (mut labels, mut reasons) = (Vec::new(), Vec::new());
+    let samples = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+        rest.strip_prefix('{')?.split_once('}')
+    });
+    for (label, value) in samples.flat_map(|(inside, _)| {
+        inside
+            .split("\",")
+            .map(|pair| pair.split_once("=\"").unwrap())
+    }) {
+        if !labels.contains(&label) && label != "le" {
+            labels.push(label);
+        }
+        let reason = format!("`{}`", value.trim_end_matches('"'));
+        if label == "reason" && !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    (labels, reasons)
+}
+
+/// The metrics where everything has happened once.
+fn everything() -> String {
+    let mut text = String::new();
+    scene(1, |scene| {
+        let mut shards = scene.shards.to_vec();
+        for shard in shards.iter_mut().flatten() {
+            for counts in shard.tenants.iter_mut().map(|tenant| &mut tenant.counts) {
+                counts.ended.fill(1);
+                counts.login_failures.fill(1);
+                counts.dial_failures.fill(1);
+                counts.closed.fill(1);
+                counts.pins.fill(1);
+            }
+        }
+        scene.vitals.answered(crate::vitals::Asked {
+            route: "/tenants",
+            method: "GET",
+            code: 200,
+        });
+        text = render(&Scene {
+            shards: &shards,
+            ..*scene
+        });
+    });
+    text
+}
+
+const INTRODUCTION: &str = "# Metrics
+
+<!-- Made by a test from the metrics themselves: UPDATE=1 cargo test --lib docs -->
+
+`GET /metrics` in Prometheus' text format. The first `metrics_tenant_limit` tenants, by name, have a label of their own; the
+others are added up as `_other`, and clients that named no tenant as `_unknown`. A reason that has not come up has no sample
+yet. Histograms have the bounds of `/tenants/{id}/stats`. Alerts and a Grafana dashboard are in `configs/monitoring`.
+
+| metric | type | labels | what it is |
+|---|---|---|---|
+";

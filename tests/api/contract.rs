@@ -1,10 +1,24 @@
-//! What the contract and issue 4 promise of the API, request by request.
+//! What is promised of the API, request by request.
 
 use std::process::Command;
 
-use crate::program::{ONE_TENANT, Program, Value, eventually, json, tenant};
+use crate::plan::{Need, tests};
+use crate::program::{Answer, ONE_TENANT, Program, Value, eventually, json, tenant};
 
-#[test]
+tests! {
+    the_curl_line_of_the_contract_works_as_written,
+    a_tenant_is_made_read_changed_and_removed,
+    a_tenant_is_paused_drained_and_resumed,
+    every_complaint_about_a_body_comes_at_once_with_its_place,
+    nothing_of_our_environment_or_files_comes_in_by_the_api,
+    secrets_are_never_shown,
+    with_a_key_only_the_probes_are_open,
+    metrics_are_open_unless_they_are_not,
+    requests_are_counted_by_route_and_status,
+    a_head_is_a_get_without_its_body,
+    schemathesis_finds_no_difference_between_the_description_and_the_api needs Schemathesis,
+}
+
 fn the_curl_line_of_the_contract_works_as_written() {
     let program = Program::start(ONE_TENANT);
     let line = r#"curl -X POST localhost:8080/tenants -H 'Content-Type: application/json' -d '{
@@ -39,7 +53,6 @@ fn the_curl_line_of_the_contract_works_as_written() {
     assert_eq!(ids, ["new_tenant", "one"]);
 }
 
-#[test]
 fn a_tenant_is_made_read_changed_and_removed() {
     let program = Program::start("tenants: {}");
     let made = program.post("/tenants", &tenant("acme"));
@@ -113,7 +126,6 @@ fn a_tenant_is_made_read_changed_and_removed() {
     assert_eq!(program.send("PUT", "/tenants/acme", &wanted).status, 201);
 }
 
-#[test]
 fn a_tenant_is_paused_drained_and_resumed() {
     let program = Program::start(ONE_TENANT);
     for (verb, state) in [
@@ -137,7 +149,6 @@ fn a_tenant_is_paused_drained_and_resumed() {
     }
 }
 
-#[test]
 fn every_complaint_about_a_body_comes_at_once_with_its_place() {
     let program = Program::start("tenants: {}");
     let body = json!({"id": "acme", "db_type": "oracle", "host": "a b", "port": 0, "username": "u", "colour": "red",
@@ -195,7 +206,6 @@ fn every_complaint_about_a_body_comes_at_once_with_its_place() {
     );
 }
 
-#[test]
 fn nothing_of_our_environment_or_files_comes_in_by_the_api() {
     let program = Program::start("tenants: {}");
     let mut wanted = tenant("acme");
@@ -213,7 +223,6 @@ fn nothing_of_our_environment_or_files_comes_in_by_the_api() {
     );
 }
 
-#[test]
 fn secrets_are_never_shown() {
     let users = "users: {bob: {password: s3cret-of-bob}}";
     let program = Program::start(&format!(
@@ -235,7 +244,6 @@ fn secrets_are_never_shown() {
     assert!(!program.log().contains("s3cret"));
 }
 
-#[test]
 fn with_a_key_only_the_probes_are_open() {
     let program = Program::start(&format!("api_key: right\n{ONE_TENANT}"));
     let paths = [
@@ -278,7 +286,43 @@ fn with_a_key_only_the_probes_are_open() {
     assert!((1..=3).contains(&lines), "{lines}");
 }
 
-#[test]
+fn metrics_are_open_unless_they_are_not() {
+    let key = ["Authorization: Bearer right"];
+    let program = Program::start(&format!("api_key: right\nmetrics_auth: true\n{ONE_TENANT}"));
+    assert_eq!(program.get("/metrics").status, 401);
+    assert_eq!(program.ask("GET", "/metrics", &key, "").status, 200);
+    program.write(&format!("api_key: right\n{ONE_TENANT}"));
+    assert_eq!(program.ask("POST", "/reload", &key, "").status, 200);
+    assert_eq!(program.get("/metrics").status, 200);
+}
+
+fn requests_are_counted_by_route_and_status() {
+    let program = Program::start(ONE_TENANT);
+    program.get("/tenants/one");
+    program.get("/tenants/nobody");
+    program.get("/no/such/route");
+    program.ask("PURGE", "/tenants/one", &[], "");
+    let mut broken = program.connect();
+    std::io::Write::write_all(&mut broken, b"nonsense\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut broken).status, 400);
+    let metrics = program.get("/metrics").body;
+    for (route, method, code) in [
+        ("/tenants/{id}", "GET", 200),
+        ("/tenants/{id}", "GET", 404),
+        ("/tenants/{id}", "other", 405),
+        ("other", "GET", 404),
+        ("other", "other", 400),
+    ] {
+        let sample = format!(
+            "dbbouncer_api_requests_total{{route=\"{route}\",method=\"{method}\",code=\"{code}\"}} 1"
+        );
+        assert!(
+            metrics.lines().any(|line| line == sample),
+            "{sample} in\n{metrics}"
+        );
+    }
+}
+
 fn a_head_is_a_get_without_its_body() {
     let program = Program::start(ONE_TENANT);
     let (get, head) = (
@@ -291,15 +335,8 @@ fn a_head_is_a_get_without_its_body() {
 }
 
 /// Everything that the description allows is done, and everything that it forbids is refused.
-#[test]
 fn schemathesis_finds_no_difference_between_the_description_and_the_api() {
-    let cache = std::env::var("DBBOUNCER_CACHE")
-        .unwrap_or_else(|_| format!("{}/.cache/dbbouncer", std::env::var("HOME").unwrap()));
-    let schemathesis = format!("{cache}/venv/bin/schemathesis");
-    if !std::path::Path::new(&schemathesis).exists() {
-        eprintln!("SKIPPED: schemathesis is not installed; scripts/install-test-deps does it");
-        return;
-    }
+    let schemathesis = Need::Schemathesis.path().expect("it is needed");
     let program = Program::start(ONE_TENANT);
     let settings = program.folder.join("schemathesis.toml");
     std::fs::write(&settings, SCHEMATHESIS).unwrap();

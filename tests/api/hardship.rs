@@ -4,9 +4,17 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::plan::tests;
 use crate::program::{Answer, ONE_TENANT, Program, tenant};
 
-#[test]
+tests! {
+    three_hundred_half_open_requests_keep_nobody_out,
+    probes_and_api_survive_when_descriptors_run_out,
+    a_slow_request_is_told_so_and_ends,
+    what_is_too_large_is_refused_with_the_reason,
+    one_connection_serves_many_requests,
+}
+
 fn three_hundred_half_open_requests_keep_nobody_out() {
     let program = Program::start(ONE_TENANT);
     let half_open: Vec<_> = (0..300)
@@ -32,7 +40,6 @@ fn three_hundred_half_open_requests_keep_nobody_out() {
     assert!(!program.log().contains("panicked"));
 }
 
-#[test]
 fn probes_and_api_survive_when_descriptors_run_out() {
     // The rings, the shards and the API's reserve need some hundred; clients take all the rest.
     let program = Program::start_by(
@@ -66,7 +73,6 @@ fn probes_and_api_survive_when_descriptors_run_out() {
     assert!(!program.log().contains("panicked"), "{}", program.log());
 }
 
-#[test]
 fn a_slow_request_is_told_so_and_ends() {
     let program = Program::start(ONE_TENANT);
     let mut stream = program.connect();
@@ -74,7 +80,6 @@ fn a_slow_request_is_told_so_and_ends() {
     assert_eq!(Answer::read(&mut stream).status, 408);
 }
 
-#[test]
 fn what_is_too_large_is_refused_with_the_reason() {
     let program = Program::start(ONE_TENANT);
     let padding = format!("X-Padding: {}", "x".repeat(20_000));
@@ -105,7 +110,6 @@ fn what_is_too_large_is_refused_with_the_reason() {
     );
 }
 
-#[test]
 fn one_connection_serves_many_requests() {
     let program = Program::start(ONE_TENANT);
     let mut stream = program.connect();

@@ -3,10 +3,30 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
 mod contract;
 mod hardship;
+mod log;
 mod monitoring;
 mod page;
+mod plan;
 mod program;
 mod reload;
+mod service;
 mod stop;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plan::run(&[
+        commands::TESTS,
+        contract::TESTS,
+        hardship::TESTS,
+        log::TESTS,
+        monitoring::TESTS,
+        page::TESTS,
+        reload::TESTS,
+        service::TESTS,
+        stop::TESTS,
+    ])
+}

@@ -5,13 +5,17 @@ use std::process::{Child, Command, Stdio};
 
 use testbed::{project, prometheus};
 
+use crate::plan::tests;
 use crate::program::{ONE_TENANT, Program, Value, eventually, free_port, get_from};
 
-#[test]
+tests! {
+    promtool_finds_no_fault_but_the_promised_one needs Prometheus,
+    alerts_are_valid_and_fire_when_they_should needs Prometheus,
+    prometheus_scrapes_and_the_dashboard_asks_for_what_there_is needs Prometheus,
+}
+
 fn promtool_finds_no_fault_but_the_promised_one() {
-    let Some(promtool) = prometheus("promtool") else {
-        return skip();
-    };
+    let promtool = prometheus("promtool").expect("it is needed");
     let program = Program::start(ONE_TENANT);
     let said = promtool
         .args(["check", "metrics"])
@@ -27,11 +31,8 @@ fn promtool_finds_no_fault_but_the_promised_one() {
     );
 }
 
-#[test]
 fn alerts_are_valid_and_fire_when_they_should() {
-    let Some(promtool) = prometheus("promtool") else {
-        return skip();
-    };
+    let promtool = prometheus("promtool").expect("it is needed");
     let tests = project("configs/monitoring/alerts.test.yaml");
     promtool
         .args(["test", "rules"])
@@ -40,11 +41,7 @@ fn alerts_are_valid_and_fire_when_they_should() {
         .expect_ok();
 }
 
-#[test]
 fn prometheus_scrapes_and_the_dashboard_asks_for_what_there_is() {
-    if prometheus("prometheus").is_none() {
-        return skip();
-    }
     let program = Program::start(ONE_TENANT);
     let server = Scraper::start(&program);
     eventually("the program is scraped twice", || {
@@ -132,8 +129,4 @@ impl Drop for Scraper {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn skip() {
-    eprintln!("SKIPPED: no Prometheus; scripts/install-test-deps unpacks one");
 }

@@ -2,16 +2,15 @@
 
 use testbed::browser;
 
+use crate::plan::tests;
 use crate::program::Program;
 
-#[test]
+tests! {
+    a_person_can_use_the_page needs Browser,
+}
+
 fn a_person_can_use_the_page() {
-    let Some(browser) = browser("page.mjs") else {
-        eprintln!(
-            "SKIPPED: no chromium or no playwright-core; scripts/install-test-deps installs them"
-        );
-        return;
-    };
+    let browser = browser("page.mjs").expect("it is needed");
     // Nobody listens there, so all three become unhealthy.
     let tenant = |db_type: &str| {
         format!(

@@ -3,7 +3,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::plan::tests;
 use crate::program::{ONE_TENANT, Program, eventually, json, tenant};
+
+tests! {
+    a_config_map_that_is_swapped_comes_into_force,
+    a_bad_file_keeps_what_runs_says_why_and_is_counted,
+    tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them,
+    another_api_key_is_in_force_with_the_next_load,
+    what_a_restart_must_bring_is_said,
+    tenants_of_the_api_survive_a_restart_where_there_is_a_state_file,
+}
 
 fn ids(program: &Program) -> Vec<String> {
     let list = program.get("/tenants").json();
@@ -36,7 +46,6 @@ fn swap(program: &Program, version: u32, lines: &str) {
     .unwrap();
 }
 
-#[test]
 fn a_config_map_that_is_swapped_comes_into_force() {
     let program = Program::start(ONE_TENANT);
     swap(&program, 1, ONE_TENANT);
@@ -56,7 +65,6 @@ fn a_config_map_that_is_swapped_comes_into_force() {
     });
 }
 
-#[test]
 fn a_bad_file_keeps_what_runs_says_why_and_is_counted() {
     let program = Program::start(&two(3));
     program.write(&two(3).replace("port: 1", "port: none"));
@@ -70,24 +78,46 @@ fn a_bad_file_keeps_what_runs_says_why_and_is_counted() {
         "{refused:?}"
     );
     program.signal("HUP");
-    let failures = || {
-        let metrics = program.get("/metrics").body;
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("dbbouncer_config_reload_failures_total "))
-            .unwrap();
-        line.split(' ').nth(1).unwrap().parse::<u32>().unwrap()
-    };
-    eventually("the second failure", || (failures() >= 2).then_some(()));
+    let failures = || sample(&program, "config_reload_failures_total");
+    eventually("the second failure", || (failures() >= 2.0).then_some(()));
     assert_eq!(ids(&program), ["one", "two"]);
     assert!(program.log().contains("tenants.one.port"));
+
+    assert_eq!(sample(&program, "config_last_reload_successful"), 0.0);
 
     program.write(ONE_TENANT);
     program.signal("HUP");
     eventually("the good file", || (ids(&program) == ["one"]).then_some(()));
+    assert_eq!(sample(&program, "config_last_reload_successful"), 1.0);
+    assert!(sample(&program, "config_last_reload_success_timestamp_seconds") > 1e9);
 }
 
-#[test]
+fn sample(program: &Program, name: &str) -> f64 {
+    let metrics = program.get("/metrics").body;
+    let prefix = format!("dbbouncer_{name} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+    value
+        .unwrap_or_else(|| panic!("no {name} in {metrics}"))
+        .parse()
+        .unwrap()
+}
+
+fn another_api_key_is_in_force_with_the_next_load() {
+    let program = Program::start(&format!("api_key: old\n{ONE_TENANT}"));
+    let status = |key: &str, method, path| {
+        let header = format!("Authorization: Bearer {key}");
+        program.ask(method, path, &[&header], "").status
+    };
+    program.write(&format!("api_key: new\n{ONE_TENANT}"));
+    assert_eq!(status("old", "POST", "/reload"), 200);
+    assert_eq!(status("old", "GET", "/tenants"), 401);
+    assert_eq!(status("new", "GET", "/tenants"), 200);
+    // The same address, so what the file says is what is.
+    program.write(ONE_TENANT);
+    assert_eq!(status("new", "POST", "/reload"), 200);
+    assert_eq!(program.get("/tenants").status, 200);
+}
+
 fn tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them() {
     let program = Program::start(ONE_TENANT);
     assert_eq!(program.post("/tenants", &tenant("two")).status, 201);
@@ -104,7 +134,6 @@ fn tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them() {
     );
 }
 
-#[test]
 fn what_a_restart_must_bring_is_said() {
     let program = Program::start(ONE_TENANT);
     program.write(&format!("limits: {{client_connections: 7}}\n{ONE_TENANT}"));
@@ -115,7 +144,6 @@ fn what_a_restart_must_bring_is_said() {
     );
 }
 
-#[test]
 fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {
     let state =
         std::env::temp_dir().join(format!("dbbouncer-api-state-{}.yaml", std::process::id()));

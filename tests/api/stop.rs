@@ -3,7 +3,14 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 
+use crate::plan::tests;
 use crate::program::{ONE_TENANT, Program, Value, eventually, json, tenant};
+
+tests! {
+    without_clients_it_stops_at_once_and_well,
+    it_is_not_ready_first_and_waits_for_clients_until_it_is_told_again,
+    the_grace_period_ends,
+}
 
 /// A client that has begun to log in, and does not go on.
 fn client(program: &Program) -> TcpStream {
@@ -20,7 +27,6 @@ fn client(program: &Program) -> TcpStream {
     client
 }
 
-#[test]
 fn without_clients_it_stops_at_once_and_well() {
     for signal in ["TERM", "INT"] {
         let mut program = Program::start(ONE_TENANT);
@@ -34,7 +40,6 @@ fn without_clients_it_stops_at_once_and_well() {
     }
 }
 
-#[test]
 fn it_is_not_ready_first_and_waits_for_clients_until_it_is_told_again() {
     let mut program = Program::start(&format!("shutdown_grace: 10m\n{ONE_TENANT}"));
     let _client = client(&program);
@@ -50,8 +55,8 @@ fn it_is_not_ready_first_and_waits_for_clients_until_it_is_told_again() {
     eventually("the port is closed", || {
         TcpStream::connect((Ipv4Addr::LOCALHOST, program.postgres)).err()
     });
-    program.signal("TERM");
-    assert_eq!(program.ends().code(), Some(0));
+    program.signal("INT");
+    assert_eq!(program.ends().code(), Some(CUT_OFF));
     assert!(
         program.log().contains("1 clients were cut off"),
         "{}",
@@ -59,10 +64,12 @@ fn it_is_not_ready_first_and_waits_for_clients_until_it_is_told_again() {
     );
 }
 
-#[test]
 fn the_grace_period_ends() {
     let mut program = Program::start(&format!("shutdown_grace: 100ms\n{ONE_TENANT}"));
     let _client = client(&program);
     program.signal("TERM");
-    assert_eq!(program.ends().code(), Some(0));
+    assert_eq!(program.ends().code(), Some(CUT_OFF));
 }
+
+/// The exit status that says that not all clients could finish.
+const CUT_OFF: i32 = 75;

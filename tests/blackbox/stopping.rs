@@ -118,7 +118,7 @@ async fn who_does_not_finish_is_cut_off(server: &'static Server) {
     bouncer.tell_to_stop();
     bouncer.log_line(&["1 clients were cut off"]);
     busy.raw.rest();
-    bouncer.ended();
+    bouncer.ended_with(75);
     assert_eq!(
         server.sql(
             &tenant.dbname,

@@ -256,6 +256,21 @@ kinds! {
     }
 }
 
+impl EndKind {
+    /// Its name as metrics and the log have it: `pool_exhausted`.
+    pub fn word(self) -> String {
+        let name = format!("{self:?}");
+        let mut word = String::with_capacity(name.len() + 4);
+        for (place, letter) in name.char_indices() {
+            if place > 0 && letter.is_ascii_uppercase() {
+                word.push('_');
+            }
+            word.push(letter.to_ascii_lowercase());
+        }
+        word
+    }
+}
+
 kinds! {
     /// Why a client did not prove who it is. It is never told.
     Disproof {
@@ -317,6 +332,12 @@ mod tests {
         assert_eq!((both.ended[EndKind::CutOff as usize], both.queries), (4, 6));
         assert_eq!(both.query_time.count(), 6);
         assert_eq!(both.query_time.sum, Duration::from_millis(18));
+    }
+
+    #[test]
+    fn words_are_names_in_small_letters() {
+        assert_eq!(EndKind::PoolExhausted.word(), "pool_exhausted");
+        assert_eq!(EndKind::Stopping.word(), "stopping");
     }
 
     #[test]

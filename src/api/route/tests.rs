@@ -10,7 +10,7 @@ use shards::contract::{Counts, Door, Gauges, Health, Standing, TenantSpec};
 
 use super::super::operator::Reloaded;
 use super::*;
-use crate::config::{Habits, Node, Settings, settle_tenant};
+use crate::config::{self, Habits, Node, Settings, settle_tenant};
 use crate::roster::{Entry, Roster};
 
 /// One shard, which has every tenant that is wanted, or is silent.
@@ -119,9 +119,15 @@ fn router(silent: bool) -> Router {
         }),
         vitals: Arc::new(Vitals::new(1)),
         scope: Scope::Everything,
-        access: Access::new(None),
-        metrics_auth: false,
-        metrics_tenant_limit: 10,
+        access: Access::default(),
+        settings: InForce::new(config::Api {
+            address: None,
+            metrics_address: None,
+            key: None,
+            metrics_auth: false,
+            metrics_tenant_limit: 10,
+            state_file: None,
+        }),
         etags: ETags::new(1),
     }
 }
@@ -235,9 +241,10 @@ fn probes_tell_stopping_from_living() {
 fn the_description_and_the_router_agree() {
     let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
     for (path, item) in document["paths"].as_object().unwrap() {
-        let path = path.replace("{id}", "acme");
+        let (described_as, path) = (path, path.replace("{id}", "acme"));
         let resource =
             Resource::of(&path).unwrap_or_else(|| panic!("{path} is described and not routed"));
+        assert_eq!(resource.pattern(), described_as);
         let mut described: Vec<_> = item
             .as_object()
             .unwrap()
@@ -258,6 +265,20 @@ fn the_description_and_the_router_agree() {
         count, PATHS,
         "a path is routed and not described, or this number is old"
     );
+}
+
+/// The page for people has a line for each.
+#[test]
+fn the_docs_name_every_route() {
+    let page = include_str!("../../../docs/api.md");
+    let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods = item.as_object().unwrap().keys();
+        for method in methods.filter(|key| *key != "parameters") {
+            let line = format!("| `{} {path}` |", method.to_uppercase());
+            assert!(page.contains(&line), "{line} is not in docs/api.md");
+        }
+    }
 }
 
 /// How many kinds of path [`Resource::of`] knows.

@@ -241,13 +241,21 @@ impl Bouncer {
     /// # Panics
     /// If it does not end with status 0, if a thread of it panicked in its life, or if it did not
     /// understand what a database said.
-    pub fn ended(mut self) {
+    pub fn ended(self) {
+        self.ended_with(0);
+    }
+
+    /// The same, with another status: 75 says that clients were cut off.
+    ///
+    /// # Panics
+    /// As [`Bouncer::ended`] does.
+    pub fn ended_with(mut self, code: i32) {
         let status = eventually("the bouncer ends after SIGTERM", || {
             self.child.try_wait().ok().flatten()
         });
         let log = self.log();
         assert!(
-            status.success(),
+            status.code() == Some(code),
             "the bouncer ended with {status}:\n{}",
             tail(&log)
         );

@@ -1,0 +1,186 @@
+//! The section `[pgbouncer]`, key by key: what it is called here, or why it is left out.
+
+use super::Remarks;
+use super::yaml::Yaml;
+
+/// What PgBouncer has for all databases.
+#[derive(Default)]
+pub struct Settings {
+    /// Lines of our config, by section.
+    pub listen: Yaml,
+    pub limits: Yaml,
+    pub defaults: Yaml,
+    /// How clients prove themselves, in PgBouncer's word.
+    pub auth_type: String,
+    /// Where the users are.
+    pub auth_file: Option<String>,
+}
+
+impl Settings {
+    /// Takes one key in.
+    pub fn take(&mut self, key: &str, value: &str, remarks: &mut Remarks) {
+        let name = format!("[pgbouncer] {key}");
+        match key {
+            "listen_addr" => self.listen_addr(value, remarks),
+            "listen_port" => self.listen.plain(1, "postgres_port", value),
+            "auth_type" => self.auth_type = value.to_owned(),
+            "auth_file" => self.auth_file = Some(value.to_owned()),
+            "max_client_conn" => self.limits.plain(1, "client_connections", value),
+            "client_login_timeout" => {
+                self.seconds(Place::Limits, "login_timeout", &name, value, remarks)
+            }
+            "default_pool_size" => self.defaults.plain(1, "max_connections", value),
+            "min_pool_size" => self.defaults.plain(1, "min_connections", value),
+            "pool_mode" => {
+                let mode = pool_mode(&name, value, remarks);
+                self.defaults.plain(1, "pool_mode", mode);
+            }
+            "server_idle_timeout" => {
+                self.seconds(Place::Defaults, "idle_timeout", &name, value, remarks)
+            }
+            "server_lifetime" => {
+                self.seconds(Place::Defaults, "max_lifetime", &name, value, remarks)
+            }
+            "server_connect_timeout" => {
+                self.seconds(Place::Defaults, "connect_timeout", &name, value, remarks);
+            }
+            "query_wait_timeout" => {
+                self.seconds(Place::Defaults, "acquire_timeout", &name, value, remarks)
+            }
+            "max_prepared_statements" if value != "0" => {
+                self.defaults.plain(1, "max_prepared_statements", value);
+            }
+            "server_reset_query_always" if value == "1" => {
+                self.defaults.plain(1, "reset", "always")
+            }
+            _ => remarks.left_out(&name, value, why_not(key)),
+        }
+    }
+
+    /// The first address that is one: only one can be listened on.
+    fn listen_addr(&mut self, value: &str, remarks: &mut Remarks) {
+        let mut addresses = value
+            .split(',')
+            .map(str::trim)
+            .filter(|address| !address.is_empty());
+        let host = match addresses.next() {
+            Some("*") => "0.0.0.0",
+            Some("localhost") => "127.0.0.1",
+            Some(address) => address,
+            None => {
+                return remarks.left_out(
+                    "[pgbouncer] listen_addr",
+                    value,
+                    "it listens on no TCP port",
+                );
+            }
+        };
+        self.listen.text(1, "host", host);
+        let others: Vec<_> = addresses.collect();
+        if !others.is_empty() {
+            remarks.add(format!(
+                "[pgbouncer] listen_addr: one address is listened on, {host}; {} are left out (0.0.0.0 or :: is all)",
+                others.join(", ")
+            ));
+        }
+    }
+
+    fn seconds(&mut self, place: Place, key: &str, name: &str, value: &str, remarks: &mut Remarks) {
+        let Some(time) = time(value) else {
+            return remarks.left_out(name, value, "it is no number of seconds");
+        };
+        match place {
+            Place::Limits if time == "0" => {
+                remarks.left_out(name, value, "it cannot be switched off here")
+            }
+            Place::Limits => self.limits.plain(1, key, time),
+            Place::Defaults => self.defaults.plain(1, key, time),
+        }
+    }
+}
+
+enum Place {
+    Limits,
+    Defaults,
+}
+
+/// PgBouncer's seconds, perhaps with a fraction, as a time of ours; zero switches off in both.
+pub fn time(value: &str) -> Option<String> {
+    let seconds: f64 = value
+        .parse()
+        .ok()
+        .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
+    let millis = (seconds * 1000.0).round() as u64;
+    Some(match millis {
+        0 => "0".to_owned(),
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    })
+}
+
+/// A pool mode; we have no mode that gives a connection back within a transaction.
+pub fn pool_mode(name: &str, value: &str, remarks: &mut Remarks) -> &'static str {
+    match value {
+        "session" => "session",
+        "transaction" => "transaction",
+        other => {
+            remarks.add(format!(
+                "{name}: there is no pool mode {other:?}; transaction comes nearest, and allows transactions of several statements"
+            ));
+            "transaction"
+        }
+    }
+}
+
+/// Why a key has no counterpart.
+fn why_not(key: &str) -> &'static str {
+    match key {
+        "max_prepared_statements" | "server_reset_query_always" => {
+            "it is how things are by default"
+        }
+        "reserve_pool_size" | "reserve_pool_timeout" => {
+            "there is no reserve: give the tenants larger max_connections where it was needed"
+        }
+        "max_db_connections" | "max_user_connections" => {
+            "each tenant has one pool, and max_connections is all that it may have"
+        }
+        "server_reset_query" => {
+            "what a client may have left is cleaned away by itself (reset: smart), without losing prepared statements"
+        }
+        "server_check_query" | "server_check_delay" => {
+            "connections are watched while they are idle, and health_check asks the database"
+        }
+        "ignore_startup_parameters" => {
+            "startup parameters are followed and restored; the database says which it does not know"
+        }
+        "admin_users" | "stats_users" | "stats_period" => {
+            "the REST API, the page at / and /metrics take the place of the admin console; api_key says who may"
+        }
+        "auth_hba_file" | "auth_ident_file" => "who may connect is said by each tenant's users",
+        "auth_query" | "auth_user" | "auth_dbname" => {
+            "users are not looked up in the database: list them in each tenant's users"
+        }
+        "unix_socket_dir" | "unix_socket_mode" | "unix_socket_group" => "clients come by TCP only",
+        "logfile" | "pidfile" | "syslog" | "syslog_ident" | "syslog_facility" | "verbose"
+        | "user" | "log_connections" | "log_disconnections" | "log_pooler_errors" | "log_stats" => {
+            "the log goes to standard error, and the service manager does the rest"
+        }
+        "server_login_retry" => "a failed attempt is repeated after a pause that grows by itself",
+        "query_timeout"
+        | "transaction_timeout"
+        | "idle_transaction_timeout"
+        | "client_idle_timeout" => {
+            "set it in defaults, under the same name, if this version has it"
+        }
+        key if key.starts_with("client_tls_") => {
+            "set tls_cert, tls_key, tls_client_ca and tls_mode"
+        }
+        key if key.starts_with("server_tls_") => {
+            "set sslmode, sslrootcert, sslcert and sslkey in defaults"
+        }
+        key if key.starts_with("tcp_") || key.starts_with("dns_") || key.starts_with("so_") => {
+            "it is looked after by itself"
+        }
+        _ => "it has no counterpart here",
+    }
+}

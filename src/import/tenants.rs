@@ -1,0 +1,285 @@
+//! The sections `[databases]` and `[users]` with userlist.txt: which tenants they come to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shards::contract::{ClientAuth, Credential, Dialect, Secret, TenantId};
+
+use super::settings::{pool_mode, time};
+use super::yaml::Yaml;
+use super::{Remarks, ini};
+
+/// A database, by its name.
+pub type Databases = Vec<(String, BTreeMap<String, String>)>;
+
+/// Takes a database's connection string apart.
+pub fn database(name: &str, text: &str) -> Result<BTreeMap<String, String>, String> {
+    let pairs = ini::connection(text).map_err(|why| format!("[databases] {name}: {why}"))?;
+    Ok(pairs.into_iter().collect())
+}
+
+/// Those who may connect, and how they prove themselves.
+pub struct Users<'a> {
+    /// Names with what PgBouncer knows of their passwords.
+    pub list: &'a [(String, String)],
+    /// Our `client_auth`.
+    pub auth: ClientAuth,
+}
+
+/// Writes all tenants.
+pub fn write(databases: &Databases, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut Remarks) {
+    let mut taken = BTreeSet::new();
+    for (name, keys) in databases {
+        match name.as_str() {
+            "*" => remarks.add(
+                "[databases] *: a database that is not listed is none here; each needs a tenant"
+                    .into(),
+            ),
+            "pgbouncer" => remarks.add(
+                "[databases] pgbouncer: the admin console's name is an ordinary one here".into(),
+            ),
+            _ => {}
+        }
+        if name == "*" {
+            continue;
+        }
+        for (user, password) in whom_we_connect_as(name, keys, users, remarks) {
+            let wanted = match keys.contains_key("user") || users.list.len() <= 1 {
+                true => name.clone(),
+                false => format!("{name}.{user}"),
+            };
+            let id = free_id(&wanted, &mut taken, remarks);
+            let made = Tenant {
+                id,
+                name,
+                keys,
+                user,
+                password,
+            };
+            tenant(&made, users, yaml, remarks);
+        }
+    }
+}
+
+/// The users of a database's pools, with the passwords that open it. Without a forced user PgBouncer
+/// connects as each client's own, and has a pool for each.
+fn whom_we_connect_as(
+    name: &str,
+    keys: &BTreeMap<String, String>,
+    users: &Users<'_>,
+    remarks: &mut Remarks,
+) -> Vec<(String, Option<String>)> {
+    let known = |user: &str| {
+        users
+            .list
+            .iter()
+            .find(|(name, _)| name == user)
+            .map(|(_, secret)| secret)
+    };
+    if let Some(user) = keys.get("user") {
+        let in_list = known(user).filter(|secret| is_plain(secret));
+        let password = keys.get("password").or(in_list).cloned();
+        if password.is_none() {
+            remarks.add(format!(
+                "[databases] {name}: the password of {user} is not known; add it to the tenant if the database asks for one"
+            ));
+        }
+        return vec![(user.clone(), password)];
+    }
+    let mut found: Vec<_> = users
+        .list
+        .iter()
+        .filter(|(_, secret)| is_plain(secret))
+        .map(|(user, secret)| (user.clone(), Some(secret.clone())))
+        .collect();
+    let hashed = users.list.len() - found.len();
+    if hashed > 0 {
+        remarks.add(format!(
+            "[databases] {name}: it has no user=, so PgBouncer connects as each client's own; {hashed} of the users have no password in clear text, which alone can open a database: no tenant is made for them"
+        ));
+    }
+    if found.is_empty() {
+        remarks.add(format!(
+            "[databases] {name}: whom to connect as is not known; the tenant says CHANGE-ME"
+        ));
+        found.push(("CHANGE-ME".into(), None));
+    }
+    found
+}
+
+/// A tenant to be.
+struct Tenant<'a> {
+    id: TenantId,
+    /// The database, as PgBouncer's clients call it.
+    name: &'a str,
+    keys: &'a BTreeMap<String, String>,
+    user: String,
+    password: Option<String>,
+}
+
+fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut Remarks) {
+    let Tenant {
+        id,
+        name,
+        keys,
+        user,
+        password,
+    } = tenant;
+    yaml.section(1, id.as_str());
+    yaml.plain(2, "db_type", "postgres");
+    yaml.text(2, "host", &host(name, keys, remarks));
+    if let Some(port) = keys.get("port") {
+        yaml.plain(2, "port", port);
+    }
+    yaml.text(
+        2,
+        "dbname",
+        keys.get("dbname").map_or(name, |dbname| dbname),
+    );
+    yaml.text(2, "username", user);
+    if let Some(password) = password {
+        yaml.text(2, "password", password);
+    }
+    for (key, value) in *keys {
+        let place = format!("[databases] {name}: {key}");
+        match key.as_str() {
+            "dbname" | "host" | "port" | "user" | "password" => {}
+            "pool_size" => yaml.plain(2, "max_connections", value),
+            "min_pool_size" => yaml.plain(2, "min_connections", value),
+            "pool_mode" => yaml.plain(2, "pool_mode", pool_mode(&place, value, remarks)),
+            "server_lifetime" => match time(value) {
+                Some(time) => yaml.plain(2, "max_lifetime", time),
+                None => remarks.left_out(&place, value, "it is no number of seconds"),
+            },
+            "application_name" | "client_encoding" | "datestyle" | "timezone" => remarks.left_out(
+                &place, value, "each client's own startup parameters are followed; ALTER ROLE ... SET does it for all",
+            ),
+            "connect_query" => remarks.left_out(&place, value, "ALTER ROLE ... SET or a login trigger does it"),
+            "auth_user" | "auth_query" | "auth_dbname" => {
+                remarks.left_out(&place, value, "users are not looked up in the database: list them in users");
+            }
+            "max_db_connections" | "reserve_pool" | "reserve_pool_size" => remarks.left_out(
+                &place, value, "max_connections is all that a tenant may have",
+            ),
+            _ => remarks.left_out(&place, value, "it has no counterpart here"),
+        }
+    }
+    may_connect(user, keys.contains_key("user"), users, yaml, remarks);
+}
+
+/// Who may connect to the tenant: everybody of the list to a database with a forced user, else its
+/// own user alone.
+fn may_connect(
+    own: &str,
+    is_forced: bool,
+    users: &Users<'_>,
+    yaml: &mut Yaml,
+    remarks: &mut Remarks,
+) {
+    if users.auth == ClientAuth::Trust {
+        return;
+    }
+    let list: Vec<_> = users
+        .list
+        .iter()
+        .filter(|(name, _)| is_forced || name == own)
+        .collect();
+    if list.is_empty() {
+        return;
+    }
+    yaml.section(2, "users");
+    for (name, secret) in list {
+        let verifier = Credential::Verifier(Secret::new(secret.clone()));
+        let objection = verifier.objection(name, Dialect::Postgres, users.auth);
+        match (is_plain(secret), objection) {
+            (true, _) if secret.is_empty() => {
+                yaml.comment(
+                    3,
+                    &format!("{name} has an empty password and cannot connect"),
+                );
+                remarks.add(format!("userlist: {name} has an empty password: left out"));
+            }
+            (true, _) => {
+                yaml.section(3, name);
+                yaml.text(4, "password", secret);
+            }
+            (false, None) => {
+                yaml.section(3, name);
+                yaml.text(4, "verifier", secret);
+            }
+            (false, Some(why)) => {
+                yaml.comment(3, &format!("{name} is left out: {why}"));
+                remarks.add(format!("userlist: {name}: {why}: left out"));
+            }
+        }
+    }
+}
+
+/// The first of several hosts; a socket's folder is the machine itself.
+fn host(name: &str, keys: &BTreeMap<String, String>, remarks: &mut Remarks) -> String {
+    let place = format!("[databases] {name}: host");
+    match keys.get("host").map(String::as_str) {
+        None => {
+            remarks.add(format!(
+                "{place} is not there, which is a Unix socket to PgBouncer; 127.0.0.1 is taken"
+            ));
+            "127.0.0.1".into()
+        }
+        Some(path) if path.starts_with(['/', '@']) => {
+            remarks.add(format!(
+                "{place}: Unix sockets are not spoken to; 127.0.0.1 is taken instead of {path}"
+            ));
+            "127.0.0.1".into()
+        }
+        Some(hosts) => match hosts.split_once(',') {
+            Some((first, others)) => {
+                remarks.add(format!(
+                    "{place}: a tenant has one host, {first}; {others} are left out"
+                ));
+                first.trim().into()
+            }
+            None => hosts.into(),
+        },
+    }
+}
+
+/// A name for a tenant, like the database's: what may not be in it becomes a hyphen.
+fn free_id(wanted: &str, taken: &mut BTreeSet<String>, remarks: &mut Remarks) -> TenantId {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let mut stem: String = wanted.chars().map(allowed).take(LONGEST_STEM).collect();
+    while stem.contains("__") {
+        stem = stem.replace("__", "_");
+    }
+    let stem = stem.trim_matches('_');
+    let stem = if stem.is_empty() { "tenant" } else { stem };
+    let mut id = stem.to_owned();
+    for number in 2.. {
+        if taken.insert(id.clone()) {
+            break;
+        }
+        id = format!("{stem}-{number}");
+    }
+    if id != wanted {
+        remarks.add(format!(
+            "[databases] {wanted}: the tenant is called {id}, for a tenant's name has letters, digits, dots, hyphens and single underscores inside"
+        ));
+    }
+    // The stem and its number keep to the grammar.
+    TenantId::parse(&id).unwrap_or_else(|| unreachable!("{id} is a tenant's name"))
+}
+
+/// Whether it is a password itself, rather than a hash of one.
+pub fn is_plain(secret: &str) -> bool {
+    let is_md5 = secret
+        .strip_prefix("md5")
+        .is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    !is_md5 && !secret.starts_with("SCRAM-SHA-256$")
+}
+
+/// Leaves room for a number behind it.
+const LONGEST_STEM: usize = 56;
