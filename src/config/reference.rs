@@ -128,7 +128,11 @@ fn demand(path: &[String]) -> String {
     match said.as_deref() {
         Some(text) if text.starts_with("must be a time") => "a time".to_owned(),
         Some("must be a section with keys of its own, not text") => "a section".to_owned(),
-        Some(text) => text.strip_prefix("must be ").unwrap_or(text).to_owned(),
+        // Some name the value first.
+        Some(text) => text
+            .split_once("must be ")
+            .map_or(text, |(_, rest)| rest)
+            .to_owned(),
         None => match complaint(path, Node::Text("file:/no/such/file".into())) {
             Some(_) => "a secret: text, or `file:PATH`".to_owned(),
             None => "text".to_owned(),

@@ -47,6 +47,10 @@ impl Settings {
             "query_wait_timeout" => {
                 self.seconds(Place::Defaults, "acquire_timeout", &name, value, remarks)
             }
+            "query_timeout"
+            | "transaction_timeout"
+            | "idle_transaction_timeout"
+            | "client_idle_timeout" => self.seconds(Place::Defaults, key, &name, value, remarks),
             "max_prepared_statements" if value != "0" => {
                 self.defaults.plain(1, "max_prepared_statements", value);
             }
@@ -166,12 +170,6 @@ fn why_not(key: &str) -> &'static str {
             "the log goes to standard error, and the service manager does the rest"
         }
         "server_login_retry" => "a failed attempt is repeated after a pause that grows by itself",
-        "query_timeout"
-        | "transaction_timeout"
-        | "idle_transaction_timeout"
-        | "client_idle_timeout" => {
-            "set it in defaults, under the same name, if this version has it"
-        }
         key if key.starts_with("client_tls_") => {
             "set tls_cert, tls_key, tls_client_ca and tls_mode"
         }
