@@ -29,6 +29,7 @@ use crate::api::{self, InForce, Operator, Scope};
 use crate::config::{Complaint, Settings};
 use crate::control::{Control, understand};
 use crate::desk::{Desk, Errand};
+use crate::expiry::Expiry;
 use crate::fleet::Fleet;
 use crate::herald;
 use crate::roster::Roster;
@@ -104,7 +105,7 @@ impl Bouncer {
         }
         let tenants: Vec<_> = roster.iter().map(|entry| (*entry.spec).clone()).collect();
         let count = tenants.len();
-        let plane = Plane::launch(settings.plane.clone(), tenants)?;
+        let plane = Plane::launch(settings.plane.clone(), settings.tls.clone(), tenants)?;
         vitals.start();
         for (dialect, address) in plane.listening() {
             info!("listening for {dialect} clients on {address}");
@@ -115,7 +116,7 @@ impl Bouncer {
             settings.plane.acceptors
         );
         let pulses = (0..plane.shards()).map(|_| None).collect();
-        let control = Control {
+        let mut control = Control {
             path: path.to_owned(),
             fleet: Fleet::new(plane, settings.shutdown_grace),
             settings: Arc::new(settings),
@@ -125,7 +126,9 @@ impl Bouncer {
             vitals,
             owed: BTreeMap::new(),
             pulses,
+            expiry: Expiry::default(),
         };
+        control.note_certificate();
         herald::ready(&control.status());
         Ok(Bouncer {
             control,

@@ -12,6 +12,7 @@ use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
 use crate::api::{InForce, Put, Refused, Reloaded, When, with_kept_secrets};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
+use crate::expiry::Expiry;
 use crate::fleet::{Answer, Fleet};
 use crate::herald;
 use crate::roster::{Change, Entry, Roster};
@@ -37,6 +38,8 @@ pub struct Control {
     /// Changes that a shard has not taken yet, for its mailbox was full: the last one of each
     /// tenant.
     pub owed: BTreeMap<TenantId, Change>,
+    /// Watches the end of the certificate.
+    pub expiry: Expiry,
     /// For each shard, the question after its health that it has not answered yet.
     pub pulses: Vec<Option<Receiver<Reply>>>,
 }
@@ -100,7 +103,14 @@ impl Control {
         self.fleet.grace = settings.shutdown_grace;
         let after_restart = keep_what_needs_a_restart(&mut settings, &self.settings);
         self.api.set(settings.api.clone());
+        if settings.tls != self.settings.tls {
+            match self.fleet.plane().show(settings.tls.as_ref()) {
+                Ok(()) => info!("clients that connect from now on see the new TLS settings"),
+                Err(silent) => error!("TLS settings could not be changed: {silent}"),
+            }
+        }
         self.settings = Arc::new(settings);
+        self.note_certificate();
         // Tenants of the API that the file now names are no longer the API's.
         if let Err(why) = self.save() {
             error!("{why}");
@@ -123,6 +133,13 @@ impl Control {
         })
     }
 
+    /// Has the end noted of the certificate that clients see.
+    pub fn note_certificate(&mut self) {
+        let expires = self.settings.tls.as_ref().map(|tls| tls.expires);
+        self.vitals.certificate(expires);
+        self.expiry.look(expires);
+    }
+
     /// Tells the shards what they have not taken yet.
     pub fn deliver(&mut self) {
         let fleet = &self.fleet;
@@ -131,6 +148,8 @@ impl Control {
 
     /// Hears which shards are alive, and asks them again. To be called once a second.
     pub fn feel_pulses(&mut self) {
+        let tls = self.settings.tls.as_ref();
+        self.expiry.look(tls.map(|tls| tls.expires));
         for (shard, pulse) in self.pulses.iter_mut().enumerate() {
             match pulse.as_ref().map(Receiver::try_recv) {
                 // It still owes the last answer: more questions would only fill its mailbox.

@@ -16,6 +16,7 @@ mod control;
 mod desk;
 #[cfg(test)]
 mod docs;
+mod expiry;
 mod fleet;
 mod herald;
 pub mod import;

@@ -15,6 +15,8 @@ pub struct Vitals {
     heard: Vec<AtomicU64>,
     reloads: AtomicU64,
     reload_failures: AtomicU64,
+    /// When the certificate that clients see expires, in seconds since 1970; 0 if there is none.
+    certificate_expires: AtomicU64,
     /// When the config in force was loaded, in seconds since 1970.
     loaded_at: AtomicU64,
     /// Whether the file was good when it was last read.
@@ -44,6 +46,7 @@ impl Vitals {
             heard: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             reloads: AtomicU64::new(0),
             reload_failures: AtomicU64::new(0),
+            certificate_expires: AtomicU64::new(0),
             loaded_at: AtomicU64::new(now()),
             file_is_good: AtomicBool::new(true),
             requests: Mutex::default(),
@@ -98,6 +101,18 @@ impl Vitals {
             self.reloads.load(Ordering::Relaxed),
             self.reload_failures.load(Ordering::Relaxed),
         )
+    }
+
+    /// The certificate that clients see from now on expires then; `None` if there is none.
+    pub fn certificate(&self, expires: Option<SystemTime>) {
+        let since = expires.and_then(|expires| expires.duration_since(UNIX_EPOCH).ok());
+        let seconds = since.map_or(0, |since| since.as_secs());
+        self.certificate_expires.store(seconds, Ordering::Relaxed);
+    }
+
+    /// When that certificate expires, in seconds since 1970.
+    pub fn certificate_expires(&self) -> Option<u64> {
+        Some(self.certificate_expires.load(Ordering::Relaxed)).filter(|&seconds| seconds > 0)
     }
 
     /// From now on clients are served.

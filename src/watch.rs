@@ -4,9 +4,9 @@
 //! The folder is watched and not the file: Kubernetes swaps a ConfigMap by a symbolic link beside
 //! it (`..data`), and editors give a new file the old name; a watch on the file would die with the
 //! first of these. What counts in the end are the texts: they are read when things have become
-//! quiet, and from time to time anyway, for there are file systems that tell nothing, and secrets
-//! may lie in other folders.
+//! quiet, and from time to time anyway, for there are file systems that tell nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,16 +51,23 @@ struct Watch {
 impl Watch {
     fn run(&mut self) {
         let (stir, stirred) = bounded(1);
-        let mut watcher = self.arm(&stir);
-        // The first look always finds a change: what was loaded may be older than what is there.
-        while self.look() {
+        let mut watcher = None;
+        loop {
+            // The folders may have been replaced, and the watch on the old ones tells nothing.
+            let folders = self.folders();
+            watcher = arm(&folders, &stir).or(watcher);
+            // The first look always finds a change: what was loaded may be older than what is there.
+            if !self.look() {
+                return;
+            }
+            if self.folders() != folders {
+                continue;
+            }
             match stirred.recv_timeout(LOOK_ANYWAY_AFTER) {
                 Ok(()) => settle(&stirred),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("we hold a sender"),
             }
-            // The folder may have been replaced, and the watch on the old one tells nothing.
-            watcher = self.arm(&stir).or(watcher);
         }
     }
 
@@ -71,7 +78,8 @@ impl Watch {
             return true;
         };
         if self.text.as_ref() != Some(&text) {
-            self.beside = config::files_beside(&String::from_utf8_lossy(&text), self.folder());
+            self.beside =
+                config::files_beside(&String::from_utf8_lossy(&text), folder_of(&self.path));
             self.text = Some(text);
         }
         let now = self.fingerprint();
@@ -83,41 +91,10 @@ impl Watch {
         !matches!(self.tell.try_send(()), Err(TrySendError::Disconnected(())))
     }
 
-    /// A watcher on the folder as it is now.
-    fn arm(&self, stir: &Sender<()>) -> Option<RecommendedWatcher> {
-        let stir = stir.clone();
-        let heard = move |event: notify::Result<notify::Event>| {
-            // Reading the file is no change of it.
-            if !matches!(
-                event,
-                Ok(notify::Event {
-                    kind: EventKind::Access(_),
-                    ..
-                })
-            ) {
-                // One message is waiting already: nothing is lost.
-                let _ = stir.try_send(());
-            }
-        };
-        let folder = self.folder();
-        let armed = notify::recommended_watcher(heard).and_then(|mut watcher| {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        if let Err(error) = &armed {
-            debug!(
-                "cannot watch {}: {error}; looking every {LOOK_ANYWAY_AFTER:?}",
-                folder.display()
-            );
-        }
-        armed.ok()
-    }
-
-    fn folder(&self) -> &Path {
-        let folder = self.path.parent();
-        folder
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."))
+    /// The folders of all the files.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let files = [&self.path].into_iter().chain(&self.beside);
+        files.map(|file| folder_of(file).to_owned()).collect()
     }
 
     /// Of the config's text and what lies beside it. A file that cannot be read counts as an empty
@@ -131,6 +108,43 @@ impl Watch {
         }
         all.finish().as_ref().to_vec()
     }
+}
+
+/// A watcher on the folders as they are now.
+fn arm(folders: &BTreeSet<PathBuf>, stir: &Sender<()>) -> Option<RecommendedWatcher> {
+    let stir = stir.clone();
+    let heard = move |event: notify::Result<notify::Event>| {
+        // Reading the file is no change of it.
+        if !matches!(
+            event,
+            Ok(notify::Event {
+                kind: EventKind::Access(_),
+                ..
+            })
+        ) {
+            // One message is waiting already: nothing is lost.
+            let _ = stir.try_send(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(heard)
+        .inspect_err(|error| debug!("{error}; looking every {LOOK_ANYWAY_AFTER:?}"))
+        .ok()?;
+    for folder in folders {
+        if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+            debug!(
+                "cannot watch {}: {error}; looking every {LOOK_ANYWAY_AFTER:?}",
+                folder.display()
+            );
+        }
+    }
+    Some(watcher)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent();
+    folder
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Waits until nothing has stirred for a while, but not for ever.

@@ -133,7 +133,7 @@ runtime: [1, 2]
 limits: {login_timeout: 0, client_connections: none}
 shutdown_grace: 30
 tls_cert: /x
-defaults: {max_connections: 0, pool_mode: statement, pool_mode: session, sslmode: require}
+defaults: {max_connections: 0, pool_mode: statement, pool_mode: session, sslmode: requrie}
 tenants:
   bad__name: {}
   t1: {db_type: postgresql, hsot: db, port: 0, dbname: '', username: 5, password: '${NONE}'}
@@ -150,9 +150,9 @@ limits.login_timeout: cannot be switched off
 listen.api_prot: is not a known key; did you mean api_port?
 shutdown_grace: needs a unit: did you mean 30s or 30ms?
 defaults.pool_mode: is written more than once; keep one
-defaults.sslmode: is not available yet in this version
 defaults.max_connections: must be a whole number from 1 to 10000
 defaults.pool_mode: must be session or transaction
+defaults.sslmode: must be disable or prefer or require or verify-ca or verify-full; did you mean require?
 tenants.t1: is written more than once; keep one
 tenants.bad__name: is not a tenant's name: 1 to 63 letters, digits, dots, hyphens and single underscores are allowed, with no underscore at either end
 tenants.t1.host: is missing
@@ -169,10 +169,67 @@ tenants.t2.db_type: is missing
 tenants.t2.host: is missing
 tenants.t2.dbname: is missing
 tenants.t2.username: is missing
-tls_cert: is not available yet in this version
-surprise: is not a known key; known here: listen, runtime, limits, proxy_protocol, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants
+tls_cert: cannot read /x: entity not found
+tls_key: is missing: tls_cert is of no use alone
+surprise: is not a known key; known here: listen, runtime, limits, proxy_protocol, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants, tls_mode, tls_min_version, tls_cert, tls_key, tls_client_ca, tls_sni_domain
 ";
     assert_eq!(complaints(text), expected);
+}
+
+#[test]
+fn what_tls_cannot_be_is_said_by_key() {
+    let said = |more: &str, top: &str| complaints(&(top.to_owned() + &tenant(more)));
+    for (more, top, complaint) in [
+        (
+            "",
+            "tls_mode: require\n",
+            "tls_cert: is missing: there is no TLS without a certificate\n",
+        ),
+        (
+            "",
+            "tls_client_ca: secrets/db\n",
+            "tls_cert: is missing: there is no TLS without a certificate\n",
+        ),
+        (
+            "",
+            "tls_cert: secrets/db\ntls_key: secrets/db\n",
+            "tls_cert: holds no certificate in PEM (-----BEGIN CERTIFICATE-----)\n",
+        ),
+        (
+            "",
+            "tls_cert: secrets/db\ntls_key: secrets/db\ntls_mode: disable\n",
+            "tls_cert: holds no certificate in PEM (-----BEGIN CERTIFICATE-----)\n",
+        ),
+        (
+            "sslmode: verify-ca",
+            "",
+            "tenants.t1.sslrootcert: is missing: sslmode verify-ca needs to know whom to believe\n",
+        ),
+        (
+            "sslcert: secrets/db",
+            "",
+            "tenants.t1.sslkey: is missing: sslcert is of no use alone\n",
+        ),
+        (
+            "sslnegotiation: direct",
+            "",
+            "tenants.t1.sslnegotiation: direct: leaves no way back to a connection in clear, so sslmode must be require or better\n",
+        ),
+    ] {
+        assert_eq!(said(more, top), complaint, "{more} {top}");
+    }
+    let by_cert = meant(&tenant(
+        "client_auth: cert\ncert_users: {app.example.com: app}",
+    ));
+    let access = &by_cert.tenants[0].access;
+    assert_eq!(access.method, ClientAuth::Cert);
+    let names = ["app.example.com".to_owned()];
+    assert!(access.lets_in(&names, "app", "t1__app"));
+    let warned = lines(&by_cert.warnings);
+    assert!(
+        warned.contains("tls_client_ca: is missing: nobody can connect to tenant t1"),
+        "{warned}"
+    );
 }
 
 #[test]
@@ -280,7 +337,7 @@ fn an_open_or_a_closed_door_is_worth_a_warning() {
     let clear = warnings(&tenant("client_auth: password\npassword: p"));
     assert_eq!(
         clear,
-        "tenants.t1.client_auth: password: clients send theirs in clear\n"
+        "tenants.t1.client_auth: password: clients send theirs in clear, so they need TLS, or to be on this machine\n"
     );
     let closed = warnings(&tenant(""));
     assert!(

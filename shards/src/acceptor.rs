@@ -2,26 +2,26 @@
 //! them, and hands the socket to the shard that owns that name.
 //!
 //! It knows no tenants and no pools, so a storm of logins does not run on the shards' cores, and
-//! nothing about tenants can be learned from how it answers. What is refused here is refused in
-//! the client's own protocol.
+//! nothing about tenants can be learned from how it answers. TLS handshakes are made here, too, so
+//! a storm of those does not either. What is refused here is refused in the client's own protocol.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::warn;
 use sockets::{Bell, Doorbell, Listener, Stream};
-use wire::pg::{self, CancelKey, TlsOffer};
-use wire::{Origin, ProxyHeader, WireError, mysql};
+use wire::{Origin, ProxyHeader};
 
 use crate::admission::{Gate, Place};
 use crate::cancel::shard_of_key;
 use crate::conn::{Broken, Conn};
 use crate::contract::{Dialect, Networks, TenantId, shard_of};
-use crate::farewell::{Misnamed, SessionEnd};
+use crate::farewell::SessionEnd;
 use crate::handoff::{Arrival, CancelHandoff, Handoff, Preface};
-use crate::random;
-use crate::threads::OwnIds;
+use crate::preface::{AFTER_GREETING, FirstWords, NotTaken, read_handshake, read_startup};
+use crate::tls::ClientsTls;
 
 /// What an acceptor needs to know.
 pub struct AcceptorSettings {
@@ -31,23 +31,31 @@ pub struct AcceptorSettings {
     pub mysql_version: String,
     /// Where proxies stand that say before each connection where it comes from.
     pub proxies: Networks,
+    /// TLS towards clients, if there is any.
+    pub tls: Option<ClientsTls>,
     /// The places for clients.
     pub gate: Gate,
     /// The way to each shard, in the order of their ids.
     pub steer: Vec<Bell<Arrival>>,
 }
 
-/// Told to an acceptor: stop listening.
+/// What an acceptor can be told.
 #[derive(Debug)]
-pub struct Close;
+pub enum Order {
+    /// Stop listening.
+    Close,
+    /// Show these certificates to those who come from now on.
+    Tls(Option<ClientsTls>),
+}
 
 /// An acceptor's life, on its own executor: until it is told to close.
 pub async fn run(
     settings: AcceptorSettings,
     listeners: Vec<(Dialect, TcpListener)>,
-    mut close: Doorbell<Close>,
+    mut orders: Doorbell<Order>,
 ) {
-    let acceptor = Rc::new(Acceptor { settings });
+    let tls = RefCell::new(settings.tls.clone());
+    let acceptor = Rc::new(Acceptor { settings, tls });
     for (dialect, listener) in listeners {
         match Listener::adopt(listener) {
             Ok(listener) => sockets::spawn(Rc::clone(&acceptor).accept(dialect, listener)).detach(),
@@ -56,27 +64,15 @@ pub async fn run(
             Err(error) => return log::error!("cannot accept {dialect} clients: {error}"),
         }
     }
-    let _ = close.next().await;
+    while let Some(Order::Tls(tls)) = orders.next().await {
+        acceptor.tls.replace(tls);
+    }
 }
 
 struct Acceptor {
     settings: AcceptorSettings,
-}
-
-/// What a client's first words were.
-enum FirstWords {
-    Client(TenantId, Preface),
-    Cancel(CancelKey),
-}
-
-/// A client that goes no further.
-enum NotTaken {
-    /// It left, or never spoke: nothing to say, nothing to log above debug.
-    Gone(Broken),
-    /// It is to be told before we have said a word.
-    Early(SessionEnd),
-    /// It is to be told, with this MySQL sequence id.
-    Tell(SessionEnd, u8),
+    /// As it is now; a handshake goes on with what it began with.
+    tls: RefCell<Option<ClientsTls>>,
 }
 
 /// A client, or the proxy before it, while nothing is known but where it comes from.
@@ -194,10 +190,11 @@ impl Acceptor {
         newcomer: &mut Newcomer,
     ) -> Result<FirstWords, NotTaken> {
         let (conn, version) = (&mut newcomer.conn, &self.settings.mysql_version);
+        let tls = self.tls.borrow().clone();
         let words = async {
             match dialect {
-                Dialect::Postgres => read_startup(conn).await,
-                Dialect::MySql => read_handshake(conn, version).await,
+                Dialect::Postgres => read_startup(conn, tls.as_ref()).await,
+                Dialect::MySql => read_handshake(conn, tls.as_ref(), version).await,
             }
         };
         self.in_time(newcomer.login_deadline, words)
@@ -272,7 +269,7 @@ impl Acceptor {
             FirstWords::Cancel(key) => (
                 shard_of_key(&key, self.settings.steer.len()),
                 Arrival::Cancel(CancelHandoff {
-                    socket: loose.socket,
+                    conn: loose,
                     peer,
                     key,
                     place,
@@ -316,68 +313,3 @@ impl Acceptor {
         self.settings.gate.refuse(end.kind());
     }
 }
-
-/// A PostgreSQL client's first words.
-async fn read_startup(conn: &mut Conn) -> Result<FirstWords, NotTaken> {
-    match conn
-        .carry(&mut pg::PrefaceReader::new(TlsOffer::Unavailable))
-        .await
-        .map_err(not_taken)?
-    {
-        pg::Preface::Cancel(key) => Ok(FirstWords::Cancel(key)),
-        pg::Preface::Startup(startup) => {
-            let misnamed =
-                |error| NotTaken::Tell(SessionEnd::ClientMisnamed(Misnamed::Postgres(error)), 0);
-            let named = pg::name_tenant(startup).map_err(misnamed)?;
-            let tenant = TenantId::parse(&named.tenant);
-            let tenant = tenant
-                .ok_or_else(|| misnamed(pg::NamingError::InvalidTenant(named.tenant.clone())))?;
-            Ok(FirstWords::Client(tenant, Preface::Postgres(named)))
-        }
-        // Not offered, so a client that begins it all the same speaks out of turn.
-        pg::Preface::StartTls | pg::Preface::DirectTls => {
-            Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING))
-        }
-    }
-}
-
-/// A MySQL client's first words, after ours.
-async fn read_handshake(conn: &mut Conn, version: &str) -> Result<FirstWords, NotTaken> {
-    let nonce = mysql::Nonce::from_random(random::bytes());
-    let greeting = mysql::Greeting::to_client(version, OwnIds::fresh(), nonce, false);
-    match conn
-        .carry(&mut mysql::PrefaceReader::new(greeting))
-        .await
-        .map_err(not_taken)?
-    {
-        mysql::Preface::StartTls => Err(NotTaken::Tell(tls_unavailable(), AFTER_GREETING)),
-        mysql::Preface::Login(mut login) => {
-            let misnamed =
-                |error| NotTaken::Tell(SessionEnd::ClientMisnamed(error), login.sequence);
-            let named = mysql::name_tenant(&mut login.response)
-                .map_err(|error| misnamed(Misnamed::MySql(error)))?;
-            let tenant = named.tenant.as_deref().and_then(TenantId::parse);
-            let tenant = tenant.ok_or_else(|| misnamed(Misnamed::MySqlNoTenant))?;
-            Ok(FirstWords::Client(
-                tenant,
-                Preface::MySql(Box::new(login), named),
-            ))
-        }
-    }
-}
-
-fn not_taken(broken: Broken) -> NotTaken {
-    match broken {
-        Broken::Wire(error) => NotTaken::Tell(SessionEnd::ClientMisbehaved(error), AFTER_GREETING),
-        gone @ (Broken::Closed | Broken::Io(_)) => NotTaken::Gone(gone),
-    }
-}
-
-fn tls_unavailable() -> SessionEnd {
-    SessionEnd::ClientMisbehaved(WireError::Unsupported {
-        what: "TLS without a certificate".into(),
-    })
-}
-
-/// The sequence id of a MySQL server's packet behind its greeting and the client's response.
-const AFTER_GREETING: u8 = 1;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use wire::{mysql, pg};
 
 use crate::conn::Conn;
 use crate::contract::{Dialect, TenantSpec};
+use crate::tls::DatabaseTls;
 
 /// What a backend was opened for, beyond the tenant's own credentials: all that a client's login
 /// decides and that cannot be changed on a connection without being seen. Two shapes that are
@@ -47,14 +49,25 @@ pub enum Welcome {
     MySql(mysql::LoggedIn),
 }
 
+/// The way to a database's server.
+#[derive(Debug)]
+pub struct Route {
+    /// Where it listens: the same host, whatever its name means by then.
+    pub address: SocketAddr,
+    /// The name it was found by, which its certificate may have to bear.
+    pub host: String,
+    /// Whether the way is enciphered.
+    pub tls: DatabaseTls,
+}
+
 /// A logged-in connection to a database.
 pub struct Backend {
     /// The socket.
     pub conn: Conn,
     /// What it was opened for.
     pub shape: Shape,
-    /// Where it goes: cancel requests must reach the same host, whatever its name means by then.
-    pub address: SocketAddr,
+    /// How it was reached: cancel requests go the same way.
+    pub route: Rc<Route>,
     /// What the database said at the login.
     pub welcome: Welcome,
     /// In transaction mode, what has been made on it; out while it is lent.
@@ -109,7 +122,7 @@ impl Backend {
             Welcome::Postgres(_) => pg::frontend::terminate(&mut out),
             Welcome::MySql(_) => mysql::command::put(&mut out, mysql::command::COM_QUIT),
         }
-        self.conn.say(out);
+        self.conn.close_with(out);
     }
 }
 
@@ -129,11 +142,15 @@ impl fmt::Display for Backend {
                     f,
                     "backend {} at {}",
                     login.key.as_ref().map_or(0, pg::CancelKey::process_id),
-                    self.address
+                    self.route.address
                 )
             }
             Welcome::MySql(login) => {
-                write!(f, "backend {} at {}", login.connection_id, self.address)
+                write!(
+                    f,
+                    "backend {} at {}",
+                    login.connection_id, self.route.address
+                )
             }
         }
     }

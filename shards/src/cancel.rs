@@ -6,8 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,8 +16,11 @@ use log::debug;
 use sockets::{SocketOptions, Stream};
 use wire::pg::{CancelKey, LoggedIn};
 
-use crate::backend::{Backend, Welcome};
+use crate::backend::{Backend, Route, Welcome};
+use crate::conn::Conn;
 use crate::contract::ShardId;
+use crate::dial::{DialFailure, secure_postgres};
+use crate::handoff::Loose;
 use crate::random;
 use crate::stats::Stats;
 
@@ -53,8 +55,8 @@ pub enum Aim {
     Waiting,
     /// This backend.
     Backend {
-        /// Where its server listens.
-        address: SocketAddr,
+        /// The way to its server.
+        route: Rc<Route>,
         /// What the server gave us.
         key: CancelKey,
     },
@@ -65,7 +67,7 @@ impl Aim {
     pub fn at(backend: &Backend) -> Aim {
         match &backend.welcome {
             Welcome::Postgres(LoggedIn { key: Some(key), .. }) => Aim::Backend {
-                address: backend.address,
+                route: Rc::clone(&backend.route),
                 key: key.clone(),
             },
             _ => Aim::Nobody,
@@ -158,7 +160,7 @@ impl Cancels {
 
     /// Passes on a client's request. The client's socket is closed when the database has taken
     /// notice, which is what clients wait for; a client that does not wait makes no difference.
-    pub async fn pass_on(&self, key: &CancelKey, client: OwnedFd) {
+    pub async fn pass_on(&self, key: &CancelKey, client: Loose) {
         match self.find(key) {
             Some(target) if !target.busy.replace(true) => {
                 target.stats.count(|counts| counts.cancels += 1);
@@ -168,7 +170,11 @@ impl Cancels {
             Some(_) => debug!("a cancel request for a client whose last one is still on its way"),
             None => debug!("a cancel request with a key that is not in force"),
         }
-        drop(client);
+        if client.tls.is_some()
+            && let Ok(client) = Conn::adopt(client)
+        {
+            client.close_with(BytesMut::new());
+        }
     }
 }
 
@@ -225,20 +231,25 @@ impl Target {
                     waiter.wake();
                 }
             }
-            Aim::Backend { address, key } => request(address, &key).await,
+            Aim::Backend { route, key } => request(&route, &key).await,
         }
     }
 }
 
 /// Sends a CancelRequest on a connection of its own and waits until the server closes it: by then
 /// the signal has been sent.
-async fn request(address: SocketAddr, key: &CancelKey) {
+async fn request(route: &Route, key: &CancelKey) {
+    let address = route.address;
     let told = sockets::timeout(CANCEL_TIMEOUT, async {
-        let stream = Stream::connect(address, &SocketOptions::default()).await?;
+        let unreachable = |error: io::Error| DialFailure::Unreachable(error.to_string());
+        let options = SocketOptions::default();
+        let stream = Stream::connect(address, &options).await;
+        let mut conn = Conn::new(stream.map_err(unreachable)?);
+        secure_postgres(&mut conn, route).await?;
         let mut request = BytesMut::new();
         key.write_cancel_request(&mut request);
-        stream.send(request);
-        stream.recv().await
+        conn.say(request);
+        conn.channel().recv().await.map_err(unreachable)
     });
     match told.await {
         Ok(Ok(_)) => {}

@@ -7,8 +7,9 @@ use bytes::BytesMut;
 use sockets::{Chunk, Stream};
 use wire::{Exchange, Progress, WireError};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, NotSecured};
 use crate::handoff::Loose;
+use crate::tls::{Certificate, Session};
 
 /// A channel and its unread bytes.
 pub struct Conn {
@@ -45,12 +46,53 @@ impl Conn {
 
     /// A connection that comes from another executor.
     pub fn adopt(loose: Loose) -> io::Result<Conn> {
-        let Loose { socket, unread } = loose;
+        let (channel, unread) = Channel::adopt(loose)?;
         Ok(Conn {
-            channel: Stream::adopt(socket)?.into(),
+            channel,
             unread: BytesMut::from(&unread[..]),
             told: false,
         })
+    }
+
+    /// Begins TLS. What has been received and not understood belongs to it, none of it is read as
+    /// plain text any more.
+    pub async fn secure(&mut self, session: Session) -> Result<(), NotSecured> {
+        let received = std::mem::take(&mut self.unread);
+        self.channel.secure(session, &received).await
+    }
+
+    /// Whether nobody on the way can read what is said.
+    pub fn is_secured(&self) -> bool {
+        self.channel.session().is_some()
+    }
+
+    /// The protocol that TLS was begun for, where its client has said so.
+    pub fn alpn(&self) -> Option<Vec<u8>> {
+        self.channel.session()?.alpn().map(<[u8]>::to_vec)
+    }
+
+    /// The host that the client took us for.
+    pub fn server_name(&self) -> Option<String> {
+        self.channel.session()?.server_name().map(str::to_owned)
+    }
+
+    /// Whom the certificate names that the peer has shown; nobody if it has shown none.
+    pub fn peer_names(&self) -> Vec<String> {
+        let session = self.channel.session();
+        let shown = session
+            .as_ref()
+            .and_then(|session| session.peer_certificate());
+        let certificate = shown.and_then(Certificate::read);
+        let names = certificate
+            .as_ref()
+            .map(Certificate::names)
+            .unwrap_or_default();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
+    /// What ties a login to this connection, if it is inside TLS and that is defined.
+    pub fn end_point(&self) -> Option<Vec<u8>> {
+        self.channel.session()?.end_point()
     }
 
     /// Carries an exchange to its end. Bytes behind it stay here for whoever comes next.
@@ -142,6 +184,7 @@ impl Conn {
         if !self.told {
             self.say(last);
         }
+        self.channel.close_notify();
     }
 }
 

@@ -20,6 +20,8 @@ pub use wire::pg::pooling::Pin;
 pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
 pub use wire::{Secret, is_tenant_id};
 
+use crate::tls::DatabaseTls;
+
 pub use self::access::{Access, BackendUser, ClientAuth, Credential, Lookup, Users};
 pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
 pub use self::networks::{IpNet, Neighbourhood, Networks};
@@ -127,6 +129,8 @@ pub struct TenantSpec {
     pub health_check: Option<HealthCheck>,
     /// What becomes of clients that need a database which fails its checks.
     pub when_unwell: WhenUnwell,
+    /// TLS towards the database.
+    pub tls: DatabaseTls,
 }
 
 impl TenantSpec {
@@ -159,6 +163,7 @@ impl TenantSpec {
             // In transaction mode backends are opened without any client's startup parameters.
             && self.pool_mode == other.pool_mode
             && self.access.backend_user == other.access.backend_user
+            && self.tls.demands_the_same(&other.tls)
     }
 }
 

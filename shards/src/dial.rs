@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
+use log::debug;
 use pool::Blame;
 use sockets::{SocketOptions, Stream};
 use wire::mysql::{self, LoginStep, Tls};
-use wire::{Refusal, Secret, WireError, pg};
+use wire::pg::{self, TlsAnswer, sqlstate};
+use wire::{Refusal, Secret, WireError};
 
-use crate::backend::{Backend, Shape, Welcome};
+use crate::backend::{Backend, Route, Shape, Welcome};
+use crate::channel::NotSecured;
 use crate::conn::{Broken, Conn};
 use crate::contract::{DialFault, PoolMode, TenantSpec};
 use crate::farewell::{SessionEnd, is_about_the_client};
@@ -16,6 +20,7 @@ use crate::keys::Keys;
 use crate::random;
 use crate::resolve::resolve;
 use crate::tenant::Tenant;
+use crate::tls::{ALPN_POSTGRESQL, DatabaseTls, Negotiation, SslMode, TlsError};
 
 /// Why there is no backend. Cloned for everybody who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -26,6 +31,9 @@ pub enum DialFailure {
     /// The database said no.
     #[error("the database refused: {0}")]
     Refused(Refusal),
+    /// There is no TLS with what answered, or not on the terms of the tenant's sslmode.
+    #[error("no TLS connection to the database: {0}")]
+    NotSecured(String),
     /// What answered does not speak the protocol as it should.
     #[error("protocol violation by the database: {0}")]
     Misbehaved(WireError),
@@ -41,7 +49,7 @@ impl DialFailure {
             // Starting up, shutting down: it may be over in a moment.
             DialFailure::Refused(refusal) if refusal.sqlstate.starts_with("57") => Blame::Database,
             DialFailure::Refused(_) => Blame::Tenant,
-            DialFailure::Misbehaved(_) => Blame::Tenant,
+            DialFailure::Misbehaved(_) | DialFailure::NotSecured(_) => Blame::Tenant,
         }
     }
 
@@ -51,6 +59,20 @@ impl DialFailure {
             DialFailure::Unreachable(_) => DialFault::Unreachable,
             DialFailure::Refused(_) => DialFault::Refused,
             DialFailure::Misbehaved(_) => DialFault::Misbehaved,
+            DialFailure::NotSecured(_) => DialFault::NotSecured,
+        }
+    }
+
+    /// Whether it might not have failed without TLS: the handshake did, or the server lets this
+    /// account in from plain connections only.
+    fn may_be_of_tls(&self) -> bool {
+        match self {
+            DialFailure::NotSecured(_) => true,
+            DialFailure::Refused(refusal) => {
+                refusal.sqlstate == sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+                    && refusal.number == 0
+            }
+            DialFailure::Unreachable(_) | DialFailure::Misbehaved(_) => false,
         }
     }
 }
@@ -61,6 +83,9 @@ impl From<DialFailure> for SessionEnd {
             DialFailure::Unreachable(why) => SessionEnd::DatabaseUnreachable(why),
             DialFailure::Refused(refusal) => SessionEnd::DatabaseRefused(refusal),
             DialFailure::Misbehaved(error) => SessionEnd::DatabaseMisbehaved(error),
+            failure @ DialFailure::NotSecured(_) => {
+                SessionEnd::DatabaseUnreachable(failure.to_string())
+            }
         }
     }
 }
@@ -82,39 +107,66 @@ pub async fn dial_as(
 ) -> Result<Backend, DialFailure> {
     let limit = spec.connect_timeout;
     let dialled = sockets::timeout(limit, async {
-        let (stream, address) = connect(spec)
-            .await
-            .map_err(|error| DialFailure::Unreachable(error.to_string()))?;
-        let mut conn = Conn::new(stream);
-        let welcome = match shape {
-            Shape::Postgres(parameters) => {
-                let keys = &tenant.scram_keys;
-                Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
+        match open(tenant, spec, &spec.tls, shape).await {
+            // As libpq does it: whoever only prefers TLS would rather be without than alone.
+            Err(failure) if spec.tls.mode == SslMode::Prefer && failure.may_be_of_tls() => {
+                debug!("tenant {}: trying again without TLS: {failure}", spec.id);
+                open(tenant, spec, &DatabaseTls::OFF, shape).await
             }
-            Shape::PostgresAs(_, parameters) => {
-                let keys = &tenant.client_keys;
-                Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
-            }
-            Shape::MySql(shape) => Welcome::MySql(log_in_mysql(spec, shape, &mut conn).await?),
-        };
-        let memory = match (&welcome, spec.pool_mode) {
-            (Welcome::Postgres(welcome), PoolMode::Transaction) => {
-                Some(tenant.commons.backend_opened(&welcome.parameters))
-            }
-            _ => None,
-        };
-        Ok(Backend {
-            conn,
-            shape: shape.clone(),
-            address,
-            welcome,
-            memory,
-        })
+            opened => opened,
+        }
     });
     dialled.await.unwrap_or_else(|_| {
         Err(DialFailure::Unreachable(format!(
             "no login within {limit:?}"
         )))
+    })
+}
+
+/// Connects, on these terms, and logs in.
+async fn open(
+    tenant: &Tenant,
+    spec: &TenantSpec,
+    tls: &DatabaseTls,
+    shape: &Shape,
+) -> Result<Backend, DialFailure> {
+    let (stream, address) = connect(spec)
+        .await
+        .map_err(|error| DialFailure::Unreachable(error.to_string()))?;
+    let route = Route {
+        address,
+        host: spec.host.clone(),
+        tls: tls.clone(),
+    };
+    let mut conn = Conn::new(stream);
+    let welcome = match shape {
+        Shape::Postgres(parameters) => {
+            secure_postgres(&mut conn, &route).await?;
+            let keys = &tenant.scram_keys;
+            Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
+        }
+        Shape::PostgresAs(_, parameters) => {
+            secure_postgres(&mut conn, &route).await?;
+            let keys = &tenant.client_keys;
+            Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
+        }
+        Shape::MySql(shape) => {
+            let request = login_request(spec, shape, tls.mode);
+            Welcome::MySql(log_in_mysql(request, &route, &mut conn).await?)
+        }
+    };
+    let memory = match (&welcome, spec.pool_mode) {
+        (Welcome::Postgres(welcome), PoolMode::Transaction) => {
+            Some(tenant.commons.backend_opened(&welcome.parameters))
+        }
+        _ => None,
+    };
+    Ok(Backend {
+        conn,
+        shape: shape.clone(),
+        route: Rc::new(route),
+        welcome,
+        memory,
     })
 }
 
@@ -130,6 +182,41 @@ async fn connect(spec: &TenantSpec) -> io::Result<(Stream, SocketAddr)> {
     Err(last)
 }
 
+/// Has a connection to PostgreSQL enciphered, as far as the route demands it and the server lets us.
+pub async fn secure_postgres(conn: &mut Conn, route: &Route) -> Result<(), DialFailure> {
+    let tls = &route.tls;
+    if tls.mode == SslMode::Disable {
+        return Ok(());
+    }
+    if tls.negotiation == Negotiation::Postgres {
+        let asked = conn.carry(&mut pg::TlsRequest::default()).await;
+        match asked.map_err(database_broke)? {
+            TlsAnswer::Accepted => {}
+            TlsAnswer::Refused if tls.mode == SslMode::Prefer => return Ok(()),
+            TlsAnswer::Refused => return Err(no_tls()),
+        }
+    }
+    secure(conn, route).await?;
+    if tls.negotiation == Negotiation::Direct && conn.alpn().as_deref() != Some(ALPN_POSTGRESQL) {
+        return Err(DialFailure::NotSecured(TlsError::NoAlpn.to_string()));
+    }
+    Ok(())
+}
+
+/// The handshake, and whom it is made with.
+async fn secure(conn: &mut Conn, route: &Route) -> Result<(), DialFailure> {
+    let session = route.tls.begin(&route.host);
+    let session = session.map_err(|error| DialFailure::NotSecured(error.to_string()))?;
+    conn.secure(session).await.map_err(|error| match error {
+        NotSecured::Io(error) => DialFailure::Unreachable(error.to_string()),
+        error => DialFailure::NotSecured(error.to_string()),
+    })
+}
+
+fn no_tls() -> DialFailure {
+    DialFailure::NotSecured("the database offers no TLS, which sslmode demands".to_owned())
+}
+
 async fn log_in_postgres(
     keys: &Keys,
     spec: &TenantSpec,
@@ -142,6 +229,7 @@ async fn log_in_postgres(
         database: spec.dbname.clone(),
         parameters: parameters.clone(),
         nonce: random::bytes(),
+        end_point: conn.end_point(),
         keys: keys.of(&spec.username),
     });
     let mut logged_in = conn.carry(&mut login).await.map_err(database_broke)?;
@@ -152,28 +240,45 @@ async fn log_in_postgres(
 }
 
 async fn log_in_mysql(
-    spec: &TenantSpec,
-    shape: &mysql::Shape,
+    request: mysql::LoginRequest,
+    route: &Route,
     conn: &mut Conn,
 ) -> Result<mysql::LoggedIn, DialFailure> {
-    match conn
-        .carry(&mut mysql::Login::new(login_request(spec, shape)))
-        .await
-        .map_err(database_broke)?
-    {
-        LoginStep::LoggedIn(logged_in) => Ok(logged_in),
-        LoginStep::StartTls => unreachable!("TLS is off in every request that is made here"),
+    let demands_tls = request.tls == Tls::Require;
+    let mut login = mysql::Login::new(request);
+    loop {
+        match conn.carry(&mut login).await {
+            Ok(LoginStep::LoggedIn(logged_in)) => return Ok(logged_in),
+            Ok(LoginStep::StartTls) => {
+                secure(conn, route).await?;
+                login.secured();
+            }
+            Err(Broken::Wire(WireError::Unsupported { .. }))
+                if demands_tls && !login.offers_tls() =>
+            {
+                return Err(no_tls());
+            }
+            Err(broken) => return Err(database_broke(broken)),
+        }
     }
 }
 
 /// Whom a MySQL backend is logged in as.
-pub fn login_request(spec: &TenantSpec, shape: &mysql::Shape) -> mysql::LoginRequest {
+pub fn login_request(
+    spec: &TenantSpec,
+    shape: &mysql::Shape,
+    mode: SslMode,
+) -> mysql::LoginRequest {
     mysql::LoginRequest {
         user: spec.username.clone(),
         password: spec.password.clone().unwrap_or_else(|| Secret::new("")),
         shape: shape.clone(),
         attributes: Vec::new(),
-        tls: Tls::Off,
+        tls: match mode {
+            SslMode::Disable => Tls::Off,
+            SslMode::Prefer => Tls::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Tls::Require,
+        },
     }
 }
 

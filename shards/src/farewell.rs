@@ -17,7 +17,8 @@ use wire::{Refusal, WireError, mysql, pg};
 
 pub use self::tally::Unproven;
 use crate::admission::Crowd;
-use crate::contract::{Dialect, TenantId};
+use crate::channel::NotSecured;
+use crate::contract::{Dialect, Disproof, TenantId};
 use crate::control::Leave;
 use crate::pace::{Limit, Overdue};
 
@@ -30,6 +31,10 @@ pub enum SessionEnd {
     ClientBroke(io::Error),
     /// The client broke the protocol.
     ClientMisbehaved(WireError),
+    /// There was no TLS with the client: it did not believe our certificate, or we not its.
+    ClientNotSecured(NotSecured),
+    /// The client speaks in clear where all must use TLS.
+    ClientNotEnciphered,
     /// The client asked for something legitimate that is not to be had.
     ClientUnsupported(&'static str),
     /// What the client asked for was refused, in these words.
@@ -199,6 +204,7 @@ impl SessionEnd {
         match self {
             // Worth knowing, also where the client is not told.
             SessionEnd::DatabaseLeft { .. } => Level::Warn,
+            SessionEnd::ClientNotSecured(NotSecured::Tls(_)) => Level::Warn,
             _ => self.words().map_or(Level::Debug, |words| words.level),
         }
     }
@@ -208,6 +214,14 @@ impl SessionEnd {
         let (level, sqlstate, mysql, hint) = match self {
             SessionEnd::ClientLeft | SessionEnd::ClientBroke(_) => return None,
             SessionEnd::DatabaseLeft { may_speak: false } | SessionEnd::CutOff => return None,
+            // Nothing can be said without TLS that the client would believe; TLS has its own alerts.
+            SessionEnd::ClientNotSecured(_) => return None,
+            SessionEnd::ClientNotEnciphered => (
+                Level::Warn,
+                sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
+                code::ER_SECURE_TRANSPORT_REQUIRED,
+                Some("Connect with sslmode=require or better."),
+            ),
             SessionEnd::ClientMisbehaved(_) => (
                 Level::Warn,
                 sqlstate::PROTOCOL_VIOLATION,
@@ -247,13 +261,7 @@ impl SessionEnd {
                 code::ER_ACCESS_DENIED_ERROR,
                 None,
             ),
-            SessionEnd::ClientTooSlow(_) => (
-                Level::Warn,
-                sqlstate::CONNECTION_FAILURE,
-                code::ER_NET_READ_INTERRUPTED,
-                None,
-            ),
-            SessionEnd::ClientStalled(_) => (
+            SessionEnd::ClientTooSlow(_) | SessionEnd::ClientStalled(_) => (
                 Level::Warn,
                 sqlstate::CONNECTION_FAILURE,
                 code::ER_NET_READ_INTERRUPTED,
@@ -301,6 +309,14 @@ impl SessionEnd {
             ),
         };
         let text = match self {
+            SessionEnd::ClientUnproven(unproven)
+                if unproven.disproof == Disproof::NoCertificate =>
+            {
+                format!(
+                    "certificate authentication failed for user \"{}\"",
+                    unproven.user
+                )
+            }
             SessionEnd::ClientUnproven(unproven) => format!(
                 "password authentication failed for user \"{}\"",
                 unproven.user
@@ -385,7 +401,6 @@ fn refused(refusal: &Refusal) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::Disproof;
 
     fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));

@@ -12,6 +12,7 @@ use wire::{mysql, pg};
 
 use crate::admission::Place;
 use crate::contract::TenantId;
+use crate::tls::Session;
 
 /// A connection off every ring, on its way from one executor to another.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Loose {
     pub socket: OwnedFd,
     /// What the peer has said and nobody has understood yet.
     pub unread: Vec<u8>,
+    /// How it is spoken to, if inside TLS.
+    pub tls: Option<Box<Session>>,
 }
 
 /// A client on its way to the shard that owns its tenant.
@@ -54,7 +57,7 @@ pub enum Preface {
 #[derive(Debug)]
 pub struct CancelHandoff {
     /// Kept open until the request has been passed on, since clients wait for its end.
-    pub socket: OwnedFd,
+    pub conn: Loose,
     /// Where it came from.
     pub peer: SocketAddr,
     /// Whom it means.

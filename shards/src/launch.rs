@@ -20,6 +20,7 @@ use crate::contract::{
     Command, Dialect, Door, Envelope, Networks, Reply, ShardId, TenantId, TenantSpec, shard_of,
 };
 use crate::handoff::Arrival;
+use crate::tls::ClientsTls;
 use crate::{random, shard};
 
 /// How the data plane is laid out.
@@ -84,7 +85,7 @@ pub struct Death {
 /// The running data plane.
 pub struct Plane {
     shards: Vec<Bell<Envelope>>,
-    acceptors: Vec<Bell<acceptor::Close>>,
+    acceptors: Vec<Bell<acceptor::Order>>,
     threads: Vec<ExecutorJoinHandle<()>>,
     deaths: Receiver<Death>,
     gate: Gate,
@@ -98,7 +99,11 @@ pub struct Silent(pub usize);
 
 impl Plane {
     /// Binds the ports, starts the shards with their tenants, then the acceptors.
-    pub fn launch(settings: PlaneSettings, tenants: Vec<TenantSpec>) -> Result<Plane, LaunchError> {
+    pub fn launch(
+        settings: PlaneSettings,
+        tls: Option<ClientsTls>,
+        tenants: Vec<TenantSpec>,
+    ) -> Result<Plane, LaunchError> {
         let listeners = listen(&settings)?;
         let listening = listeners
             .iter()
@@ -119,7 +124,7 @@ impl Plane {
         };
         let mut cpus = settings.cpus.iter().copied();
         let steer = plane.start_shards(&settings, tenants, &mut cpus, &tell_death)?;
-        plane.start_acceptors(&settings, listeners, steer, &mut cpus, &tell_death)?;
+        plane.start_acceptors(&settings, tls, listeners, steer, &mut cpus, &tell_death)?;
         Ok(plane)
     }
 
@@ -159,6 +164,7 @@ impl Plane {
     fn start_acceptors(
         &mut self,
         settings: &PlaneSettings,
+        tls: Option<ClientsTls>,
         listeners: Vec<(Dialect, TcpListener)>,
         steer: Vec<Bell<Arrival>>,
         cpus: &mut impl Iterator<Item = usize>,
@@ -174,18 +180,19 @@ impl Plane {
                 })?;
                 ours.push((*dialect, listener));
             }
-            let (close, closed) = doorbell(1).map_err(no_doorbell)?;
+            let (tell, orders) = doorbell(ORDERS_WAITING).map_err(no_doorbell)?;
             let acceptor = AcceptorSettings {
                 login_timeout: settings.login_timeout,
                 mysql_version: settings.mysql_version.clone(),
                 proxies: settings.proxies.clone(),
+                tls: tls.clone(),
                 gate: self.gate.clone(),
                 steer: steer.clone(),
             };
             self.start(thread, cpus.next(), deaths, move || {
-                acceptor::run(acceptor, ours, closed)
+                acceptor::run(acceptor, ours, orders)
             })?;
-            self.acceptors.push(close);
+            self.acceptors.push(tell);
         }
         Ok(())
     }
@@ -267,11 +274,21 @@ impl Plane {
             .collect()
     }
 
+    /// Shows other certificates to clients that come from now on. Those who are here notice nothing.
+    pub fn show(&self, tls: Option<&ClientsTls>) -> Result<(), Silent> {
+        for (index, acceptor) in self.acceptors.iter().enumerate() {
+            acceptor
+                .ring(acceptor::Order::Tls(tls.cloned()))
+                .map_err(|_| Silent(index))?;
+        }
+        Ok(())
+    }
+
     /// Closes the ports: nobody comes in any more. Logins under way on an acceptor are ended.
     pub fn close_ports(&self) {
         for acceptor in &self.acceptors {
             // An acceptor that is gone or has been told already is closed.
-            let _ = acceptor.ring(acceptor::Close);
+            let _ = acceptor.ring(acceptor::Order::Close);
         }
     }
 
@@ -351,5 +368,7 @@ fn no_doorbell(error: io::Error) -> LaunchError {
 const BACKLOG: i32 = 4096;
 /// How many clients may wait for a shard to take them over.
 const ARRIVALS_WAITING: usize = 4096;
+/// How many orders may wait for an acceptor.
+const ORDERS_WAITING: usize = 64;
 /// How many commands may wait for a shard.
 const ENVELOPES_WAITING: usize = 1024;

@@ -3,8 +3,8 @@
 //! ```text
 //!                  accepted socket
 //!   clients ──────▶ acceptor-0 ──────── Arrival (bounded, doorbell) ───────▶ shard-N
-//!                   greets, reads the preface,                               owns the tenants whose
-//!                   finds the tenant's name                                  names hash to N: proves
+//!                   greets, does TLS, reads the                              owns the tenants whose
+//!                   preface, finds the tenant's name                         names hash to N: proves
 //!                                                                            clients, leases backends,
 //!   control ─────────────────── Envelope { command, reply } ──────────────▶  relays
 //!           ◀────────────────── Reply, on the sender inside ────────────────
@@ -15,9 +15,9 @@
 //! a borrow lasts for one expression and never across an await.
 //!
 //! From top to bottom, each knowing only what is below it:
-//! `launch` (threads) · `acceptor`, `shard` · `session` · `relay`, `lease`, `cancel` · `tenant`,
-//! `health`, `vigil`, `rounds`, `lookup`, `dial` · `backend`, `conn`, `farewell` · `contract`, `stats`, `admission`, `throttle`,
-//! `control`, `pace`, `seat`.
+//! `launch` (threads) · `acceptor`, `shard` · `preface`, `session` · `relay`, `lease`, `cancel` · `tenant`,
+//! `health`, `vigil`, `rounds`, `lookup`, `dial` · `backend`, `conn`, `channel`, `farewell` · `tls`, `contract`, `stats`,
+//! `admission`, `throttle`, `control`, `pace`, `seat`.
 
 #![forbid(unsafe_code)]
 
@@ -40,6 +40,7 @@ mod launch;
 mod lease;
 mod lookup;
 mod pace;
+mod preface;
 mod random;
 mod relay;
 mod resolve;
@@ -51,6 +52,7 @@ mod stats;
 mod tenant;
 mod threads;
 mod throttle;
+pub mod tls;
 mod verifiers;
 mod vigil;
 

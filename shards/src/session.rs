@@ -23,7 +23,7 @@ use crate::admission::Place;
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
 use crate::context::ShardContext;
-use crate::contract::{Access, Dialect, Disproof, TenantId, Users};
+use crate::contract::{Access, ClientAuth, Dialect, Disproof, TenantId, Users};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
@@ -189,6 +189,9 @@ fn why_unproven(
             Some(tenant) if !tenant.spec().access.allows(client.peer.ip()) => Disproof::NotAllowed,
             _ => Disproof::NoTenant,
         },
+        _ if access.is_some_and(|access| access.method == ClientAuth::Cert) => {
+            Disproof::NoCertificate
+        }
         Some(Users::Unknown) => Disproof::NoSecret,
         Some(Users::Named(users)) if !users.contains_key(user) => Disproof::NoUser,
         Some(_) => Disproof::WrongPassword,

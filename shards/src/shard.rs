@@ -121,13 +121,13 @@ impl Shard {
 
     async fn pass_cancel(self: Rc<Self>, handoff: CancelHandoff) {
         let CancelHandoff {
-            socket,
+            conn,
             peer,
             key,
             place: _place,
         } = handoff;
         log::debug!("cancel request from {peer}");
-        self.context.cancels.pass_on(&key, socket).await;
+        self.context.cancels.pass_on(&key, conn).await;
     }
 
     async fn host(self: Rc<Self>, handoff: Handoff) {

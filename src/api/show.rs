@@ -10,6 +10,8 @@ use shards::contract::{
     Timings, Users, WhenUnwell, shard_of,
 };
 
+use shards::tls::{Mode, SslMode};
+
 use crate::config::{AuthQuery, Habits, LogFormat, Settings};
 use crate::roster::{Entry, Origin};
 
@@ -46,6 +48,7 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "connect_timeout": time(spec.connect_timeout),
         "health_check": spec.health_check.map_or(json!({"interval": "0"}), |check| health_check(&check)),
         "on_unhealthy": on_unhealthy(spec.when_unwell),
+        "sslmode": sslmode(spec.tls.mode),
         "origin": match entry.origin { Origin::File => "file", Origin::Api(_) => "api" },
         "shard": shard_of(&spec.id, shards).0,
     });
@@ -123,6 +126,10 @@ pub fn settings(settings: &Settings) -> Value {
             "client_stall_timeout": time(plane.client_stall_timeout.unwrap_or_default()),
         },
         "proxy_protocol": {"trusted": networks(&plane.proxies)},
+        "tls_mode": settings.tls.as_ref().map_or("disable", |tls| match tls.mode {
+            Mode::Allow => "allow",
+            Mode::Require => "require",
+        }),
         "api_key_set": settings.api.key.is_some(),
         "metrics_auth": settings.api.metrics_auth,
         "metrics_tenant_limit": settings.api.metrics_tenant_limit,
@@ -166,6 +173,7 @@ fn habits(habits: &Habits) -> Value {
         "connect_timeout": time(habits.connect_timeout),
         "health_check": health_check(&habits.health_check),
         "on_unhealthy": on_unhealthy(habits.when_unwell),
+        "sslmode": sslmode(habits.ssl.mode()),
     })
 }
 
@@ -262,12 +270,23 @@ fn prepared_statements(how: PreparedStatements) -> &'static str {
     }
 }
 
+fn sslmode(mode: SslMode) -> &'static str {
+    match mode {
+        SslMode::Disable => "disable",
+        SslMode::Prefer => "prefer",
+        SslMode::Require => "require",
+        SslMode::VerifyCa => "verify-ca",
+        SslMode::VerifyFull => "verify-full",
+    }
+}
+
 fn client_auth(method: ClientAuth) -> &'static str {
     match method {
         ClientAuth::Scram => "scram-sha-256",
         ClientAuth::Md5 => "md5",
         ClientAuth::Password => "password",
         ClientAuth::Trust => "trust",
+        ClientAuth::Cert => "cert",
     }
 }
 

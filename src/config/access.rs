@@ -108,6 +108,7 @@ impl AccessHabits {
             users,
             lookup,
             backend_user,
+            cert_users: cert_users(section, self.client_auth),
             allowed: self.allowed_addresses,
             trusted: self.trust_addresses,
         }
@@ -146,8 +147,10 @@ impl AccessHabits {
         let objection = match dialect {
             Some(Dialect::MySql) => "client is for PostgreSQL tenants",
             _ if pool_mode == PoolMode::Transaction => "client needs pool_mode session",
-            _ if self.client_auth == ClientAuth::Trust || !self.trust_addresses.is_empty() => {
-                "client needs a proof: neither client_auth trust nor trust_addresses"
+            _ if matches!(self.client_auth, ClientAuth::Trust | ClientAuth::Cert)
+                || !self.trust_addresses.is_empty() =>
+            {
+                "client needs a proof: neither client_auth trust or cert nor trust_addresses"
             }
             _ => return BackendUser::Client,
         };
@@ -172,6 +175,19 @@ fn auth_query(text: &str) -> Result<Option<AuthQuery>, String> {
     }
 }
 
+/// Which certificates stand for which users.
+fn cert_users(section: &Section, auth: ClientAuth) -> Option<HashMap<String, String>> {
+    if !section.has("cert_users") {
+        return None;
+    }
+    if auth != ClientAuth::Cert {
+        section.warn("cert_users", "is not looked at: client_auth is not cert");
+    }
+    let users = section.section("cert_users");
+    // Every key is a name of the operator's, so none is unknown.
+    Some(users.pairs(units::name).into_iter().collect())
+}
+
 /// Who is known: the names listed, or anybody who knows the tenant's own password.
 fn users(
     section: &Section,
@@ -185,9 +201,9 @@ fn users(
         (ClientAuth::Trust, _) => {
             Some("trust: whoever reaches this tenant gets in without a password")
         }
-        (ClientAuth::Password, Some(Dialect::Postgres)) => {
-            Some("password: clients send theirs in clear")
-        }
+        (ClientAuth::Password, Some(Dialect::Postgres)) => Some(
+            "password: clients send theirs in clear, so they need TLS, or to be on this machine",
+        ),
         _ => None,
     };
     if let Some(text) = warning {
@@ -203,7 +219,7 @@ fn users(
         if looks_up {
             return Users::Named(HashMap::new());
         }
-        if password.is_none() && auth != ClientAuth::Trust {
+        if password.is_none() && !matches!(auth, ClientAuth::Trust | ClientAuth::Cert) {
             section.warn("", "nobody can connect: it has neither a password nor users, and client_auth is not trust");
         }
         return password.cloned().map_or(Users::Unknown, Users::Any);
@@ -253,7 +269,7 @@ const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("md5", Some(ClientAuth::Md5)),
     ("password", Some(ClientAuth::Password)),
     ("trust", Some(ClientAuth::Trust)),
-    ("cert", None),
+    ("cert", Some(ClientAuth::Cert)),
     ("passthrough", None),
 ];
 /// Whom a client's backend can be logged in as.

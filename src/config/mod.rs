@@ -18,6 +18,7 @@ mod reference;
 mod section;
 mod settle;
 mod tenant;
+mod tls;
 mod units;
 
 use std::fmt;
@@ -91,7 +92,7 @@ fn read<T>(
         &node,
         &Surroundings {
             env: &|name| std::env::var(name).ok(),
-            read: &|secret| read_at_most(&folder.join(secret), MAX_SECRET),
+            read: &|file| read_at_most(&folder.join(file), MAX_FILE),
             cpus: Cpus::ours(),
         },
     ))
@@ -111,5 +112,5 @@ fn read_at_most(path: &Path, most: u64) -> io::Result<String> {
 
 /// The largest config, in bytes: room for some 50,000 tenants.
 const MAX_CONFIG: u64 = 16 << 20;
-/// The largest file with a secret, in bytes.
-const MAX_SECRET: u64 = 64 << 10;
+/// The largest file with a secret or certificates, in bytes: clouds publish long lists of authorities.
+const MAX_FILE: u64 = 1 << 20;

@@ -12,7 +12,8 @@ use shards::contract::Secret;
 use super::cpus::Cpus;
 use super::expand::expand;
 use super::file::Node;
-use super::units::{NOT_YET, did_you_mean};
+use super::tls::is_pem;
+use super::units::did_you_mean;
 use super::{Complaint, Surroundings};
 
 /// What a reading has come to, apart from its values.
@@ -30,7 +31,6 @@ pub struct Section<'a> {
     path: String,
     entries: &'a [(String, Node)],
     asked: RefCell<Vec<&'static str>>,
-    not_yet: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Reader<'a> {
@@ -86,7 +86,6 @@ impl<'a> Section<'a> {
             path,
             entries,
             asked: RefCell::default(),
-            not_yet: RefCell::default(),
         };
         section.complain_of_repeated_keys();
         if !matches!(node, Node::Map(_) | Node::Nothing) {
@@ -115,6 +114,18 @@ impl<'a> Section<'a> {
         self.entries
             .iter()
             .map(|(key, node)| (key.as_str(), Section::new(self.reader, self.at(key), node)))
+    }
+
+    /// Each key with its text, where the keys are names that the operator chose.
+    pub fn pairs<T>(&self, unit: impl Fn(&str) -> Result<T, String>) -> Vec<(String, T)> {
+        let pairs = self.entries.iter().filter_map(|(key, node)| {
+            let value = match node {
+                Node::Text(text) => self.expand(text).and_then(|text| unit(&text)),
+                other => Err(format!("must be text, not {}", other.kind())),
+            };
+            Some((key.clone(), self.note(key, value)?))
+        });
+        pairs.collect()
     }
 
     /// The value of a key, as this unit reads it; `None` if it is not there, or if it is wrong,
@@ -211,27 +222,31 @@ impl<'a> Section<'a> {
         Some(Secret::new(secret))
     }
 
+    /// Certificates: the path of a file in PEM, or its text itself.
+    pub fn pem(&self, key: &'static str) -> Option<String> {
+        let text = self.text(key, |text| Ok(text.to_owned()))?;
+        match is_pem(&text) {
+            true => Some(text),
+            false => self.note(key, self.read(Path::new(&text))),
+        }
+    }
+
+    /// A key: the same, and not to be shown.
+    pub fn secret_pem(&self, key: &'static str) -> Option<Secret> {
+        self.pem(key).map(Secret::new)
+    }
+
     /// The processors to work on.
     pub fn cpus(&self) -> &'a Cpus {
         &self.reader.surroundings.cpus
     }
 
-    /// Keys that this project promises and this version does not have.
-    pub fn not_yet(&self, keys: &[&'static str]) {
-        self.not_yet.borrow_mut().extend(keys);
-        for (key, _) in self.entries {
-            if keys.contains(&key.as_str()) {
-                self.complain(key, format!("is {NOT_YET}"));
-            }
-        }
-    }
-
     /// Complains of each key that nobody asked for, and says which was meant or which there are.
     pub fn finish(self) {
-        let (known, not_yet) = (self.asked.borrow(), self.not_yet.borrow());
+        let known = self.asked.borrow();
         for (key, _) in self.entries {
             let name = key.as_str();
-            if known.contains(&name) || not_yet.contains(&name) {
+            if known.contains(&name) {
                 continue;
             }
             let mut hint = did_you_mean(name, &known);
@@ -284,12 +299,16 @@ impl<'a> Section<'a> {
     }
 
     fn read_secret(&self, path: &Path) -> Result<String, String> {
-        let text = (self.reader.surroundings.read)(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let text = self.read(path)?;
         let line = text
             .strip_suffix('\n')
             .map(|line| line.strip_suffix('\r').unwrap_or(line));
         Ok(line.unwrap_or(&text).to_owned())
+    }
+
+    fn read(&self, path: &Path) -> Result<String, String> {
+        (self.reader.surroundings.read)(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
     }
 
     fn complain_of_repeated_keys(&self) {

@@ -5,13 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shards::contract::{Networks, Secret, TenantId, TenantSpec};
+use shards::contract::{ClientAuth, Networks, Secret, TenantId, TenantSpec};
+use shards::tls::ClientsTls;
 use shards::{Places, PlaneSettings};
 
 use super::cpus::Cpus;
 use super::file::Node;
 use super::section::{Reader, Section};
 use super::tenant::{self, Habits};
+use super::tls;
 use super::units;
 use super::{Complaint, Surroundings};
 
@@ -20,6 +22,8 @@ use super::{Complaint, Surroundings};
 pub struct Settings {
     /// The ports, threads and limits of the data plane.
     pub plane: PlaneSettings,
+    /// TLS towards clients, if there is any.
+    pub tls: Option<ClientsTls>,
     /// The tenants, in the order of the file.
     pub tenants: Vec<TenantSpec>,
     /// What holds for tenants that do not say otherwise, those made by the API among them.
@@ -92,10 +96,21 @@ pub fn read_all(reader: &Reader<'_>, written: &Node) -> Settings {
     let habits = Habits::settle(&defaults, &Habits::BUILT_IN);
     defaults.finish();
     let tenants = tenants(&root.section("tenants"), &habits);
-    root.not_yet(&["tls_cert", "tls_key", "tls_client_ca", "tls_mode"]);
+    let tls = tls::towards_clients(&root);
+    if !root.has("tls_client_ca") {
+        let by_cert = |tenant: &&TenantSpec| tenant.access.method == ClientAuth::Cert;
+        for tenant in tenants.iter().filter(by_cert) {
+            let text = format!(
+                "is missing: nobody can connect to tenant {}, whose client_auth is cert",
+                tenant.id
+            );
+            root.warn("tls_client_ca", text);
+        }
+    }
     root.finish();
     Settings {
         plane,
+        tls,
         tenants,
         defaults: habits,
         log_format,

@@ -9,6 +9,7 @@ use shards::contract::{
 
 use super::access::AccessHabits;
 use super::section::Section;
+use super::tls::SslHabits;
 use super::units;
 
 /// What may stand in `defaults` and in each tenant.
@@ -34,6 +35,8 @@ pub struct Habits {
     pub health_check: HealthCheck,
     /// What becomes of clients while the database is unhealthy.
     pub when_unwell: WhenUnwell,
+    /// TLS towards the database.
+    pub ssl: SslHabits,
 }
 
 /// Settles a tenant; `None` if there are complaints about what it cannot be without.
@@ -63,6 +66,7 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         // Whose it would be is not known ahead of need.
         limits.min = 0;
     }
+    let tls = dialect.map(|dialect| habits.ssl.ready(&section, dialect));
     section.finish();
     Some(TenantSpec {
         id,
@@ -82,6 +86,7 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         connect_timeout: habits.connect_timeout,
         health_check: Some(habits.health_check).filter(|check| !check.interval.is_zero()),
         when_unwell: habits.when_unwell,
+        tls: tls?,
     })
 }
 
@@ -120,11 +125,11 @@ impl Habits {
             success_threshold: 1,
         },
         when_unwell: WhenUnwell::Fail,
+        ssl: SslHabits::BUILT_IN,
     };
 
     /// What this section says, and for the rest what `otherwise` says.
     pub fn settle(section: &Section, otherwise: &Habits) -> Habits {
-        section.not_yet(NOT_YET);
         let time = |key, otherwise| section.value_or(key, units::duration, otherwise);
         let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
         let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
@@ -158,6 +163,7 @@ impl Habits {
             when_unwell: section
                 .value("on_unhealthy", units::choice(ON_UNHEALTHY))
                 .unwrap_or(otherwise.when_unwell),
+            ssl: SslHabits::settle(section, &otherwise.ssl),
         }
     }
 }
@@ -256,8 +262,6 @@ const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
 ];
 /// The most health checks in a row that can be asked for.
 const MOST_CHECKS: usize = 100;
-/// Keys of features to come.
-const NOT_YET: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey"];
 /// The most clients that one tenant can ask for.
 const MOST_CLIENTS: usize = 1_000_000;
 /// The most backends that one tenant can ask for.

@@ -171,7 +171,7 @@ pub fn did_you_mean(text: &str, known: &[&str]) -> String {
 }
 
 /// What is said of keys and words that this project promises and this version does not have.
-pub const NOT_YET: &str = "not available yet in this version";
+const NOT_YET: &str = "not available yet in this version";
 
 /// The longest time that any key takes.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);

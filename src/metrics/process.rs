@@ -68,6 +68,14 @@ pub fn families(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
         family.put(families);
     }
     requests(scene, families);
+    let mut expiry = Family::gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        "When the certificate that clients see expires, in seconds since 1970",
+    );
+    if let Some(expires) = scene.vitals.certificate_expires() {
+        expiry.add(&[], expires as f64);
+    }
+    expiry.put(families);
     let mut build = Family::gauge("build_info", "The version that runs");
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     build.put(families);

@@ -60,11 +60,15 @@ fn scene(count: usize, render: impl FnOnce(&Scene<'_>)) {
         ..Door::default()
     };
     door.refused[EndKind::TooManyClients as usize] = 6;
+    let vitals = Vitals::new(2);
+    vitals.certificate(Some(
+        std::time::UNIX_EPOCH + Duration::from_secs(2_000_000_000),
+    ));
     render(&Scene {
         tenants: &entries,
         shards: &[Ok(shard), Err(Silent(1))],
         door: &door,
-        vitals: &Vitals::new(2),
+        vitals: &vitals,
         tenant_limit: 2,
     });
 }

@@ -42,6 +42,7 @@ pub fn end(kind: EndKind) -> &'static str {
         EndKind::DatabaseUnhealthy => "database_unhealthy",
         EndKind::Stopping => "stopping",
         EndKind::CutOff => "cut_off",
+        EndKind::ClientNotSecured => "client_not_secured",
     }
 }
 
@@ -54,6 +55,7 @@ pub fn disproof(kind: Disproof) -> &'static str {
         Disproof::NotAllowed => "not_allowed",
         Disproof::WrongPassword => "wrong_password",
         Disproof::LookupFailed => "lookup_failed",
+        Disproof::NoCertificate => "no_certificate",
     }
 }
 
@@ -63,6 +65,7 @@ pub fn dial_fault(kind: DialFault) -> &'static str {
         DialFault::Unreachable => "unreachable",
         DialFault::Refused => "refused",
         DialFault::Misbehaved => "misbehaved",
+        DialFault::NotSecured => "not_secured",
     }
 }
 

@@ -27,6 +27,8 @@ mod scene;
 mod servers;
 mod stopping;
 mod timeouts;
+mod tls;
+mod tls_databases;
 mod tools;
 
 use std::process::ExitCode;
@@ -54,5 +56,7 @@ fn main() -> ExitCode {
     limits::plan(&mut plan);
     auth_query::plan(&mut plan);
     proxied::plan(&mut plan);
+    tls::plan(&mut plan);
+    tls_databases::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

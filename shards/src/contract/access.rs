@@ -25,6 +25,9 @@ pub struct Access {
     pub allowed: Networks,
     /// Where clients come from of whom nothing is asked, whatever the method.
     pub trusted: Networks,
+    /// For [`ClientAuth::Cert`]: who is let in as which user, by a name in the certificate; `None`
+    /// where it must be the name that the client logs in by, `TENANT__USER`.
+    pub cert_users: Option<HashMap<String, String>>,
 }
 
 /// How a tenant's database is asked for a user's secret.
@@ -60,10 +63,26 @@ impl Access {
             false => self.method,
         }
     }
+
+    /// Whether the holder of a certificate with these names may come in as `user`, who is called
+    /// `login` by the client. A bare user's name is not enough without the operator's word: a
+    /// certificate for one tenant must not open another's.
+    pub fn lets_in(&self, names: &[String], user: &str, login: &str) -> bool {
+        let is_known = match &self.users {
+            Users::Named(users) => users.contains_key(user) || self.lookup.is_some(),
+            Users::Any(_) | Users::Unknown => true,
+        };
+        let mut names = names.iter();
+        is_known
+            && match &self.cert_users {
+                Some(users) => names.any(|name| users.get(name).is_some_and(|is| is == user)),
+                None => names.any(|name| name == login),
+            }
+    }
 }
 
 /// What is asked of a PostgreSQL client. MySQL clients prove themselves by the plugin they speak,
-/// so there only `Trust` differs from the rest.
+/// so there only `Trust` and `Cert` differ from the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// SASL SCRAM-SHA-256.
@@ -74,6 +93,8 @@ pub enum ClientAuth {
     Password,
     /// Nothing is asked.
     Trust,
+    /// Nothing is asked: a certificate, shown in the TLS handshake, must name the user.
+    Cert,
 }
 
 /// The users of a tenant.
@@ -124,5 +145,35 @@ impl Credential {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_lets_in_whom_it_names_and_whom_the_operator_says() {
+        let access = |cert_users| Access {
+            method: ClientAuth::Cert,
+            users: Users::Unknown,
+            lookup: None,
+            backend_user: BackendUser::Tenant,
+            allowed: Networks::NONE,
+            trusted: Networks::NONE,
+            cert_users,
+        };
+        let names = ["app".to_owned(), "acme__app".to_owned()];
+        assert!(access(None).lets_in(&names, "app", "acme__app"));
+        assert!(!access(None).lets_in(&names[..1], "app", "acme__app"));
+        assert!(!access(None).lets_in(&names, "app", "globex__app"));
+        let map = HashMap::from([("app".to_owned(), "reader".to_owned())]);
+        assert!(access(Some(map.clone())).lets_in(&names, "reader", "acme__reader"));
+        assert!(!access(Some(map.clone())).lets_in(&names, "app", "acme__app"));
+        let listed = Access {
+            users: Users::Named(HashMap::new()),
+            ..access(Some(map))
+        };
+        assert!(!listed.lets_in(&names, "reader", "acme__reader"));
     }
 }

@@ -253,6 +253,8 @@ kinds! {
         Stopping,
         /// Told to go, and not gone in time.
         CutOff,
+        /// There was no TLS with the client, and should have been.
+        ClientNotSecured,
     }
 }
 
@@ -286,6 +288,8 @@ kinds! {
         WrongPassword,
         /// The database could not be asked for the user.
         LookupFailed,
+        /// No certificate was shown, or one that does not name the user.
+        NoCertificate,
     }
 }
 
@@ -298,6 +302,8 @@ kinds! {
         Refused,
         /// What answered broke the protocol.
         Misbehaved,
+        /// There was no TLS with the database, or not with the right one.
+        NotSecured,
     }
 }
 

@@ -14,6 +14,12 @@ impl fmt::Display for SessionEnd {
             SessionEnd::ClientMisbehaved(error) => {
                 write!(f, "protocol violation by the client: {error}")
             }
+            SessionEnd::ClientNotSecured(error) => {
+                write!(f, "no agreement with the client: {error}")
+            }
+            SessionEnd::ClientNotEnciphered => {
+                write!(f, "this server takes connections with TLS only")
+            }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
             SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
             SessionEnd::SettingsRefused(refusal) => {

@@ -24,6 +24,9 @@ impl SessionEnd {
             SessionEnd::ClientLeft => EndKind::ClientLeft,
             SessionEnd::ClientBroke(_) => EndKind::ClientBroke,
             SessionEnd::ClientMisbehaved(_) => EndKind::ClientMisbehaved,
+            SessionEnd::ClientNotSecured(_) | SessionEnd::ClientNotEnciphered => {
+                EndKind::ClientNotSecured
+            }
             SessionEnd::ClientUnsupported(_) => EndKind::ClientUnsupported,
             SessionEnd::ClientRefused(_) | SessionEnd::SettingsRefused(_) => {
                 EndKind::ClientUnsupported
@@ -93,5 +96,8 @@ pub(super) fn in_words(disproof: Disproof) -> &'static str {
         Disproof::NotAllowed => "the address is not in the tenant's allowed_addresses",
         Disproof::WrongPassword => "wrong password",
         Disproof::LookupFailed => "the database could not be asked for the user",
+        Disproof::NoCertificate => {
+            "no certificate was shown that names the user (client_auth: cert)"
+        }
     }
 }

@@ -92,8 +92,16 @@ fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
     let Some(spec) = tenant.map(Tenant::spec) else {
         return Expect::Nobody;
     };
-    if spec.access.method_for(client.peer.ip()) == ClientAuth::Trust {
-        return Expect::Trust;
+    match spec.access.method_for(client.peer.ip()) {
+        ClientAuth::Trust => return Expect::Trust,
+        ClientAuth::Cert => {
+            let names = client.conn.peer_names();
+            return match spec.access.lets_in(&names, &named.user, &named.raw_user) {
+                true => Expect::Trust,
+                false => Expect::Nobody,
+            };
+        }
+        _ => {}
     }
     let verifier = match &spec.access.users {
         Users::Any(password) => Some(Verifier::of_password(password)),
@@ -213,7 +221,7 @@ impl Session<'_> {
         leave(self.shard, client, Some(self.tenant), &end, sequence);
         let is_overrun = matches!(end, SessionEnd::Overdue(_)) && watch.replies.awaited() > 0;
         let (address, id) = (
-            lease.backend().address,
+            lease.backend().route.address,
             welcome_of(lease.backend()).connection_id,
         );
         lease.close(pool::CloseReason::SessionEnd);
@@ -263,10 +271,11 @@ impl Session<'_> {
                 .unwrap_or_else(|| welcome_of(lease.backend()).charset),
             database: named.database.or_else(|| Some(spec.dbname.clone())),
         };
+        let backend = lease.backend();
         let mut exchange = BackendChangeUser::new(
-            login_request(&spec, &shape),
-            welcome_of(lease.backend()),
-            false,
+            login_request(&spec, &shape, spec.tls.mode),
+            welcome_of(backend),
+            backend.conn.is_secured(),
         );
         let changed = lease
             .backend_mut()
@@ -287,7 +296,7 @@ impl Session<'_> {
 async fn kill(tenant: Rc<Tenant>, address: SocketAddr, connection_id: u32) {
     let spec = tenant.spec();
     let killed = match dial::dial(&tenant, &Shape::usual(&spec)).await {
-        Ok(mut backend) if backend.address == address => {
+        Ok(mut backend) if backend.route.address == address => {
             let limit = spec.connect_timeout;
             let mut request = Ask::kill(connection_id);
             let asked = sockets::timeout(limit, backend.conn.carry(&mut request)).await;

@@ -89,6 +89,13 @@ async fn prove(
     named: &NamedStartup,
 ) -> Result<(), SessionEnd> {
     let spec = tenant.map(|tenant| tenant.spec());
+    if let Some(access) = spec.as_deref().map(|spec| &spec.access)
+        && access.method_for(client.peer.ip()) == ClientAuth::Cert
+        && !access.lets_in(&client.conn.peer_names(), &named.user, &named.raw_user)
+    {
+        let raw_user = named.raw_user.clone();
+        return Err(unproven(client, raw_user, false, Disproof::NoCertificate));
+    }
     let turn = take_turn(shard, client).await?;
     let known = known_of(client, tenant, &named.user).await;
     let challenge = challenge(shard, client, spec.as_deref(), named, known.stored).await?;
@@ -168,10 +175,13 @@ async fn challenge(
     let address = client.peer.ip();
     Ok(
         match spec.map_or(ClientAuth::Scram, |spec| spec.access.method_for(address)) {
-            ClientAuth::Trust => Challenge::Trust,
-            ClientAuth::Password if client.proxied || !address.is_loopback() => {
+            // Who has come here with a certificate has been let in by it.
+            ClientAuth::Trust | ClientAuth::Cert => Challenge::Trust,
+            ClientAuth::Password
+                if !client.conn.is_secured() && (client.proxied || !address.is_loopback()) =>
+            {
                 return Err(SessionEnd::ClientUnsupported(
-                    "client_auth: password sends passwords in clear, so it is for loopback clients only until TLS protects them",
+                    "client_auth: password sends passwords in clear, so it needs TLS, or a client on this machine",
                 ));
             }
             ClientAuth::Password => Challenge::Password(
@@ -193,11 +203,11 @@ async fn challenge(
             }
             ClientAuth::Scram => {
                 let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
-                Challenge::ScramSha256(ScramServer::new(
-                    verifier,
-                    random::bytes(),
-                    ChannelBinding::None,
-                ))
+                let binding = match client.conn.end_point() {
+                    Some(hash) => ChannelBinding::ServerEndPoint(hash),
+                    None => ChannelBinding::None,
+                };
+                Challenge::ScramSha256(ScramServer::new(verifier, random::bytes(), binding))
             }
         },
     )

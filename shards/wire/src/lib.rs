@@ -18,4 +18,4 @@ pub use error::{Refusal, WireError};
 pub use exchange::{Derivation, Derived, Exchange, Progress};
 pub use proxy_protocol::{Origin, ProxyHeader};
 pub use secret::Secret;
-pub use tenant_id::is_tenant_id;
+pub use tenant_id::{ByHost, is_tenant_id};

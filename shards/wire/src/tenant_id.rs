@@ -16,6 +16,15 @@ pub fn is_tenant_id(text: &str) -> bool {
         && !text.ends_with('_')
 }
 
+/// The tenant that the name of a host stands for, by which a client has connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ByHost {
+    /// The host is that tenant's: a word like any other, and the others must agree with it.
+    Names(String),
+    /// It may be, or just be called so: it counts where no other word is said.
+    MayName(String),
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_tenant_id;

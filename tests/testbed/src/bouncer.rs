@@ -68,12 +68,10 @@ impl Config {
                 ..
             } = tenant;
             let _ = writeln!(yaml, "  {id}:\n    db_type: {}", tenant.kind.db_type());
-            let _ = writeln!(
-                yaml,
-                "    host: {}\n    port: {}",
-                address.ip(),
-                address.port()
-            );
+            if !tenant.settings.iter().any(|line| line.starts_with("host:")) {
+                let _ = writeln!(yaml, "    host: {}", address.ip());
+            }
+            let _ = writeln!(yaml, "    port: {}", address.port());
             let _ = writeln!(
                 yaml,
                 "    dbname: {dbname}\n    username: {username}\n    password: {password:?}"

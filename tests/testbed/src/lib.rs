@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used)] // A test bed that is broken ends the test, and says how.
 
+mod authority;
 mod bouncer;
 mod door;
 mod middleman;
@@ -21,6 +22,7 @@ mod server;
 mod tenant;
 mod tool;
 
+pub use authority::Authority;
 pub use bouncer::{Bouncer, Config, free_port};
 pub use door::{Door, Front, direct};
 pub use middleman::Middleman;

@@ -4,8 +4,10 @@
 //! removes its data. An address in the environment (`DBBOUNCER_TEST_MYSQL=127.0.0.1:3306`, user and password `admin`)
 //! is taken instead of a server of our own, which is handy while a scenario is being written.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -101,15 +103,30 @@ impl Server {
     /// If it cannot be started.
     #[must_use]
     pub fn start(kind: Kind) -> Server {
-        if let Some(address) = kind.given() {
-            return Server {
+        match kind.given() {
+            Some(address) => Server {
                 kind,
                 address,
                 script: None,
-            };
+            },
+            None => Server::run(kind, &[]),
         }
+    }
+
+    /// The same with TLS: it shows `server.crt` of this folder, has its key in `server.key`, and believes clients whom
+    /// `ca.crt` has certified. PostgreSQL lets members of `by_tls` in over TLS only, of `by_cert` with a certificate only.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_with_tls(kind: Kind, folder: &Path) -> Server {
+        Server::run(kind, &["--tls".as_ref(), folder.as_os_str()])
+    }
+
+    fn run(kind: Kind, options: &[&OsStr]) -> Server {
         let mut script = Command::new(project(SCRIPT))
             .args(["run", kind.name()])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -34,14 +34,22 @@ pub(super) enum Verdict {
 }
 
 impl Expect {
-    /// Judges the token that came with a client's first packet, in the method that it names.
-    pub(super) fn first(&self, plugin: Option<&str>, token: &[u8], nonce: &Nonce) -> Verdict {
+    /// Judges the token that came with a client's first packet, in the method that it names. Only
+    /// where nobody can listen is one in clear looked at; elsewhere another method is asked for.
+    pub(super) fn first(
+        &self,
+        plugin: Option<&str>,
+        token: &[u8],
+        nonce: &Nonce,
+        secured: bool,
+    ) -> Verdict {
         let Some(name) = plugin else {
             // A client that names no method cannot be asked for another one.
             return self.judge(token, nonce);
         };
         let named = Plugin::named(name.as_bytes());
         let usable = match named {
+            Some(Plugin::Clear) if secured && !is_empty(token) => return self.judge_clear(token),
             Some(Plugin::CachingSha2) => true,
             // A client told to use another method than the greeting's has no nonce for it, sends
             // nothing, and waits to be asked.
@@ -72,6 +80,23 @@ impl Expect {
             (false, _) => Verdict::Deny,
             (true, Some(Plugin::CachingSha2)) => Verdict::AcceptFast,
             (true, _) => Verdict::Accept,
+        }
+    }
+
+    /// Judges a password in clear, with the NUL behind it.
+    fn judge_clear(&self, token: &[u8]) -> Verdict {
+        let password = token.strip_suffix(&[0]).unwrap_or(token);
+        let proved = match self {
+            Expect::Trust => true,
+            Expect::Password(verifier) => verifier.accepts_clear(password),
+            Expect::Nobody => {
+                std::hint::black_box(Verifier::of_nobody().accepts_clear(password));
+                false
+            }
+        };
+        match proved {
+            true => Verdict::Accept,
+            false => Verdict::Deny,
         }
     }
 

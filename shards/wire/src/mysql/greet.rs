@@ -16,7 +16,8 @@
 //! A 32-byte token is taken for `caching_sha2_password` and a 20-byte one for
 //! `mysql_native_password`, whatever the method's name: some drivers answer our greeting with a
 //! native token at once. Since a token can always be checked, the full authentication that would
-//! make some drivers send the password in clear is never asked for.
+//! make some drivers send the password in clear is never asked for. Who sends it so all the same, by
+//! `mysql_clear_password`, is heard inside TLS only.
 
 use bytes::{BufMut, BytesMut};
 
@@ -65,7 +66,8 @@ impl Greet {
     /// Goes on where the preface ended.
     pub fn new(login: &ClientLogin, expect: Expect) -> Self {
         let (response, nonce) = (&login.response, login.nonce);
-        let verdict = expect.first(response.plugin.as_deref(), &response.token, &nonce);
+        let plugin = response.plugin.as_deref();
+        let verdict = expect.first(plugin, &response.token, &nonce, login.secured);
         Greet {
             expect,
             nonce,
@@ -237,6 +239,28 @@ mod tests {
 
     const SHA2: Option<&str> = Some("caching_sha2_password");
     const NATIVE: Option<&str> = Some("mysql_native_password");
+
+    #[test]
+    fn a_password_in_clear_is_heard_inside_tls_only() {
+        for (password, secured, right) in [
+            (&b"secret\0"[..], true, true),
+            (b"Secret\0", true, false),
+            (b"secret\0", false, false),
+        ] {
+            let login = ClientLogin {
+                secured,
+                ..login(Some("mysql_clear_password"), password.to_vec())
+            };
+            let mut out = BytesMut::new();
+            let progress = Greet::new(&login, secret()).advance(&mut BytesMut::new(), &mut out);
+            match (right, secured) {
+                (true, _) => assert_eq!(done(progress), 2),
+                (false, true) => assert!(matches!(progress, Err(WireError::BadCredentials))),
+                // Another method is asked for, and what was said is not looked at.
+                (false, false) => assert!(matches!(progress, Ok(Progress::NeedMore))),
+            }
+        }
+    }
 
     #[test]
     fn a_sha2_token_ends_on_the_fast_path() {

@@ -104,6 +104,7 @@ pub struct LoggedIn {
 #[derive(Debug)]
 pub struct Login {
     request: LoginRequest,
+    offers_tls: bool,
     step: Step,
 }
 
@@ -121,6 +122,7 @@ impl Login {
     pub fn new(request: LoginRequest) -> Self {
         Login {
             request,
+            offers_tls: false,
             step: Step::Greeting,
         }
     }
@@ -131,6 +133,11 @@ impl Login {
             Step::Securing(greeting) => Step::Secured(greeting),
             other => other,
         };
+    }
+
+    /// Whether the server has said that it can do TLS.
+    pub fn offers_tls(&self) -> bool {
+        self.offers_tls
     }
 
     /// Reads the greeting and answers it; the result is set if the caller has to do something now.
@@ -145,6 +152,7 @@ impl Login {
         };
         let greeting = Greeting::parse(&packet.payload)?;
         let offers_tls = greeting.capabilities.has(Capabilities::SSL);
+        self.offers_tls = offers_tls;
         match self.request.tls {
             Tls::Require if !offers_tls => {
                 let what = "TLS, which this tenant's sslmode requires, by the database".to_owned();

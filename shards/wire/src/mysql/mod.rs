@@ -51,7 +51,7 @@ pub use login::{
     BackendChangeUser, LoggedIn, Login, LoginRequest, LoginStep, Shape, Tls, UserChanged,
 };
 pub use message::{EofPacket, OkPacket, parse_err, put_err, put_err_before_greeting};
-pub use naming::{Named, NamingError, name_tenant};
+pub use naming::{Named, NamingError, name_tenant, name_tenant_at};
 pub use packet::{MAX_LOGIN_PACKET, Packet};
 pub use preface::{ClientLogin, Preface, PrefaceReader};
 pub use replies::Replies;

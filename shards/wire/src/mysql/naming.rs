@@ -1,11 +1,11 @@
 //! Which tenant a client means: the user name `tenant__user`, the connection attribute `tenant_id`,
-//! or the database `tenant__db`.
+//! the database `tenant__db`, or the host it connects to inside TLS.
 //!
 //! Knows the grammar of tenant ids, not which tenants exist: an unknown one is refused later, and
 //! like a wrong password.
 
 use super::response::{Attribute, HandshakeResponse};
-use crate::tenant_id::is_tenant_id;
+use crate::tenant_id::{ByHost, is_tenant_id};
 
 /// What a client's names mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +53,35 @@ pub enum NamingError {
 
 /// Finds the tenant in a client's response. The attribute is taken out of what will be forwarded.
 pub fn name_tenant(response: &mut HandshakeResponse) -> Result<Named, NamingError> {
+    name_tenant_at(response, None)
+}
+
+/// The same for a client that has said its host.
+pub fn name_tenant_at(
+    response: &mut HandshakeResponse,
+    host: Option<&ByHost>,
+) -> Result<Named, NamingError> {
     let tenant_attribute = take_tenant_attribute(&mut response.attributes);
-    resolve(
+    let mut named = resolve(
         &response.user,
         tenant_attribute,
         response.database.as_deref(),
-    )
+    )?;
+    match (host, &named.tenant) {
+        (Some(ByHost::Names(second)), Some(first)) if first != second => {
+            return Err(NamingError::Conflict {
+                first: first.clone(),
+                first_place: "client's names",
+                second: second.clone(),
+                second_place: HOST,
+            });
+        }
+        (Some(ByHost::Names(tenant) | ByHost::MayName(tenant)), None) => {
+            named.tenant = Some(tenant.clone());
+        }
+        _ => {}
+    }
+    Ok(named)
 }
 
 /// The same for the names of a later COM_CHANGE_USER.
@@ -144,10 +167,12 @@ const SEPARATOR: &str = "__";
 const USER: &str = "user name";
 const ATTRIBUTE: &str = "connection attribute tenant_id";
 const DATABASE: &str = "database name";
+const HOST: &str = "host name";
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::capability::Capabilities;
     use super::*;
 
     fn named(
@@ -183,6 +208,28 @@ mod tests {
             );
             assert_eq!(named.raw_user, raw);
         }
+    }
+
+    #[test]
+    fn a_host_that_is_a_tenants_must_agree_and_one_that_may_be_only_helps_out() {
+        let named = |user: &str, host: &ByHost| {
+            let mut response = HandshakeResponse {
+                capabilities: Capabilities::OFFERED,
+                charset: 45,
+                user: user.to_owned(),
+                token: Vec::new(),
+                database: None,
+                plugin: None,
+                attributes: Vec::new(),
+            };
+            name_tenant_at(&mut response, Some(host)).map(|named| named.tenant)
+        };
+        let acme = || "acme".to_owned();
+        assert_eq!(named("app", &ByHost::Names(acme())), Ok(Some(acme())));
+        assert_eq!(named("app", &ByHost::MayName(acme())), Ok(Some(acme())));
+        assert!(named("globex__app", &ByHost::Names(acme())).is_err());
+        let globex = named("globex__app", &ByHost::MayName(acme()));
+        assert_eq!(globex, Ok(Some("globex".to_owned())));
     }
 
     #[test]

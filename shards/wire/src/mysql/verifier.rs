@@ -160,6 +160,26 @@ impl Verifier {
     }
 }
 
+impl Verifier {
+    /// Whether this is the password itself, said in clear.
+    pub fn accepts_clear(&self, password: &[u8]) -> bool {
+        if password.is_empty() || self.empty {
+            return password.is_empty() && self.empty;
+        }
+        match (&self.sha2, &self.native) {
+            (Some(stored), _) => {
+                let said = sha256(&[sha256(&[password]).as_ref()]);
+                bool::from(said.as_ref().ct_eq(stored))
+            }
+            (None, Some(stored)) => {
+                let said = sha1(&[sha1(&[password]).as_ref()]);
+                bool::from(said.as_ref().ct_eq(stored))
+            }
+            (None, None) => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Verifier(..)")

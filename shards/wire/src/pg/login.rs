@@ -22,7 +22,7 @@ use super::{
     frame::{HEADER, Message, compose, cut_i32, cut_string, take_message, type_name},
     frontend,
     md5::Md5Hash,
-    scram::{Client, ClientChallenged, ClientKeys, ClientResponded, Nonce, SCRAM_SHA_256},
+    scram::{Client, ClientChallenged, ClientKeys, ClientResponded, Nonce},
     startup::{WITH_DATABASES, accept_negotiation},
 };
 use crate::{
@@ -44,6 +44,9 @@ pub struct LoginRequest {
     pub parameters: Parameters,
     /// Random bytes, never used before.
     pub nonce: Nonce,
+    /// The database's `tls-server-end-point` (RFC 5929), inside TLS: the login is bound to it if the
+    /// database can do that.
+    pub end_point: Option<Vec<u8>>,
     /// What an earlier login with this password left, to spare PBKDF2 where it still fits.
     pub keys: Option<ClientKeys>,
 }
@@ -237,8 +240,10 @@ impl Login {
                 if self.request.keys.is_none() {
                     self.password()?;
                 }
-                let client = Client::choose(data, self.request.nonce)?;
-                frontend::sasl_initial_response(SCRAM_SHA_256, &client.client_first(), outbound);
+                let end_point = self.request.end_point.take();
+                let client = Client::choose(data, self.request.nonce, end_point)?;
+                let first = client.client_first();
+                frontend::sasl_initial_response(client.mechanism(), &first, outbound);
                 State::SaslFirst(client)
             }
             (auth::SASL_CONTINUE, State::SaslFirst(client)) => {

@@ -42,7 +42,7 @@ pub use preface::{Preface, PrefaceReader, TlsOffer};
 pub use replication::Replication;
 pub use startup::{ProtocolVersion, StartupMessage};
 pub use stored::{MockKey, Stored};
-pub use tenant::{NamedStartup, NamingError, name_tenant};
+pub use tenant::{NamedStartup, NamingError, name_tenant, name_tenant_at};
 pub use tls_request::{TlsAnswer, TlsRequest};
 pub use walker::{Passed, Sender, Walker};
 

@@ -1,6 +1,7 @@
 //! Which tenant a StartupMessage means, and what remains of the message without it.
 //!
-//! A client may say its tenant in `options`, as a startup parameter, or in front of its user name.
+//! A client may say its tenant in `options`, as a startup parameter, in front of its user name, or by
+//! the host it connects to inside TLS.
 //! It may say it more than once but not differently: of two ids, one would be checked and the other
 //! used.
 
@@ -10,7 +11,7 @@ use super::{
     ErrorResponse, Parameters, Replication, StartupMessage, error_response::cut_to, options,
     options::OptionsError, sqlstate,
 };
-use crate::tenant_id::is_tenant_id;
+use crate::tenant_id::{ByHost, is_tenant_id};
 
 /// A StartupMessage whose tenant is known, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +91,14 @@ impl NamingError {
 /// Of several parameters of one name the last counts, as with PostgreSQL; the earlier ones of
 /// `user`, `database`, `options` and `replication` are dropped.
 pub fn name_tenant(startup: StartupMessage) -> Result<NamedStartup, NamingError> {
+    name_tenant_at(startup, None)
+}
+
+/// The same for a client that has said its host.
+pub fn name_tenant_at(
+    startup: StartupMessage,
+    host: Option<&ByHost>,
+) -> Result<NamedStartup, NamingError> {
     let minor = startup.negotiated().minor;
     let mut claim = Claim::default();
 
@@ -122,6 +131,11 @@ pub fn name_tenant(startup: StartupMessage) -> Result<NamedStartup, NamingError>
         }
         None => raw_user.clone(),
     };
+    match host {
+        Some(ByHost::Names(tenant)) => claim.say(tenant.as_bytes())?,
+        Some(ByHost::MayName(tenant)) if claim.tenant.is_none() => claim.say(tenant.as_bytes())?,
+        Some(ByHost::MayName(_)) | None => {}
+    }
     let tenant = claim.tenant.ok_or(NamingError::NoTenant)?;
     Ok(NamedStartup {
         tenant,
@@ -219,6 +233,26 @@ mod tests {
 
     fn tenant(parameters: &[(&str, &str)]) -> String {
         name(parameters).unwrap().tenant
+    }
+
+    #[test]
+    fn a_host_that_is_a_tenants_must_agree_and_one_that_may_be_only_helps_out() {
+        let version = ProtocolVersion { major: 3, minor: 0 };
+        let named = |user: &str, host: &ByHost| {
+            let parameters = [("user".to_owned(), user.to_owned())];
+            let startup = StartupMessage::new(version, parameters.into_iter().collect());
+            name_tenant_at(startup, Some(host)).map(|named| named.tenant)
+        };
+        let (names, may) = (
+            ByHost::Names("acme".to_owned()),
+            ByHost::MayName("acme".to_owned()),
+        );
+        let conflict = NamingError::Conflict("globex".to_owned(), "acme".to_owned());
+        assert_eq!(named("u", &names), Ok("acme".to_owned()));
+        assert_eq!(named("u", &may), Ok("acme".to_owned()));
+        assert_eq!(named("acme__u", &names), Ok("acme".to_owned()));
+        assert_eq!(named("globex__u", &names), Err(conflict));
+        assert_eq!(named("globex__u", &may), Ok("globex".to_owned()));
     }
 
     #[test]

@@ -133,6 +133,7 @@ pub fn request(password: Option<&str>) -> LoginRequest {
         .into_iter()
         .collect(),
         nonce: [1; 18],
+        end_point: None,
         keys: None,
     }
 }

@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{
-    Iterations, Key, Nonce, SCRAM_SHA_256, hmac_sha256,
+    Iterations, Key, Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, hmac_sha256,
     message::{Attributes, decode, decode_key, encode},
     salted_password, sha256, xor,
 };
@@ -24,6 +24,19 @@ use crate::{
 pub(crate) struct Client {
     pub(super) client_first_bare: String,
     pub(super) nonce: String,
+    pub(super) binding: Binding,
+}
+
+/// Whether the login is bound to the TLS connection it is made on.
+#[derive(Debug)]
+pub(super) enum Binding {
+    /// It cannot be: there is no TLS, or its certificate has no defined hash.
+    Impossible,
+    /// It could be, and the database did not offer it. It is told so, lest somebody in the middle
+    /// took the offer away.
+    NotOffered,
+    /// It is, to this `tls-server-end-point`.
+    ServerEndPoint(Vec<u8>),
 }
 
 /// Has read server-first; keys are due.
@@ -32,6 +45,7 @@ pub(crate) struct ClientChallenged {
     client_first_bare: String,
     server_first: String,
     nonce: String,
+    binding: Binding,
     salt: Vec<u8>,
     iterations: Iterations,
 }
@@ -53,34 +67,53 @@ pub struct ClientKeys {
 }
 
 impl Client {
-    /// Takes the list of mechanisms in an AuthenticationSASL, which must have ours. `nonce` must
-    /// be random and never used before.
-    pub(crate) fn choose(mut offered: Bytes, nonce: Nonce) -> Result<Self, WireError> {
-        let mut others = Vec::new();
+    /// Takes the list of mechanisms in an AuthenticationSASL, which must have one of ours. `nonce`
+    /// must be random and never used before; `end_point` is the database's `tls-server-end-point`.
+    pub(crate) fn choose(
+        mut offered: Bytes,
+        nonce: Nonce,
+        end_point: Option<Vec<u8>>,
+    ) -> Result<Self, WireError> {
+        let mut names = Vec::new();
         while let Some(name) = cut_string(&mut offered).filter(|name| !name.is_empty()) {
-            if name == SCRAM_SHA_256.as_bytes() {
-                return Ok(Self::new(nonce));
-            }
-            others.push(String::from_utf8_lossy(&name).into_owned());
+            names.push(String::from_utf8_lossy(&name).into_owned());
         }
-        let others = others.join(", ");
+        let offers = |name| names.iter().any(|offered| offered == name);
+        let binding = match end_point {
+            Some(hash) if offers(SCRAM_SHA_256_PLUS) => Some(Binding::ServerEndPoint(hash)),
+            Some(_) if offers(SCRAM_SHA_256) => Some(Binding::NotOffered),
+            None if offers(SCRAM_SHA_256) => Some(Binding::Impossible),
+            _ => None,
+        };
+        if let Some(binding) = binding {
+            return Ok(Self::new(nonce, binding));
+        }
+        let others = names.join(", ");
         let others = cut_to(&others, TEXT_LIMIT);
         Err(WireError::Unsupported {
             what: format!("SASL mechanism of the database ({others})"),
         })
     }
 
-    pub(super) fn new(nonce: Nonce) -> Self {
+    pub(super) fn new(nonce: Nonce, binding: Binding) -> Self {
         let nonce = encode(&nonce);
         Client {
             client_first_bare: format!("n=,r={nonce}"),
             nonce,
+            binding,
         }
     }
 
-    /// client-first: no channel binding is offered.
+    /// The mechanism chosen.
+    pub(crate) fn mechanism(&self) -> &'static str {
+        match self.binding {
+            Binding::Impossible | Binding::NotOffered => SCRAM_SHA_256,
+            Binding::ServerEndPoint(_) => SCRAM_SHA_256_PLUS,
+        }
+    }
+
     pub(crate) fn client_first(&self) -> String {
-        format!("{GS2_HEADER}{}", self.client_first_bare)
+        format!("{}{}", self.binding.header(), self.client_first_bare)
     }
 
     /// Takes server-first.
@@ -102,6 +135,7 @@ impl Client {
         Ok(ClientChallenged {
             client_first_bare: self.client_first_bare,
             nonce: nonce.to_owned(),
+            binding: self.binding,
             server_first: whole,
             salt,
             iterations,
@@ -133,7 +167,7 @@ impl ClientChallenged {
 
     /// client-final, and the state that checks the answer to it.
     pub(crate) fn respond(self, keys: &ClientKeys) -> (String, ClientResponded) {
-        let binding = encode(GS2_HEADER.as_bytes());
+        let binding = encode(&self.binding.proof());
         let without_proof = format!("c={binding},r={}", self.nonce);
         let auth_message = format!(
             "{},{},{without_proof}",
@@ -177,5 +211,22 @@ impl std::fmt::Debug for ClientKeys {
     }
 }
 
-/// No channel binding, no authorization identity.
-const GS2_HEADER: &str = "n,,";
+impl Binding {
+    /// The beginning of client-first, which says how it is; without an authorization identity.
+    fn header(&self) -> &'static str {
+        match self {
+            Binding::Impossible => "n,,",
+            Binding::NotOffered => "y,,",
+            Binding::ServerEndPoint(_) => "p=tls-server-end-point,,",
+        }
+    }
+
+    /// What client-final repeats, under the proof: the header, and what is bound to.
+    fn proof(&self) -> Vec<u8> {
+        let bound: &[u8] = match self {
+            Binding::Impossible | Binding::NotOffered => &[],
+            Binding::ServerEndPoint(hash) => hash,
+        };
+        [self.header().as_bytes(), bound].concat()
+    }
+}

@@ -1,7 +1,7 @@
 //! Both sides against the example of RFC 7677, and against each other.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::{message::decode, *};
+use super::{client::Binding, message::decode, *};
 use crate::{error::WireError, secret::Secret};
 
 const CLIENT_FIRST: &str = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
@@ -41,6 +41,7 @@ fn the_client_says_what_rfc_7677_says() {
     let client = Client {
         client_first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
         nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+        binding: Binding::Impossible,
     };
     assert_eq!(client.client_first(), CLIENT_FIRST);
     let challenged = client.challenged(SERVER_FIRST.as_bytes()).unwrap();
@@ -161,7 +162,7 @@ fn a_bound_channel_is_offered_and_its_denial_noticed() {
 
 #[test]
 fn what_a_database_may_not_say_is_refused_before_anything_is_computed() {
-    let nonce = Client::new([0; 18]).nonce;
+    let nonce = Client::new([0; 18], Binding::Impossible).nonce;
     for (server_first, good) in [
         (format!("r={nonce}x,s=AAAA,i=4096"), true),
         (format!("r={nonce}x,s=AAAA,i={ITERATIONS_LIMIT}"), true),
@@ -182,7 +183,8 @@ fn what_a_database_may_not_say_is_refused_before_anything_is_computed() {
             false,
         ),
     ] {
-        let challenged = Client::new([0; 18]).challenged(server_first.as_bytes());
+        let challenged =
+            Client::new([0; 18], Binding::Impossible).challenged(server_first.as_bytes());
         assert_eq!(challenged.is_ok(), good, "{server_first}");
     }
 }
@@ -193,6 +195,7 @@ fn a_database_must_prove_itself_too() {
         let client = Client {
             client_first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".to_owned(),
             nonce: "rOprNGfwEbeRWgbNEkqO".to_owned(),
+            binding: Binding::Impossible,
         };
         client.challenged(SERVER_FIRST.as_bytes()).unwrap()
     };
@@ -217,4 +220,35 @@ fn passwords_are_prepared_by_saslprep_where_it_can() {
     assert_eq!(salted("I\u{ad}X"), salted("IX"));
     // Forbidden by SASLprep: taken as it is.
     assert_ne!(salted("\u{7}"), salted(""));
+}
+
+#[test]
+fn a_login_is_bound_to_the_connection_where_both_sides_can() {
+    const BOTH: &[u8] = b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+    const UNBOUND: &[u8] = b"SCRAM-SHA-256\0\0";
+    let hash = |first| Some(vec![first, 2, 3]);
+    for (offered, end_point, binding, first, succeeds) in [
+        (BOTH, hash(1), bound(), "p=tls-server-end-point,,", true),
+        // Somebody in the middle shows a certificate of his own.
+        (BOTH, hash(9), bound(), "p=tls-server-end-point,,", false),
+        // Somebody in the middle took the offer away.
+        (UNBOUND, hash(1), bound(), "y,,", false),
+        (UNBOUND, hash(1), ChannelBinding::None, "y,,", true),
+        (BOTH, None, bound(), "n,,", true),
+    ] {
+        let offered = bytes::Bytes::from_static(offered);
+        let client = Client::choose(offered, [5; 18], end_point).unwrap();
+        let client_first = client.client_first();
+        assert!(client_first.starts_with(first), "{client_first}");
+        let mechanism = client.mechanism().as_bytes();
+        let finished = server(binding)
+            .challenge(mechanism, client_first.as_bytes())
+            .and_then(|server| {
+                let client = client.challenged(server.server_first().as_bytes())?;
+                let keys = client.keys(&client.salting(Secret::new("pencil"))());
+                let (client_final, responded) = client.respond(&keys);
+                responded.verify(server.finish(client_final.as_bytes())?.as_bytes())
+            });
+        assert_eq!(finished.is_ok(), succeeds, "{first} {finished:?}");
+    }
 }

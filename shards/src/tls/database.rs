@@ -1,0 +1,229 @@
+//! TLS towards a tenant's database, in libpq's words.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{self, SHA256};
+use rustls::client::{Resumption, UnbufferedClientConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::certificate::chain;
+use super::identity::{IdentityError, IdentityText};
+use super::session::{Session, TlsError};
+use super::verify::{Trust, Verifier};
+use super::{ALPN_POSTGRESQL, provider};
+use crate::contract::Dialect;
+use crate::tls::clients::Wrong;
+
+/// Whether a connection to the database is enciphered, and whom it is believed to lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// If the database offers it; whoever answers.
+    Prefer,
+    /// Always; whoever answers, unless there are roots to hold its certificate to.
+    Require,
+    /// Always; certified by one of the roots.
+    VerifyCa,
+    /// Always; certified by one of the roots to be the host that is dialled.
+    VerifyFull,
+}
+
+/// How TLS begins on a connection to PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Negotiation {
+    /// It is asked for.
+    Postgres,
+    /// At once. PostgreSQL 17 or newer.
+    Direct,
+}
+
+/// Who certifies the database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Roots {
+    /// The authorities that this machine trusts.
+    System,
+    /// These, in PEM.
+    Given(String),
+}
+
+/// What is configured, as text.
+#[derive(Clone, Debug)]
+pub struct DatabaseTlsText {
+    /// Whether and whom to.
+    pub mode: SslMode,
+    /// How it begins.
+    pub negotiation: Negotiation,
+    /// Who certifies the database.
+    pub roots: Option<Roots>,
+    /// What we show, if we are asked.
+    pub identity: Option<IdentityText>,
+}
+
+/// TLS towards a tenant's database, ready to be used on any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct DatabaseTls {
+    /// Whether and whom to.
+    pub mode: SslMode,
+    /// How it begins.
+    pub negotiation: Negotiation,
+    /// `None` where TLS is never used.
+    terms: Option<Arc<ClientConfig>>,
+    /// Of certificates and keys.
+    fingerprint: [u8; 32],
+}
+
+impl DatabaseTls {
+    /// No TLS.
+    pub const OFF: DatabaseTls = DatabaseTls {
+        mode: SslMode::Disable,
+        negotiation: Negotiation::Postgres,
+        terms: None,
+        fingerprint: [0; 32],
+    };
+
+    /// Makes it of what is configured.
+    pub fn new(text: &DatabaseTlsText, dialect: Dialect) -> Result<DatabaseTls, Wrong> {
+        let DatabaseTlsText {
+            mode, negotiation, ..
+        } = *text;
+        let terms = match mode {
+            SslMode::Disable => None,
+            _ => Some(Arc::new(terms(text, dialect)?)),
+        };
+        Ok(DatabaseTls {
+            mode,
+            negotiation,
+            terms,
+            fingerprint: text.fingerprint(),
+        })
+    }
+
+    /// A session with the database of that name.
+    pub fn begin(&self, host: &str) -> Result<Session, TlsError> {
+        let Some(terms) = &self.terms else {
+            return Err(rustls::Error::General("sslmode is disable".to_owned()).into());
+        };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| rustls::Error::General(format!("{host:?} is no name of a host")))?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(terms), name)?;
+        Ok(Session::client(connection))
+    }
+
+    /// Whether connections opened under the one are as good as those under the other. New
+    /// certificates and keys are for new connections; other demands are for all.
+    pub fn demands_the_same(&self, other: &DatabaseTls) -> bool {
+        self.mode == other.mode && self.negotiation == other.negotiation
+    }
+}
+
+impl DatabaseTlsText {
+    /// A hash of the certificates and keys, to tell whether they have changed.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = digest::Context::new(&SHA256);
+        let roots = match &self.roots {
+            None => "",
+            Some(Roots::System) => "system",
+            Some(Roots::Given(pem)) => pem,
+        };
+        let identity = self.identity.as_ref();
+        let parts = [
+            roots,
+            identity.map_or("", |identity| &identity.certificate),
+            identity.map_or("", |identity| identity.key.expose()),
+        ];
+        for part in parts {
+            hash.update(&part.len().to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        fingerprint
+    }
+}
+
+impl PartialEq for DatabaseTls {
+    fn eq(&self, other: &DatabaseTls) -> bool {
+        self.demands_the_same(other) && self.fingerprint == other.fingerprint
+    }
+}
+
+impl Eq for DatabaseTls {}
+
+impl fmt::Debug for DatabaseTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseTls({:?})", self.mode)
+    }
+}
+
+/// What a connection is agreed on by.
+fn terms(text: &DatabaseTlsText, dialect: Dialect) -> Result<ClientConfig, Wrong> {
+    let verifier = Verifier {
+        trust: trust(text)?,
+        algorithms: provider().signature_verification_algorithms,
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| ("sslmode", error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut terms = match &text.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let identity = identity.read().map_err(|error| match error {
+                IdentityError::Certificate(why) => ("sslcert", why),
+                IdentityError::Key(why) => ("sslkey", why),
+            })?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+        }
+    };
+    // Backends live long, and PostgreSQL resumes no sessions.
+    terms.resumption = Resumption::disabled();
+    if dialect == Dialect::Postgres {
+        terms.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
+    }
+    Ok(terms)
+}
+
+/// Whom the mode lets us believe.
+fn trust(text: &DatabaseTlsText) -> Result<Trust, Wrong> {
+    let by_name = text.mode == SslMode::VerifyFull;
+    let given = match (text.mode, &text.roots) {
+        (SslMode::Disable | SslMode::Prefer, _) | (SslMode::Require, None) => {
+            return Ok(Trust::Anybody);
+        }
+        (SslMode::VerifyCa, None) => {
+            return Err((
+                "sslrootcert",
+                "is missing: sslmode verify-ca needs to know whom to believe".to_owned(),
+            ));
+        }
+        (SslMode::VerifyFull, None | Some(Roots::System)) => system_roots()?,
+        (_, Some(Roots::System)) => {
+            let why = "system: anybody can get a certificate of a public authority for some name, so sslmode must be verify-full";
+            return Err(("sslrootcert", why.to_owned()));
+        }
+        (_, Some(Roots::Given(pem))) => chain(pem).map_err(|why| ("sslrootcert", why))?,
+    };
+    let mut roots = RootCertStore::empty();
+    // One that cannot be an authority may still be the very one that the server shows.
+    roots.add_parsable_certificates(given.iter().cloned());
+    Ok(Trust::Certified {
+        roots,
+        given,
+        by_name,
+    })
+}
+
+fn system_roots() -> Result<Vec<CertificateDer<'static>>, Wrong> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let why = "this machine has no list of authorities that it trusts (the package ca-certificates, or SSL_CERT_FILE): name a file";
+        return Err(("sslrootcert", why.to_owned()));
+    }
+    Ok(found.certs)
+}

@@ -1,0 +1,311 @@
+//! TLS towards the tenants' databases: what each `sslmode` believes, and both sides at once.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+
+use testbed::{Authority, Bouncer, Config, Kind, Plan, Server, Tenant, World, python};
+
+use crate::tls::{SSL_REQUEST, WHOAMI, mysql_at, psql};
+
+pub fn plan(plan: &mut Plan) {
+    use Kind::{MariaDb, MySql, Postgres};
+    let mut add = |world, kinds: &[Kind], name, scenario: fn(&'static Server)| {
+        plan.add(world, kinds, name, async move |server| scenario(server));
+    };
+    add(
+        World::Bouncer,
+        &[Postgres],
+        "sslmodes_by_servers",
+        sslmodes_by_servers,
+    );
+    add(
+        World::Bouncer,
+        &[Postgres],
+        "forged_answer_to_the_ssl_request",
+        forged_answer,
+    );
+    add(
+        World::Python,
+        &[Postgres],
+        "tls_on_both_sides",
+        tls_on_both_sides,
+    );
+    add(
+        World::Bouncer,
+        &[MariaDb, MySql],
+        "mysql_sslmodes",
+        mysql_sslmodes,
+    );
+}
+
+/// What a tenant's database is like.
+struct Answers {
+    name: &'static str,
+    server: &'static Server,
+    /// A role whose members it lets in on a condition.
+    role: Option<&'static str>,
+    /// For the modes of [`MODES`]: in clear, inside TLS, or not at all.
+    outcomes: [&'static str; 5],
+}
+
+const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
+
+fn sslmodes_by_servers(plain: &'static Server) {
+    let authority = Authority::new();
+    let (other, folder) = (Authority::new(), authority.folder());
+    authority.certify("server", "localhost", &["localhost"]);
+    authority.certify("client", "bouncer", &[]);
+    let secured: &'static Server =
+        Box::leak(Box::new(Server::start_with_tls(Kind::Postgres, folder)));
+    secured.sql("", "CREATE ROLE by_tls; CREATE ROLE by_cert");
+    let servers = [
+        Answers {
+            name: "off",
+            server: plain,
+            role: None,
+            outcomes: ["f", "f", "", "", ""],
+        },
+        Answers {
+            name: "on",
+            server: secured,
+            role: None,
+            outcomes: ["f", "t", "t", "t", "t"],
+        },
+        Answers {
+            name: "only",
+            server: secured,
+            role: Some("by_tls"),
+            outcomes: ["", "t", "t", "t", "t"],
+        },
+        Answers {
+            name: "cert",
+            server: secured,
+            role: Some("by_cert"),
+            outcomes: ["", "t", "t", "t", "t"],
+        },
+        Answers {
+            name: "nocert",
+            server: secured,
+            role: Some("by_cert"),
+            outcomes: ["", "", "", "", ""],
+        },
+    ];
+    let mut cases = Vec::new();
+    for answers in &servers {
+        let tenants = Tenant::many_on(answers.server, answers.name, MODES.len());
+        for ((mode, outcome), tenant) in MODES.iter().zip(answers.outcomes).zip(tenants) {
+            if let Some(role) = answers.role {
+                answers
+                    .server
+                    .sql("", &format!("GRANT {role} TO {}", tenant.username));
+            }
+            let mut tenant = tenant
+                .with("host: localhost")
+                .with(&format!("sslmode: {mode}"));
+            if mode.starts_with("verify") {
+                tenant.set(&format!("sslrootcert: {}", authority.path("ca.crt")));
+            }
+            if answers.name == "cert" {
+                tenant.set(&format!("sslcert: {}", authority.path("client.crt")));
+                tenant.set(&format!("sslkey: {}", authority.path("client.key")));
+            }
+            cases.push((format!("{} {mode}", answers.name), tenant, outcome));
+        }
+    }
+    let (theirs, ours) = (other.path("ca.crt"), authority.path("ca.crt"));
+    for (name, host, mode, roots, outcome) in [
+        (
+            "foreign root, verify-ca",
+            "localhost",
+            "verify-ca",
+            &theirs,
+            "",
+        ),
+        (
+            "foreign root, verify-full",
+            "localhost",
+            "verify-full",
+            &theirs,
+            "",
+        ),
+        ("foreign root, require", "localhost", "require", &theirs, ""),
+        (
+            "other name, verify-ca",
+            "127.0.0.1",
+            "verify-ca",
+            &ours,
+            "t",
+        ),
+        (
+            "other name, verify-full",
+            "127.0.0.1",
+            "verify-full",
+            &ours,
+            "",
+        ),
+    ] {
+        let tenant = Tenant::on(secured, "named")
+            .with(&format!("host: {host}"))
+            .with(&format!("sslmode: {mode}"))
+            .with(&format!("sslrootcert: {roots}"));
+        cases.push((name.to_owned(), tenant, outcome));
+    }
+    let tenants: Vec<_> = cases.iter().map(|(_, tenant, _)| tenant.clone()).collect();
+    let bouncer =
+        Bouncer::start(&Config::for_tenants(&tenants).with("defaults: {min_connections: 0}"));
+    let is_secured = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    for (name, tenant, outcome) in &cases {
+        let said = psql(&bouncer.door(tenant), "sslmode=disable", is_secured);
+        assert_eq!(said.out.trim_end(), *outcome, "{name}: {}", said.err);
+        assert_eq!(said.ok, !outcome.is_empty(), "{name}: {}", said.err);
+    }
+    bouncer.log_line(&["the database offers no TLS, which sslmode demands"]);
+    bouncer.log_line(&["NotValidForName"]);
+    bouncer.stop();
+}
+
+/// T1, the other side: words in clear behind a database's consent to TLS.
+fn forged_answer(server: &'static Server) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut tenant = Tenant::on(server, "forged")
+        .with("sslmode: require")
+        .with("min_connections: 0")
+        .with("health_check: {interval: 0}");
+    tenant.address = listener.local_addr().unwrap();
+    let forger = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut asked = [0; 8];
+        socket.read_exact(&mut asked).unwrap();
+        assert_eq!(asked, *SSL_REQUEST);
+        let _ = socket.write_all(b"SR\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+        let mut heard = Vec::new();
+        let _ = socket.read_to_end(&mut heard);
+        heard
+    });
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let said = psql(&bouncer.door(&tenant), "sslmode=disable", WHOAMI);
+    assert!(
+        said.err.contains("unencrypted data behind it"),
+        "{}",
+        said.err
+    );
+    assert_eq!(forger.join().unwrap(), b"", "nothing was said to a forger");
+    bouncer.stop();
+}
+
+/// In both modes, with libpq 18: verified both ways, bound to the channel, records of all sizes, COPY, pipelines, cancel.
+fn tls_on_both_sides(_: &'static Server) {
+    let authority = Authority::new();
+    let other = Authority::new();
+    authority.certify("server", "localhost", &["localhost"]);
+    std::fs::copy(other.path("ca.crt"), authority.path("other.crt")).unwrap();
+    let server = Server::start_with_tls(Kind::Postgres, authority.folder());
+    let inner = ["session", "transaction"].map(|mode| {
+        Tenant::on(&server, "inner")
+            .with("host: localhost")
+            .with("sslmode: verify-full")
+            .with(&format!("sslrootcert: {}", authority.path("ca.crt")))
+            .with(&format!("pool_mode: {mode}"))
+    });
+    let shown = |config: Config| {
+        config
+            .with(&format!("tls_cert: {}", authority.path("server.crt")))
+            .with(&format!("tls_key: {}", authority.path("server.key")))
+            .with(&format!("tls_client_ca: {}", authority.path("ca.crt")))
+            .with("tls_mode: require")
+    };
+    let bouncer = Bouncer::start(&shown(Config::for_tenants(&inner)));
+    for tenant in &inner {
+        authority.certify("app", "app", &[]);
+        let door = bouncer.door(tenant);
+        let script = python("psycopg_tls.py").expect("the plan has asked for the Python drivers");
+        let out = script
+            .args([
+                &door.host(),
+                &door.port(),
+                &door.user,
+                &door.password,
+                &door.dbname,
+            ])
+            .args([
+                &tenant.id,
+                &authority.folder().to_string_lossy().into_owned(),
+            ])
+            .run()
+            .expect_ok();
+        assert!(out.ends_with("all of it"), "{out}");
+    }
+    // A database that begins TLS at once: PostgreSQL 17 can, and so can we in its place.
+    let mut chained = inner[0].clone();
+    chained.address = bouncer.postgres();
+    chained.username = format!("{}__app", inner[0].id);
+    chained.set("sslnegotiation: direct");
+    let outer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&chained)));
+    let said = psql(&outer.door(&chained), "sslmode=disable", WHOAMI);
+    assert_eq!(said.expect_ok(), chained.id);
+    outer.stop();
+    bouncer.stop();
+}
+
+fn mysql_sslmodes(plain: &'static Server) {
+    let authority = Authority::new();
+    let other = Authority::new();
+    authority.certify("server", "localhost", &["localhost"]);
+    let server = Server::start_with_tls(plain.kind, authority.folder());
+    let (ours, theirs) = (authority.path("ca.crt"), other.path("ca.crt"));
+    // MySQL offers TLS with a certificate of its own making where it is told of none.
+    let mut cases: Vec<(&Server, &str, &str, bool)> = vec![
+        (&server, "sslmode: disable", "", false),
+        (&server, "sslmode: prefer", "", true),
+        (&server, "sslmode: require", "", true),
+        (&server, "sslmode: verify-ca", &ours, true),
+        (&server, "sslmode: verify-full", &ours, true),
+    ];
+    let mut failing: Vec<(&Server, &str, &str)> = vec![(&server, "sslmode: verify-full", &theirs)];
+    if plain.kind == Kind::MariaDb {
+        cases.push((plain, "sslmode: prefer", "", false));
+        failing.push((plain, "sslmode: require", ""));
+    }
+    let tenant = |server: &Server, mode: &str, roots: &str| {
+        let mut tenant = Tenant::on(server, "modes")
+            .with("host: localhost")
+            .with("min_connections: 0")
+            .with(mode);
+        if !roots.is_empty() {
+            tenant.set(&format!("sslrootcert: {roots}"));
+        }
+        tenant
+    };
+    let passing: Vec<_> = cases
+        .iter()
+        .map(|(server, mode, roots, _)| tenant(server, mode, roots))
+        .collect();
+    let refused: Vec<_> = failing
+        .iter()
+        .map(|(server, mode, roots)| tenant(server, mode, roots))
+        .collect();
+    let bouncer = Bouncer::start(&Config::for_tenants(&[&passing[..], &refused[..]].concat()));
+    for ((_, mode, _, secured), tenant) in cases.iter().zip(&passing) {
+        let said = mysql_at(
+            &bouncer.door(tenant),
+            &["--skip-ssl"],
+            "SHOW STATUS LIKE 'Ssl_cipher'",
+        );
+        let said = said.expect_ok();
+        let cipher = said.split_once('\t').map(|(_, cipher)| cipher);
+        assert_eq!(
+            cipher.is_some_and(|cipher| !cipher.is_empty()),
+            *secured,
+            "{mode}: {said}"
+        );
+    }
+    for tenant in &refused {
+        let said = mysql_at(&bouncer.door(tenant), &["--skip-ssl"], WHOAMI);
+        assert!(
+            said.err.contains("no TLS connection to the database"),
+            "{}",
+            said.err
+        );
+    }
+    bouncer.stop();
+}
