@@ -41,10 +41,11 @@ test-cover: ## Runs the tests and writes their coverage to target/llvm-cov/html
 	@scripts/install-test-deps
 	$(CARGO) llvm-cov test --workspace --locked --html
 
-lint: ## Format, clippy, and the floors
+lint: ## Format, clippy, the floors, and what dependencies may be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	scripts/check-floors
+	scripts/check-dependencies
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

