@@ -461,6 +461,17 @@ fn users_can_be_looked_up_and_served_as_themselves() {
         let said = complaints(&tenant(wrong));
         assert!(said.starts_with(&format!("tenants.t1.{says}")), "{said}");
     }
+    let passed = &meant(&tenant("client_auth: passthrough")).tenants[0];
+    assert_eq!(passed.access.method, ClientAuth::Passthrough);
+    assert_eq!(
+        (&passed.access.users, passed.limits.min),
+        (&Users::Unknown, 0)
+    );
+    let said = complaints(&tenant("client_auth: passthrough\npool_mode: transaction"));
+    assert_eq!(
+        said,
+        "tenants.t1.client_auth: passthrough needs pool_mode session\n"
+    );
     let mysql = tenant("auth_query: pg_authid").replace("postgres", "mysql");
     assert_eq!(
         complaints(&mysql),

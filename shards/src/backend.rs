@@ -11,6 +11,7 @@ use wire::{mysql, pg};
 
 use crate::conn::Conn;
 use crate::contract::{Dialect, TenantSpec};
+use crate::guest::Guest;
 use crate::tls::DatabaseTls;
 
 /// What a backend was opened for, beyond the tenant's own credentials: all that a client's login
@@ -22,11 +23,18 @@ pub enum Shape {
     Postgres(pg::Parameters),
     /// The same, logged in as this user and not as the tenant's own.
     PostgresAs(String, pg::Parameters),
+    /// Logged in by this client itself, and for it alone.
+    Guest(Guest),
     /// Capabilities, collation and database.
     MySql(mysql::Shape),
 }
 
 impl Shape {
+    /// Whether it cannot be tried again: its client has begun to log in.
+    pub fn is_spent(&self) -> bool {
+        matches!(self, Shape::Guest(guest) if guest.is_asked())
+    }
+
     /// What backends are opened for before any client has come.
     pub fn usual(spec: &TenantSpec) -> Shape {
         match spec.dialect {
@@ -78,7 +86,7 @@ impl Backend {
     /// What it speaks.
     pub fn dialect(&self) -> Dialect {
         match self.shape {
-            Shape::Postgres(_) | Shape::PostgresAs(..) => Dialect::Postgres,
+            Shape::Postgres(_) | Shape::PostgresAs(..) | Shape::Guest(_) => Dialect::Postgres,
             Shape::MySql(_) => Dialect::MySql,
         }
     }

@@ -8,6 +8,7 @@ use log::debug;
 use pool::Blame;
 use sockets::{SocketOptions, Stream};
 use wire::mysql::{self, LoginStep, Tls};
+use wire::pg::scram::ClientKeys;
 use wire::pg::{self, TlsAnswer, sqlstate};
 use wire::{Refusal, Secret, WireError};
 
@@ -37,6 +38,9 @@ pub enum DialFailure {
     /// What answered does not speak the protocol as it should.
     #[error("protocol violation by the database: {0}")]
     Misbehaved(WireError),
+    /// The client that was to log in itself did not.
+    #[error("the client did not log in to the database: {0}")]
+    ClientFailed(String),
 }
 
 impl DialFailure {
@@ -50,6 +54,7 @@ impl DialFailure {
             DialFailure::Refused(refusal) if refusal.sqlstate.starts_with("57") => Blame::Database,
             DialFailure::Refused(_) => Blame::Tenant,
             DialFailure::Misbehaved(_) | DialFailure::NotSecured(_) => Blame::Tenant,
+            DialFailure::ClientFailed(_) => Blame::Shape,
         }
     }
 
@@ -57,7 +62,7 @@ impl DialFailure {
     pub fn fault(&self) -> DialFault {
         match self {
             DialFailure::Unreachable(_) => DialFault::Unreachable,
-            DialFailure::Refused(_) => DialFault::Refused,
+            DialFailure::Refused(_) | DialFailure::ClientFailed(_) => DialFault::Refused,
             DialFailure::Misbehaved(_) => DialFault::Misbehaved,
             DialFailure::NotSecured(_) => DialFault::NotSecured,
         }
@@ -72,7 +77,9 @@ impl DialFailure {
                 refusal.sqlstate == sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
                     && refusal.number == 0
             }
-            DialFailure::Unreachable(_) | DialFailure::Misbehaved(_) => false,
+            DialFailure::Unreachable(_)
+            | DialFailure::Misbehaved(_)
+            | DialFailure::ClientFailed(_) => false,
         }
     }
 }
@@ -86,6 +93,7 @@ impl From<DialFailure> for SessionEnd {
             failure @ DialFailure::NotSecured(_) => {
                 SessionEnd::DatabaseUnreachable(failure.to_string())
             }
+            DialFailure::ClientFailed(why) => SessionEnd::ClientNotPassed(why),
         }
     }
 }
@@ -95,6 +103,7 @@ pub async fn dial(tenant: &Tenant, shape: &Shape) -> Result<Backend, DialFailure
     let spec = tenant.spec();
     match shape {
         Shape::PostgresAs(user, _) => dial_as(tenant, &spec.logged_in_as(user), shape).await,
+        Shape::Guest(guest) => dial_as(tenant, &spec.logged_in_as(guest.user()), shape).await,
         _ => dial_as(tenant, &spec, shape).await,
     }
 }
@@ -109,7 +118,11 @@ pub async fn dial_as(
     let dialled = sockets::timeout(limit, async {
         match open(tenant, spec, &spec.tls, shape).await {
             // As libpq does it: whoever only prefers TLS would rather be without than alone.
-            Err(failure) if spec.tls.mode == SslMode::Prefer && failure.may_be_of_tls() => {
+            Err(failure)
+                if spec.tls.mode == SslMode::Prefer
+                    && failure.may_be_of_tls()
+                    && !shape.is_spent() =>
+            {
                 debug!("tenant {}: trying again without TLS: {failure}", spec.id);
                 open(tenant, spec, &DatabaseTls::OFF, shape).await
             }
@@ -149,6 +162,12 @@ async fn open(
             secure_postgres(&mut conn, &route).await?;
             let keys = &tenant.client_keys;
             Welcome::Postgres(log_in_postgres(keys, spec, parameters, &mut conn).await?)
+        }
+        Shape::Guest(guest) => {
+            secure_postgres(&mut conn, &route).await?;
+            let parameters = guest.parameters();
+            let request = request_postgres(spec, parameters, None, None);
+            Welcome::Postgres(guest.log_in(&mut conn, request).await?)
         }
         Shape::MySql(shape) => {
             let request = login_request(spec, shape, tls.mode);
@@ -223,20 +242,30 @@ async fn log_in_postgres(
     parameters: &pg::Parameters,
     conn: &mut Conn,
 ) -> Result<pg::LoggedIn, DialFailure> {
-    let mut login = pg::Login::new(pg::LoginRequest {
-        user: spec.username.clone(),
-        password: spec.password.clone(),
-        database: spec.dbname.clone(),
-        parameters: parameters.clone(),
-        nonce: random::bytes(),
-        end_point: conn.end_point(),
-        keys: keys.of(&spec.username),
-    });
+    let (kept, end_point) = (keys.of(&spec.username), conn.end_point());
+    let mut login = pg::Login::new(request_postgres(spec, parameters, kept, end_point));
     let mut logged_in = conn.carry(&mut login).await.map_err(database_broke)?;
     if let Some(left) = logged_in.keys.take() {
         keys.keep(&spec.username, left);
     }
     Ok(logged_in)
+}
+
+fn request_postgres(
+    spec: &TenantSpec,
+    parameters: &pg::Parameters,
+    keys: Option<ClientKeys>,
+    end_point: Option<Vec<u8>>,
+) -> pg::LoginRequest {
+    pg::LoginRequest {
+        user: spec.username.clone(),
+        password: spec.password.clone(),
+        database: spec.dbname.clone(),
+        parameters: parameters.clone(),
+        nonce: random::bytes(),
+        end_point,
+        keys,
+    }
 }
 
 async fn log_in_mysql(

@@ -37,6 +37,8 @@ pub enum SessionEnd {
     ClientNotEnciphered,
     /// The client asked for something legitimate that is not to be had.
     ClientUnsupported(&'static str),
+    /// The client's login was to be passed on to its database, and could not be.
+    ClientNotPassed(String),
     /// What the client asked for was refused, in these words.
     ClientRefused(ErrorResponse),
     /// The client's names make no sense, or name no tenant.
@@ -240,7 +242,7 @@ impl SessionEnd {
                 code::ER_UNKNOWN_ERROR,
                 None,
             ),
-            SessionEnd::ClientMisnamed(_) => (
+            SessionEnd::ClientMisnamed(_) | SessionEnd::ClientNotPassed(_) => (
                 Level::Warn,
                 sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
                 code::ER_ACCESS_DENIED_ERROR,
@@ -248,12 +250,8 @@ impl SessionEnd {
             ),
             SessionEnd::ClientWrongDatabase { .. } => {
                 let hint = "A tenant is one database: leave the database name out, or give the tenant's own.";
-                (
-                    Level::Warn,
-                    sqlstate::INVALID_CATALOG_NAME,
-                    code::ER_BAD_DB_ERROR,
-                    Some(hint),
-                )
+                let state = sqlstate::INVALID_CATALOG_NAME;
+                (Level::Warn, state, code::ER_BAD_DB_ERROR, Some(hint))
             }
             SessionEnd::ClientUnproven(_) => (
                 Level::Warn,

@@ -33,6 +33,7 @@ mod context;
 mod control;
 mod dial;
 mod farewell;
+mod guest;
 mod handoff;
 mod health;
 mod keys;

@@ -8,7 +8,9 @@
 //!
 //! The steps that both protocols share stand here; what differs is in [`postgres`] and [`mysql`].
 
+mod known;
 mod mysql;
+mod passthrough;
 mod postgres;
 mod transaction;
 

@@ -278,7 +278,9 @@ impl Tenant {
         let blame = match failure.blame() {
             Blame::Database if spec.when_unwell == WhenUnwell::Queue => Blame::Passing,
             // An account that is a client's own.
-            Blame::Tenant if matches!(permit.shape(), Shape::PostgresAs(..)) => Blame::Shape,
+            Blame::Tenant if matches!(permit.shape(), Shape::PostgresAs(..) | Shape::Guest(_)) => {
+                Blame::Shape
+            }
             blame => blame,
         };
         // A refusal of what one client asked for is that client's to hear, and its line to log.

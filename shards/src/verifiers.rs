@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use wire::Secret;
 use wire::pg::scram::{DEFAULT_ITERATIONS, Verifier};
 use wire::pg::{MockKey, Stored};
 
@@ -33,16 +34,37 @@ impl Verifiers {
 
     /// The verifier for a user, from what is stored of its secret; `None` for a user nobody knows.
     pub async fn scram(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Verifier {
-        let password = match stored {
-            Some(Stored::Scram(verifier)) => return verifier.clone(),
+        let derived = match self.known(tenant, user) {
+            Some(verifier) => verifier,
+            None => {
+                self.derive(tenant, user, self.password(tenant, user, stored))
+                    .await
+            }
+        };
+        match stored {
+            Some(Stored::Scram(verifier)) => verifier.clone(),
+            _ => derived,
+        }
+    }
+
+    fn known(&self, tenant: &TenantId, user: &str) -> Option<Verifier> {
+        let key = (tenant.clone(), user.to_owned());
+        self.derived.borrow().get(&key).cloned()
+    }
+
+    /// What must be derived from at the first sight of a user, whoever it is. Of one whose verifier is
+    /// stored it is for the time that it takes, which would else tell it from those whom nobody knows.
+    fn password(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Secret {
+        match stored {
             Some(Stored::Plain(password)) => password.clone(),
             // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
-            Some(Stored::Md5 { .. }) | None => self.mock.password(tenant.as_str(), user),
-        };
-        let key = (tenant.clone(), user.to_owned());
-        if let Some(verifier) = self.derived.borrow().get(&key) {
-            return verifier.clone();
+            Some(Stored::Scram(_) | Stored::Md5 { .. }) | None => {
+                self.mock.password(tenant.as_str(), user)
+            }
         }
+    }
+
+    async fn derive(&self, tenant: &TenantId, user: &str, password: Secret) -> Verifier {
         let salt = self.mock.salt(tenant.as_str(), user);
         let derived = sockets::blocking(move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
@@ -53,7 +75,7 @@ impl Verifiers {
         if all.len() >= VERIFIERS_KEPT {
             all.clear();
         }
-        all.insert(key, verifier.clone());
+        all.insert((tenant.clone(), user.to_owned()), verifier.clone());
         verifier
     }
 

@@ -287,6 +287,7 @@ fn client_auth(method: ClientAuth) -> &'static str {
         ClientAuth::Password => "password",
         ClientAuth::Trust => "trust",
         ClientAuth::Cert => "cert",
+        ClientAuth::Passthrough => "passthrough",
     }
 }
 

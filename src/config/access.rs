@@ -103,6 +103,7 @@ impl AccessHabits {
         let lookup = self.lookup(section, dialect);
         let backend_user = self.backend_user(section, dialect, pool_mode);
         let users = users(section, password, dialect, &self, lookup.is_some());
+        self.complain_of_passthrough(section, dialect, pool_mode);
         Access {
             method: self.client_auth,
             users,
@@ -131,6 +132,29 @@ impl AccessHabits {
             account: user.map(|user| (user, self.auth_password.clone())),
             ttl: self.auth_query_ttl,
         })
+    }
+
+    /// A login can be passed on to a backend only if that is the client's own.
+    fn complain_of_passthrough(
+        &self,
+        section: &Section,
+        dialect: Option<Dialect>,
+        pool_mode: PoolMode,
+    ) {
+        if self.client_auth != ClientAuth::Passthrough {
+            return;
+        }
+        if dialect == Some(Dialect::MySql) {
+            section.complain("client_auth", "passthrough is for PostgreSQL tenants");
+        }
+        if pool_mode == PoolMode::Transaction {
+            section.complain("client_auth", "passthrough needs pool_mode session");
+        }
+        for key in ["users", "auth_query", "backend_user"] {
+            if section.has(key) {
+                section.complain(key, "means nothing to client_auth passthrough");
+            }
+        }
     }
 
     /// A backend is a client's own only if it stays with it, and only if the client has proved to be
@@ -216,6 +240,9 @@ fn users(
         );
     }
     if !section.has("users") {
+        if auth == ClientAuth::Passthrough {
+            return Users::Unknown;
+        }
         if looks_up {
             return Users::Named(HashMap::new());
         }
@@ -270,7 +297,7 @@ const CLIENT_AUTH: &[(&str, Option<ClientAuth>)] = &[
     ("password", Some(ClientAuth::Password)),
     ("trust", Some(ClientAuth::Trust)),
     ("cert", Some(ClientAuth::Cert)),
-    ("passthrough", None),
+    ("passthrough", Some(ClientAuth::Passthrough)),
 ];
 /// Whom a client's backend can be logged in as.
 const BACKEND_USER: &[(&str, Option<BackendUser>)] = &[

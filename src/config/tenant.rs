@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shards::contract::{
-    BackendUser, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements, Reset, Rules,
-    TenantId, TenantSpec, Timeouts, WhenUnwell,
+    BackendUser, ClientAuth, Dialect, HealthCheck, Limits, PoolMode, PreparedStatements, Reset,
+    Rules, TenantId, TenantSpec, Timeouts, WhenUnwell,
 };
 
 use super::access::AccessHabits;
@@ -62,7 +62,8 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         .access
         .for_tenant(&section, password.as_ref(), dialect, pool_mode);
     let mut limits = habits.limits;
-    if access.backend_user == BackendUser::Client && !section.has("min_connections") {
+    let is_own = access.backend_user == BackendUser::Client && !section.has("min_connections");
+    if is_own || access.method == ClientAuth::Passthrough {
         // Whose it would be is not known ahead of need.
         limits.min = 0;
     }

@@ -162,7 +162,7 @@ fn why_not(key: &str) -> &'static str {
         }
         "auth_hba_file" | "auth_ident_file" => "who may connect is said by each tenant's users",
         "auth_query" | "auth_user" | "auth_dbname" => {
-            "users are not looked up in the database: list them in each tenant's users"
+            "set auth_query, auth_user and auth_password in the tenants or in defaults; the query's search path is pg_catalog, so name schemas in it"
         }
         "unix_socket_dir" | "unix_socket_mode" | "unix_socket_group" => "clients come by TCP only",
         "logfile" | "pidfile" | "syslog" | "syslog_ident" | "syslog_facility" | "verbose"

@@ -155,7 +155,7 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
             ),
             "connect_query" => remarks.left_out(&place, value, "ALTER ROLE ... SET or a login trigger does it"),
             "auth_user" | "auth_query" | "auth_dbname" => {
-                remarks.left_out(&place, value, "users are not looked up in the database: list them in users");
+                remarks.left_out(&place, value, "set auth_query, auth_user and auth_password; the query's search path is pg_catalog, so name schemas in it");
             }
             "max_db_connections" | "reserve_pool" | "reserve_pool_size" => remarks.left_out(
                 &place, value, "max_connections is all that a tenant may have",

@@ -270,6 +270,7 @@ async fn backends_of_their_own_name(server: &'static Server) {
     ));
     tenants[1] = looked_up(tenants[1].clone());
     for tenant in &mut tenants {
+        tenant.set("pool_mode: session");
         tenant.set("backend_user: client");
         tenant.set("min_connections: 1");
         tenant.set("max_connections: 3");

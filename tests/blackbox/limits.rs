@@ -8,7 +8,7 @@ use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventual
 
 use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres, whoami};
 use crate::health::sample;
-use crate::raw::{Complaint, Raw, handshake_response, startup};
+use crate::raw::{Complaint, Raw, handshake_response, message, startup};
 
 pub fn plan(plan: &mut Plan) {
     let each = [Kind::Postgres, Kind::MariaDb];
@@ -47,6 +47,12 @@ pub fn plan(plan: &mut Plan) {
         &each,
         "addresses_that_are_trusted_need_no_password",
         addresses_that_are_trusted_need_no_password,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "what_a_client_can_make_us_hold_is_bounded",
+        what_a_client_can_make_us_hold_is_bounded,
     );
     plan.add(
         World::Bouncer,
@@ -321,6 +327,45 @@ async fn addresses_that_are_trusted_need_no_password(server: &'static Server) {
     );
     assert_eq!(whoami(&door).await, tenant.id);
     bouncer.stop();
+}
+
+/// Prepared statements without end, each nearly a megabyte: their texts are kept for the time when another backend needs
+/// them, and there is an end to it.
+async fn what_a_client_can_make_us_hold_is_bounded(server: &'static Server) {
+    let tenant = Tenant::on(server, "hoard")
+        .with("pool_mode: transaction")
+        .with("client_auth: trust");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let mut hoarder = Raw::to(door.address);
+    hoarder.say(&startup(&[("user", &door.user)])).until_ready();
+    let before = resident(&bouncer);
+    let comment = "x".repeat(900_000);
+    let mut held = 0;
+    let complaint = loop {
+        let parse = format!("s{held}\0SELECT 1 -- {comment}\0\0\0");
+        hoarder.say(&message(b'P', parse.as_bytes()));
+        hoarder.say(&message(b'S', b""));
+        match hoarder.message() {
+            (b'1', _) => assert_eq!(hoarder.message().0, b'Z'),
+            (_, body) => break Complaint::of_postgres(&body),
+        }
+        held += 1;
+        assert!(held < 100, "no end after {held} MB");
+    };
+    assert_eq!(complaint.state, "54000", "{complaint:?}");
+    assert!(hoarder.rest().is_empty());
+    let grown = resident(&bouncer).saturating_sub(before);
+    assert!(grown < 200 << 20, "{grown} bytes for {held} statements");
+    assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
+
+/// Bytes of memory that the whole program holds.
+fn resident(bouncer: &Bouncer) -> usize {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", bouncer.pid())).unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
 
 /// A thousand clients where there are descriptors for a fraction of them. Who is in is served, nothing spins, and when

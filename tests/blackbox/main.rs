@@ -17,6 +17,7 @@ mod limits;
 mod mysql;
 mod mysql_session;
 mod operator;
+mod passthrough;
 mod postgres;
 mod postgres_session;
 mod proxied;
@@ -30,6 +31,7 @@ mod timeouts;
 mod tls;
 mod tls_databases;
 mod tools;
+mod verifiers;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,8 @@ fn main() -> ExitCode {
     health::plan(&mut plan);
     limits::plan(&mut plan);
     auth_query::plan(&mut plan);
+    verifiers::plan(&mut plan);
+    passthrough::plan(&mut plan);
     proxied::plan(&mut plan);
     tls::plan(&mut plan);
     tls_databases::plan(&mut plan);

@@ -95,6 +95,8 @@ pub enum ClientAuth {
     Trust,
     /// Nothing is asked: a certificate, shown in the TLS handshake, must name the user.
     Cert,
+    /// Whatever the database asks: the login is passed on to it. Session mode only.
+    Passthrough,
 }
 
 /// The users of a tenant.
@@ -130,7 +132,7 @@ impl Credential {
         };
         if dialect == Dialect::MySql {
             let is_known = wire::mysql::Verifier::parse(stored.expose()).is_some();
-            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them";
+            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them, or both";
             return (!is_known).then_some(must);
         }
         match (Stored::parse(stored.expose(), user), method) {

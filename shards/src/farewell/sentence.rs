@@ -21,6 +21,9 @@ impl fmt::Display for SessionEnd {
                 write!(f, "this server takes connections with TLS only")
             }
             SessionEnd::ClientUnsupported(what) => write!(f, "{what}"),
+            SessionEnd::ClientNotPassed(why) => {
+                write!(f, "the login could not be passed on to the database: {why}")
+            }
             SessionEnd::ClientRefused(response) => write!(f, "{}", response.message()),
             SessionEnd::SettingsRefused(refusal) => {
                 write!(f, "the database refused the session's settings: {refusal}")

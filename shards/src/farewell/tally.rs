@@ -27,7 +27,9 @@ impl SessionEnd {
             SessionEnd::ClientNotSecured(_) | SessionEnd::ClientNotEnciphered => {
                 EndKind::ClientNotSecured
             }
-            SessionEnd::ClientUnsupported(_) => EndKind::ClientUnsupported,
+            SessionEnd::ClientUnsupported(_) | SessionEnd::ClientNotPassed(_) => {
+                EndKind::ClientUnsupported
+            }
             SessionEnd::ClientRefused(_) | SessionEnd::SettingsRefused(_) => {
                 EndKind::ClientUnsupported
             }

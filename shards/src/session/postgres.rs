@@ -12,22 +12,20 @@ use wire::pg::{
     self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
 };
 
+use super::known::known_of;
 use super::{
-    Client, admit, client_broke, end_turn, ended, lease_for, take_turn, tenant_for, transaction,
-    unproven, why_unproven, within_login,
+    Client, admit, client_broke, end_turn, ended, lease_for, passthrough, take_turn, tenant_for,
+    transaction, unproven, why_unproven, within_login,
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
 use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{
-    Access, BackendUser, ClientAuth, Credential, Dialect, Disproof, PoolMode, TenantSpec, Users,
-};
+use crate::contract::{BackendUser, ClientAuth, Dialect, Disproof, PoolMode, TenantSpec};
 use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
-use crate::lookup;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::stats::{Meter, Stats};
@@ -36,6 +34,12 @@ use crate::tenant::Tenant;
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedStartup) {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
+    let address = client.peer.ip();
+    if let Some(tenant) = &tenant
+        && tenant.spec().access.method_for(address) == ClientAuth::Passthrough
+    {
+        return passthrough::serve(shard, client, tenant, named).await;
+    }
     let deadline = client.login_deadline;
     let proven = within_login(
         shard,
@@ -127,41 +131,6 @@ async fn prove(
     }
 }
 
-/// What is known of a user.
-struct Known {
-    stored: Option<Stored>,
-    /// Why a login fails all the same, if that is another reason than the config tells.
-    otherwise: Option<Disproof>,
-}
-
-/// What the config knows of a user, or else the tenant's own database.
-async fn known_of(client: &Client, tenant: Option<&Rc<Tenant>>, user: &str) -> Known {
-    let by_config = |stored| Known {
-        stored,
-        otherwise: None,
-    };
-    let Some(tenant) = tenant else {
-        return by_config(None);
-    };
-    let access = &tenant.spec().access;
-    let stored = stored_secret(access, user);
-    let asks = access.method_for(client.peer.ip()) != ClientAuth::Trust;
-    if stored.is_some() || access.lookup.is_none() || !asks {
-        return by_config(stored);
-    }
-    let answer = lookup::look_up(tenant, user).await;
-    let otherwise = Some(match answer {
-        Ok(Some(_)) => Disproof::WrongPassword,
-        Ok(None) => Disproof::NoUser,
-        Err(_) => Disproof::LookupFailed,
-    });
-    let secret = answer.ok().flatten();
-    let stored = secret.map(|secret| Stored::parse(secret.expose(), user));
-    // No database keeps passwords in clear any more; what looks like one is no verifier.
-    let stored = stored.filter(|stored| !matches!(stored, Stored::Plain(_)));
-    Known { stored, otherwise }
-}
-
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
 async fn challenge(
     shard: &ShardContext,
@@ -201,7 +170,8 @@ async fn challenge(
                     salt: random::bytes(),
                 }
             }
-            ClientAuth::Scram => {
+            // Passed on to the database before it comes to this.
+            ClientAuth::Scram | ClientAuth::Passthrough => {
                 let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
                 let binding = match client.conn.end_point() {
                     Some(hash) => ChannelBinding::ServerEndPoint(hash),
@@ -213,20 +183,12 @@ async fn challenge(
     )
 }
 
-/// What the config knows of a user's secret.
-fn stored_secret(access: &Access, user: &str) -> Option<Stored> {
-    match &access.users {
-        Users::Any(password) => Some(Stored::Plain(password.clone())),
-        Users::Named(users) => users.get(user).map(|credential| match credential {
-            Credential::Password(password) => Stored::Plain(password.clone()),
-            Credential::Verifier(verifier) => Stored::parse(verifier.expose(), user),
-        }),
-        Users::Unknown => None,
-    }
-}
-
 /// Whether the client may have what it asks for.
-fn check(client: &Client, spec: &TenantSpec, named: &NamedStartup) -> Result<(), SessionEnd> {
+pub(super) fn check(
+    client: &Client,
+    spec: &TenantSpec,
+    named: &NamedStartup,
+) -> Result<(), SessionEnd> {
     if named.replication != Replication::No {
         return Err(SessionEnd::ClientUnsupported(
             "replication connections are not pooled: connect to the database itself",
@@ -244,7 +206,7 @@ fn check(client: &Client, spec: &TenantSpec, named: &NamedStartup) -> Result<(),
 }
 
 /// The session proper: welcome, relay, farewell.
-async fn work(
+pub(super) async fn work(
     shard: &Rc<ShardContext>,
     mut client: Client,
     tenant: &Rc<Tenant>,

@@ -112,23 +112,26 @@ impl Verifier {
     /// From a stored form: `*` and 40 hexadecimal digits are `SHA1(SHA1(password))`, as MySQL and
     /// MariaDB keep it; `SHA256$` and 64 digits are `SHA256(SHA256(password))`. (What MySQL keeps
     /// for `caching_sha2_password` is a slow hash of something else; no token can be checked with it.)
+    /// Both with a space between serve clients of either method without a switch.
     pub fn parse(text: &str) -> Option<Self> {
-        let none = Verifier {
+        let mut verifier = Verifier {
             sha2: None,
             native: None,
             empty: false,
         };
-        if let Some(digits) = text.strip_prefix('*') {
-            return Some(Verifier {
-                native: Some(unhex(digits)?),
-                ..none
-            });
+        for form in text.split(' ') {
+            match form.strip_prefix('*') {
+                Some(digits) if verifier.native.is_none() => {
+                    verifier.native = Some(unhex(digits)?);
+                }
+                None if verifier.sha2.is_none() => {
+                    let digits = form.strip_prefix(STORED_SHA2)?;
+                    verifier.sha2 = Some(unhex(digits)?);
+                }
+                _ => return None,
+            }
         }
-        let digits = text.strip_prefix(STORED_SHA2)?;
-        Some(Verifier {
-            sha2: Some(unhex(digits)?),
-            ..none
-        })
+        Some(verifier)
     }
 
     /// Whether tokens of this method can be checked.
@@ -280,9 +283,19 @@ mod tests {
         assert!(!native.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
         assert!(!native.accepts(b"", &nonce));
 
+        let sha2 = "SHA256$3881219d087dd9c634373fd33dfa33a2cb6bfc6c520b64b8bb60ef2ceb534ae7";
+        let both = format!("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 {sha2}");
+        let both = Verifier::parse(&both).unwrap();
+        assert!(both.serves(Plugin::Native) && both.serves(Plugin::CachingSha2));
+        assert!(both.accepts(&native_token(b"secret", &nonce), &nonce));
+        assert!(both.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
+
         for bad in [
             "",
             "*",
+            "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 ",
+            "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 *14E65567ABDB5135D0CFD9A70B3032C179A49EE7",
+            &format!("{sha2} {sha2}"),
             "*14E6",
             "secret",
             "SHA256$00",

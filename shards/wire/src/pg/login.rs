@@ -16,14 +16,14 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    CancelKey, Parameters, StartupMessage, TransactionStatus,
+    CancelKey, Parameters, TransactionStatus,
     backend::authentication,
     error_response, foreign,
     frame::{HEADER, Message, compose, cut_i32, cut_string, take_message, type_name},
     frontend,
     md5::Md5Hash,
     scram::{Client, ClientChallenged, ClientKeys, ClientResponded, Nonce},
-    startup::{WITH_DATABASES, accept_negotiation},
+    startup::accept_negotiation,
 };
 use crate::{
     error::WireError,
@@ -119,19 +119,12 @@ impl Login {
         }
     }
 
-    /// Says the StartupMessage.
-    fn open(&self, outbound: &mut BytesMut) {
-        let LoginRequest {
-            user,
-            database,
-            parameters,
-            ..
-        } = &self.request;
-        let who = [("user", user), ("database", database)];
-        let who = who.map(|(name, value)| (name, Bytes::from(value.clone())));
-        let rest = parameters.iter().map(|(name, value)| (name, value.clone()));
-        let parameters = who.into_iter().chain(rest).collect();
-        StartupMessage::new(WITH_DATABASES, parameters).write(outbound);
+    /// The rest of a login whose AuthenticationOk somebody else has heard.
+    pub fn authenticated(request: LoginRequest) -> Self {
+        Login {
+            state: State::Authenticated,
+            ..Login::new(request)
+        }
     }
 
     /// Takes the next message within the budget.
@@ -303,7 +296,7 @@ impl Exchange for Login {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Over) {
                 State::Opening => {
-                    self.open(outbound);
+                    self.request.startup().write(outbound);
                     State::Started
                 }
                 State::Salt(challenged, password) => {

@@ -19,6 +19,7 @@ pub mod lookup;
 pub mod md5;
 pub mod options;
 pub mod parameters;
+pub mod passthrough;
 pub mod ping;
 pub mod pooling;
 pub mod preface;

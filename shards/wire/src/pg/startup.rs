@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{
-    Parameters, backend,
+    LoginRequest, Parameters, backend,
     frame::{compose_untyped, cut_string, put_string},
 };
 use crate::error::WireError;
@@ -154,6 +154,17 @@ const PROTOCOL_OPTION_PREFIX: &str = "_pq_.";
 const LAYOUT: WireError = WireError::Malformed {
     what: "startup packet: expected terminator as last byte",
 };
+
+impl LoginRequest {
+    /// What begins the login.
+    pub(super) fn startup(&self) -> StartupMessage {
+        let who = [("user", &self.user), ("database", &self.database)];
+        let who = who.map(|(name, value)| (name, Bytes::from(value.clone())));
+        let rest = self.parameters.iter();
+        let rest = rest.map(|(name, value)| (name, value.clone()));
+        StartupMessage::new(WITH_DATABASES, who.into_iter().chain(rest).collect())
+    }
+}
 
 #[cfg(test)]
 mod tests {
