@@ -205,9 +205,19 @@ impl Session {
         self.sni.as_ref()?.get().map(String::as_str)
     }
 
+    /// Whether records of TLS itself wait to be sent.
+    fn has_to_say(&self) -> bool {
+        match &self.side {
+            Side::Client(connection) => connection.wants_write(),
+            Side::Server(connection) => connection.wants_write(),
+        }
+    }
+
     /// Steps until nothing more can be done with what is here.
     fn run(&mut self, mut words: Words, outgoing: &mut BytesMut) {
-        loop {
+        // After a failure nothing that has come in may be looked at again, but the alert that tells
+        // the peer is still to be had.
+        while self.failure.is_none() || self.has_to_say() {
             let Session {
                 incoming,
                 deciphered,
@@ -228,12 +238,10 @@ impl Session {
             match step {
                 Ok(Step::On) => {}
                 Ok(Step::Rest) => break,
-                // Once more, for the alert that tells the peer; the second time there is none.
-                Err(error) if self.failure.is_none() => self.failure = Some(error),
-                Err(_) => break,
-            }
-            if self.failure.is_some() {
-                words = Words::Nothing;
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                    words = Words::Nothing;
+                }
             }
         }
         if self.incoming.is_empty() {
