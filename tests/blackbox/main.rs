@@ -11,7 +11,6 @@ mod auth_query;
 mod crowd;
 mod drivers;
 mod faults;
-mod frames;
 mod health;
 mod limits;
 mod mysql;
@@ -21,7 +20,6 @@ mod passthrough;
 mod postgres;
 mod postgres_session;
 mod proxied;
-mod raw;
 mod refusals;
 mod routing;
 mod scene;
@@ -35,7 +33,7 @@ mod verifiers;
 
 use std::process::ExitCode;
 
-use testbed::Plan;
+use testbed::{Plan, raw};
 
 fn main() -> ExitCode {
     let mut plan = Plan::default();
@@ -47,7 +45,6 @@ fn main() -> ExitCode {
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
-    frames::plan(&mut plan);
     faults::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);

@@ -5,7 +5,7 @@
 //! network ([`Middleman`]), and the list of scenarios and of the servers each runs on ([`Plan`]).
 //!
 //! It knows the program by its command line, its config file, its ports and its log, and nothing of its crates. It
-//! speaks neither protocol: scenarios bring drivers, or bytes of their own.
+//! speaks neither protocol: scenarios bring drivers, or bytes of their own ([`raw`]).
 //!
 //! With `DIRECT=1` in the environment every door is the database's own, so that a scenario can be tried against the
 //! truth: what fails there is wrong in the scenario.
@@ -18,6 +18,7 @@ mod bouncer;
 mod door;
 mod middleman;
 mod plan;
+pub mod raw;
 mod server;
 mod tenant;
 mod tool;
@@ -29,7 +30,7 @@ pub use middleman::Middleman;
 pub use plan::{Plan, World};
 pub use server::{Kind, Server};
 pub use tenant::Tenant;
-pub use tool::{Said, Tool, browser, cache, prometheus, python, tool};
+pub use tool::{Said, Tool, browser, cache, prometheus, python, python_within, tool, tool_within};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -16,6 +16,8 @@ pub struct Plan {
     missing: Vec<Kind>,
     without_python: usize,
     without_haproxy: usize,
+    /// What else this machine has not, one for each test that needs it.
+    without: Vec<String>,
 }
 
 /// What a scenario needs to make sense.
@@ -54,6 +56,18 @@ impl Plan {
         }
     }
 
+    /// Adds a scenario about the bouncer that needs something which this machine may not have.
+    pub fn add_if<S>(&mut self, is_here: bool, what: &str, kind: Kind, name: &str, scenario: S)
+    where
+        S: AsyncFn(&'static Server) + Clone + Send + Sync + 'static,
+    {
+        self.add(World::Bouncer, &[kind], name, scenario);
+        if let (false, Some(trial)) = (is_here, self.trials.pop()) {
+            self.trials.push(trial.with_ignored_flag(true));
+            self.without.push(what.to_owned());
+        }
+    }
+
     /// Runs them as the command line asks, with this program (`env!("CARGO_BIN_EXE_dbbouncer")`).
     #[must_use]
     pub fn run(self, program: &str) -> ExitCode {
@@ -85,6 +99,13 @@ impl Plan {
                     "\n*** NO HAPROXY ON THIS MACHINE: {} tests are skipped. ***\n\
                      *** To have it: scripts/install-test-deps (as root)   ***\n",
                     self.without_haproxy
+                );
+            }
+            for what in &self.without {
+                eprintln!(
+                    "\n*** NO {} ON THIS MACHINE: 1 test is skipped. ***\n\
+                     *** To have it: scripts/install-test-deps (as root) ***\n",
+                    what.to_uppercase()
                 );
             }
             if direct() {

@@ -10,8 +10,14 @@ use crate::project;
 /// A program of this name, found on the path.
 #[must_use]
 pub fn tool(name: &str) -> Tool {
+    tool_within(LIMIT_SECONDS, name)
+}
+
+/// One that may take longer, or must not take so long.
+#[must_use]
+pub fn tool_within(seconds: u32, name: &str) -> Tool {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", LIMIT_SECONDS, name]);
+    command.args(["--kill-after=5", &seconds.to_string(), name]);
     command
         .env("PGCONNECT_TIMEOUT", "20")
         .env("PSQLRC", "/dev/null")
@@ -34,10 +40,17 @@ pub fn tool(name: &str) -> Tool {
 /// A script of `tests/drivers`, run by the Python that has the drivers; none if this machine has none.
 #[must_use]
 pub fn python(script: &str) -> Option<Tool> {
+    python_within(LIMIT_SECONDS, script)
+}
+
+/// One that may take longer.
+#[must_use]
+pub fn python_within(seconds: u32, script: &str) -> Option<Tool> {
     let python = cache()?.join("venv/bin/python");
+    let script = project("tests/drivers").join(script);
     python
         .exists()
-        .then(|| tool(&python.to_string_lossy()).arg(project("tests/drivers").join(script)))
+        .then(|| tool_within(seconds, &python.to_string_lossy()).arg(script))
 }
 
 /// A script of `tests/drivers` that drives a browser; none if this machine has no browser or not the library for it.
@@ -95,6 +108,13 @@ impl Tool {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Tool {
         self.command.env(name, value);
+        self
+    }
+
+    /// It begins in this folder.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &std::path::Path) -> Tool {
+        self.command.current_dir(folder);
         self
     }
 
@@ -156,4 +176,4 @@ impl Said {
     }
 }
 
-const LIMIT_SECONDS: &str = "120";
+const LIMIT_SECONDS: u32 = 120;

@@ -20,6 +20,8 @@ pub struct BackendMemory {
     pub(super) reported: Rc<Parameters>,
     pub(super) prepared: Prepared,
     pub(super) unnamed: Unnamed,
+    /// The session that used it last; 0 if no one's traces can be on it.
+    pub(super) user: u64,
 }
 
 impl BackendMemory {
@@ -30,6 +32,7 @@ impl BackendMemory {
             reported,
             prepared: Prepared::default(),
             unnamed: Unnamed::Absent,
+            user: 0,
         }
     }
 

@@ -42,7 +42,12 @@ pub struct Cleanup {
     sql: String,
     resets: bool,
     deallocates: bool,
+    all: bool,
     asked: bool,
+    /// The rows of the last question are names of statements.
+    lists: bool,
+    /// Statements by SQL PREPARE, which is done where nobody could see it.
+    left: Vec<u8>,
 }
 
 impl Cleanup {
@@ -77,13 +82,19 @@ impl Cleanup {
                 sql.push_str(statement);
             }
         }
+        if all && !deallocates {
+            sql.push_str(LEFT);
+        }
         Cleanup {
             memory: Some(memory),
             names,
             sql,
             resets,
             deallocates,
+            all,
             asked: false,
+            lists: false,
+            left: Vec::new(),
         }
     }
 
@@ -110,6 +121,9 @@ impl Cleanup {
         if self.deallocates {
             memory.prepared.clear();
         }
+        if self.all {
+            memory.user = 0;
+        }
         if self.resets {
             memory.settings = Rc::default();
         }
@@ -130,7 +144,15 @@ impl Exchange for Cleanup {
         }
         while let Some(message) = take_message(inbound, MESSAGE_LIMIT)? {
             match message.kind {
-                b'3' | b'C' | b'I' | b'T' | b'D' | b'N' | b'A' => {}
+                b'3' | b'C' | b'I' | b'N' | b'A' => {}
+                b'T' => {
+                    self.lists = message
+                        .body
+                        .get(2..)
+                        .is_some_and(|rest| rest.starts_with(LISTED))
+                }
+                b'D' if self.lists => self.left.extend_from_slice(row_of_one(&message.body)),
+                b'D' => {}
                 b'S' => {
                     if let Some(memory) = &mut self.memory {
                         memory.note_parameter(message.body);
@@ -145,7 +167,10 @@ impl Exchange for Cleanup {
                             got: "something else".to_owned(),
                         });
                     }
-                    return self.finish().map(Progress::Done);
+                    if self.left.is_empty() {
+                        return self.finish().map(Progress::Done);
+                    }
+                    put_query(outbound, &std::mem::take(&mut self.left));
                 }
                 kind => {
                     return Err(WireError::Unexpected {
@@ -170,6 +195,19 @@ const REMEDIES: [(Pin, &str); 5] = [
     (Pin::SequenceValue, "DISCARD SEQUENCES;"),
     (Pin::TemporaryTable, "DISCARD TEMP;"),
 ];
+
+/// Asks for the statements of SQL PREPARE: how each of them is deallocated. The shared ones are none.
+const LEFT: &str = "SELECT pg_catalog.format('DEALLOCATE %I;', name) AS dbb_left \
+     FROM pg_catalog.pg_prepared_statements WHERE from_sql;";
+
+/// How the description of the answer's rows goes on behind the count of columns.
+const LISTED: &[u8] = b"dbb_left\0";
+
+/// The value in a DataRow of one column.
+fn row_of_one(body: &[u8]) -> &[u8] {
+    const COUNT_AND_LENGTH: usize = 6;
+    body.get(COUNT_AND_LENGTH..).unwrap_or_default()
+}
 
 /// Longest message in a cleanup, in bytes.
 const MESSAGE_LIMIT: usize = 64 * 1024;

@@ -52,6 +52,9 @@ pub struct Commons {
     epoch: Cell<u64>,
     /// How often the schema has been changed, as far as that was seen.
     schema: Cell<u64>,
+    sessions: Cell<u64>,
+    /// A client has asked for the value of a sequence as its session has drawn it.
+    values_matter: Cell<bool>,
     /// What the last backend reported when it had just been opened.
     fresh: RefCell<Option<Rc<Parameters>>>,
     /// Settings that a backend has accepted, and what it then reported of them.
@@ -69,6 +72,8 @@ impl Commons {
             statements: RefCell::default(),
             epoch: Cell::new(0),
             schema: Cell::new(0),
+            sessions: Cell::new(0),
+            values_matter: Cell::new(false),
             fresh: RefCell::default(),
             accepted: RefCell::default(),
         })
@@ -93,6 +98,23 @@ impl Commons {
 
     pub(super) fn rules(&self) -> Rules {
         self.rules.get()
+    }
+
+    /// The number of a session that begins, which is never 0.
+    pub(super) fn next_session(&self) -> u64 {
+        let next = self.sessions.get() + 1;
+        self.sessions.set(next);
+        next
+    }
+
+    /// A client asks for the value of a sequence as its session has drawn it.
+    pub(super) fn values_matter(&self) {
+        self.values_matter.set(true);
+    }
+
+    /// Whether one ever has.
+    pub(super) fn do_values_matter(&self) -> bool {
+        self.values_matter.get()
     }
 
     /// Counts one more Parse.

@@ -27,6 +27,7 @@ mod names;
 mod outbound;
 mod pins;
 mod prepared;
+mod renamed;
 mod replies;
 mod request;
 mod restore;

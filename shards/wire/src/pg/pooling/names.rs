@@ -47,6 +47,11 @@ impl Names {
         before
     }
 
+    /// All that there are.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Named)> {
+        self.by_name.iter()
+    }
+
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
         *self = Names::default();

@@ -23,6 +23,8 @@ pub enum Pin {
     SequenceValue,
     /// LOAD: a library cannot be unloaded.
     Load,
+    /// `setseed()`: what `random()` will say cannot be made uncertain again.
+    RandomSeed,
     /// A setting whose value cannot be followed; ends with DISCARD ALL.
     Setting,
     /// DO or CALL, or text too long to be read, which may have done any of the above; ends with
@@ -32,7 +34,7 @@ pub enum Pin {
 
 impl Pin {
     /// All of them, in the order of [`Pin::index`].
-    pub const ALL: [Pin; 10] = [
+    pub const ALL: [Pin; 11] = [
         Pin::Listen,
         Pin::HoldCursor,
         Pin::TemporaryTable,
@@ -41,6 +43,7 @@ impl Pin {
         Pin::LongStatement,
         Pin::SequenceValue,
         Pin::Load,
+        Pin::RandomSeed,
         Pin::Setting,
         Pin::Unknown,
     ];
@@ -61,6 +64,7 @@ impl Pin {
             Pin::LongStatement => "long_statement",
             Pin::SequenceValue => "sequence_value",
             Pin::Load => "load",
+            Pin::RandomSeed => "random_seed",
             Pin::Setting => "setting",
             Pin::Unknown => "unknown",
         }
@@ -93,6 +97,11 @@ impl Pins {
     /// Takes a reason away.
     pub fn remove(&mut self, pin: Pin) {
         self.0 &= !bit(pin);
+    }
+
+    /// Those that nothing takes away: the backend ends with its client.
+    pub(super) fn for_good(self) -> Pins {
+        Pins(self.0 & (bit(Pin::Load) | bit(Pin::RandomSeed)))
     }
 
     /// The reasons of both.

@@ -43,7 +43,7 @@ impl Eq for Key {}
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     key: Key,
-    /// The epoch of its Parse. A client that prepared it later must not meet the older one: its
+    /// The epoch of its Parse, or 0 if names in it may mean something else by now. A client that prepared it later must not meet the older one: its
     /// result type may have changed since.
     pub(super) epoch: u64,
     used: u64,
@@ -114,6 +114,14 @@ impl Prepared {
             .map(|entry| entry.key.clone())
     }
 
+    /// There is something that names in the statements may mean from now on: each is to be prepared
+    /// anew before it is used.
+    pub(super) fn age(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.epoch = 0;
+        }
+    }
+
     /// Forgets a statement that SQL has deallocated by its name here.
     pub(super) fn forget_named(&mut self, server_name: &[u8]) {
         self.entries
@@ -134,6 +142,13 @@ pub(super) fn own_name(name: &[u8]) -> Bytes {
     } else {
         Bytes::copy_from_slice(name)
     }
+}
+
+/// The client's own name for a statement that stands under it on a backend; none if it is not such.
+pub(super) fn clients_own(server_name: &[u8]) -> Option<&[u8]> {
+    server_name
+        .strip_prefix(PREFIX.as_bytes())?
+        .strip_prefix(b"~")
 }
 
 /// What the names of shared statements begin with.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::names::{Named, Names};
 use super::prepared::{Entry, Key, Prepared};
+use super::renamed::Shifts;
 use super::sql::{Script, Step};
 use super::statement::Statement;
 
@@ -31,6 +32,8 @@ pub(super) struct Owed {
     pub(super) copies: bool,
     /// The backend has remarked on it (NoticeResponse).
     pub(super) remarked: bool,
+    /// Where its text differs from the client's.
+    pub(super) shifts: Option<Shifts>,
 }
 
 /// What was asked, by which the replies to it are known.
@@ -109,6 +112,7 @@ impl Owed {
             barrier: false,
             copies: false,
             remarked: false,
+            shifts: None,
         }
     }
 
@@ -234,6 +238,12 @@ impl Replies {
         self.barriers > 0
     }
 
+    /// Whether the last thing owed is a Query that later messages must wait for.
+    pub(super) fn ends_with_barrier(&self) -> bool {
+        let last = self.queue.back();
+        last.is_some_and(|owed| owed.barrier && owed.what == What::Query)
+    }
+
     /// Whether it is not certain what our tables say of something: it was changed by a message
     /// before the last Sync, which may fail while the next message does not.
     ///
@@ -260,6 +270,15 @@ impl Replies {
                 .iter()
                 .flat_map(|owed| &owed.changes)
                 .any(concerns)
+    }
+
+    /// What names meant before messages that are not answered changed it.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&Bytes, &Named)> {
+        let changes = self.queue.iter().flat_map(|owed| &owed.changes);
+        changes.filter_map(|change| match change {
+            Change::Name { name, before } => Some((name, before.as_ref()?)),
+            _ => None,
+        })
     }
 
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use super::prepared::PREFIX;
 use crate::error::WireError;
 use crate::pg::frame::type_name;
 use crate::pg::walker::{FRONTEND_LARGE_LIMIT, FRONTEND_SMALL_LIMIT};
@@ -100,6 +101,22 @@ pub(super) fn put_copy_fail(out: &mut BytesMut, reason: &str) {
     put_header(out, b'f', reason.len() + 1);
     out.put_slice(reason.as_bytes());
     out.put_u8(0);
+}
+
+/// Appends Parse, Bind, Execute and two Closes that run a statement under names nobody else uses.
+pub(super) fn put_run(out: &mut BytesMut, sql: &str) {
+    let name = format!("{PREFIX}~");
+    let name = name.as_bytes();
+    put_parse(out, name, &[sql.as_bytes(), b"\0\0\0"].concat());
+    let bind = [name, b"\0", name, b"\0\0\0\0\0\0\0"].concat();
+    put_header(out, b'B', bind.len());
+    out.put_slice(&bind);
+    let execute = [name, b"\0\0\0\0\0"].concat();
+    put_header(out, b'E', execute.len());
+    out.put_slice(&execute);
+    put_header(out, b'C', 1 + name.len() + 1);
+    out.put_slice(&[b"P", name, b"\0"].concat());
+    put_about_statement(out, b'C', name);
 }
 
 /// Appends a Query.

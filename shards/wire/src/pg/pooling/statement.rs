@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
+use super::prepared::PREFIX;
 use super::sql::Script;
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
@@ -37,6 +38,17 @@ impl Statement {
     /// A backend has accepted it.
     pub(super) fn accept(&self, acceptance: Acceptance) {
         self.accepted.set(Some(acceptance));
+    }
+}
+
+impl Statement {
+    /// Whether it is called so on a backend, in whichever context.
+    pub(super) fn is_called(&self, server_name: &[u8]) -> bool {
+        let id = self.id.to_string();
+        let behind = server_name
+            .strip_prefix(PREFIX.as_bytes())
+            .and_then(|rest| rest.strip_prefix(id.as_bytes()));
+        matches!(behind, Some([] | [b'_', ..]))
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) fn set(mut rest: Lexer<'_>, dialect: Dialect<'_>, pins: &mut Pins) ->
         pins.insert(Pin::Setting);
         return Act::Plain;
     };
+    if name == "seed" {
+        pins.insert(Pin::RandomSeed);
+    }
     assigned(&name, value, local)
 }
 

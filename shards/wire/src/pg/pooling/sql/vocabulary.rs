@@ -126,6 +126,7 @@ impl Notable {
             | b"pg_advisory_lock_shared"
             | b"pg_try_advisory_lock"
             | b"pg_try_advisory_lock_shared" => Notable::Pins(Pin::AdvisoryLock),
+            b"setseed" => Notable::Pins(Pin::RandomSeed),
             b"pg_advisory_unlock_all" => Notable::UnlockAll,
             b"currval" | b"lastval" => Notable::Pins(Pin::SequenceValue),
             b"dblink_connect" | b"dblink_connect_u" | b"pg_replication_origin_session_setup" => {

@@ -54,7 +54,13 @@ impl Tracker {
                 }
             }
             Act::ResetAll => self.settings.reset_all(),
-            Act::Makes(pin) => self.settings.make(*pin),
+            Act::Makes(pin) => {
+                self.settings.make(*pin);
+                if let (Pin::TemporaryTable, Some(link)) = (pin, &mut self.link) {
+                    // It stands before a table of the same name that statements may mean.
+                    link.memory.prepared.age();
+                }
+            }
             Act::Ends(pin) => {
                 self.settings.end(*pin);
                 self.lasting.remove(*pin);
@@ -85,9 +91,10 @@ impl Tracker {
             Act::DiscardAll => {
                 self.deallocate_all();
                 self.settings.discard_all();
+                // It is committed at once, whatever becomes of the batch that it stands in.
+                self.settings.commit();
                 self.portals.clear();
-                let loaded = self.lasting.contains(Pin::Load);
-                self.lasting = loaded.then_some(Pin::Load).into_iter().collect();
+                self.lasting = self.lasting.for_good();
             }
         }
     }
@@ -135,7 +142,7 @@ impl Act {
 impl Pins {
     /// What may stay even of a statement that failed: its other effects were rolled back.
     pub(super) fn that_survive_errors(self) -> Pins {
-        [Pin::AdvisoryLock, Pin::Unknown]
+        [Pin::AdvisoryLock, Pin::RandomSeed, Pin::Unknown]
             .into_iter()
             .filter(|&pin| self.contains(pin))
             .collect()

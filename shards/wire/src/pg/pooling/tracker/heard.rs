@@ -4,16 +4,19 @@ use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 
 use super::super::backend_memory::parameter;
+use super::super::names::Named;
 use super::super::outbound::Passing;
+use super::super::prepared::clients_own;
+use super::super::renamed::in_clients_words;
 use super::super::replies::{Advance, Change, Owed, Replies, Tables, To, What};
-use super::super::request::{HEADER, put_bare};
+use super::super::request::{HEADER, put_bare, put_header};
 use super::link::{Copy, Inbound};
 use super::said::offence;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
 use crate::pg::frame::type_name;
 use crate::pg::walker::BACKEND_LIMIT;
-use crate::pg::{TransactionStatus, error_response};
+use crate::pg::{TransactionStatus, backend, error_response};
 
 impl Tracker {
     /// Goes through what has come, to its end.
@@ -60,16 +63,23 @@ impl Tracker {
         // What RESET brought up is not what the client will see: it is told after the correction.
         let passes =
             belongs_to_client(&link.replies, kind)? && !(kind == b'S' && self.settings.differ());
+        let left = (length - LENGTH) as usize;
         link.inbound.kind = kind;
-        link.inbound.left = (length - LENGTH) as usize;
+        link.inbound.left = left;
         link.inbound.passes = passes;
+        link.inbound.kept = passes
+            && match kind {
+                b'E' => left <= ERROR_LIMIT,
+                b'Z' => self.settings.differ(),
+                _ => false,
+            };
         link.inbound.gathers = match kind {
             b'S' => PARAMETER_LIMIT,
             b'E' => ERROR_LIMIT,
             b'C' | b'Z' => TAG_LIMIT,
             _ => 0,
         };
-        match (passes, header.in_input) {
+        match (passes && !link.inbound.kept, header.in_input) {
             (true, true) => input.keep(HEADER),
             (false, true) => input.skip(HEADER),
             (true, false) => input.ours().extend_from_slice(&header.bytes),
@@ -86,6 +96,7 @@ impl Tracker {
         body: Bytes,
         input: &mut Passing<'_>,
     ) -> Result<(), Fault> {
+        let mut ready_kept = false;
         match kind {
             b'N' => {
                 self.remarked();
@@ -98,13 +109,17 @@ impl Tracker {
             }
             b'E' => {
                 self.tally.errors += u32::from(passes);
+                self.pass_error(&body, input);
                 self.failed(passes, body);
                 self.say_own(input);
                 return Ok(());
             }
             b'G' => self.copy_begins(),
             b'C' | b's' | b'I' => self.statement_done(kind, &body),
-            b'Z' => self.ready(&body)?,
+            b'Z' => {
+                self.ready(&body)?;
+                ready_kept = self.link.as_ref().is_some_and(|link| link.inbound.kept);
+            }
             _ => {}
         }
         let Some(link) = &mut self.link else {
@@ -119,6 +134,13 @@ impl Tracker {
                 To::Client if kind == b'Z' => self.tally.ready(self.status),
                 _ if kind == b'1' => self.accepted(&owed),
                 _ => {}
+            }
+        }
+        if ready_kept {
+            // The client hears what a database reports before it hears that the database is ready.
+            match (self.needs_correction(), &mut self.link) {
+                (true, Some(link)) => link.ready_waits = true,
+                _ => backend::ready_for_query(self.status, input.ours()),
             }
         }
         self.say_own(input);
@@ -144,6 +166,29 @@ impl Tracker {
                 key.statement.accept(self.commons.acceptance(key.context));
             }
         }
+    }
+
+    /// Passes on an error that was kept, in the client's words.
+    fn pass_error(&self, body: &[u8], input: &mut Passing<'_>) {
+        let Some(link) = self.link.as_ref().filter(|link| link.inbound.kept) else {
+            return;
+        };
+        let shifts = link.replies.front().and_then(|owed| owed.shifts.as_ref());
+        let clients = |server_name: &[u8]| {
+            if let Some(own) = clients_own(server_name) {
+                return Some(Bytes::copy_from_slice(own));
+            }
+            let names = self.names.iter().chain(link.replies.names());
+            let mut same = names.filter(|(_, named)| match named {
+                Named::Shared(statement, _) => statement.is_called(server_name),
+                Named::Own(_) => false,
+            });
+            same.next().map(|(name, _)| name.clone())
+        };
+        let changed = in_clients_words(body, shifts, clients);
+        let said = changed.as_deref().unwrap_or(body);
+        put_header(input.ours(), b'E', said.len());
+        input.ours().extend_from_slice(said);
     }
 
     /// Says what is ours to say, now that its turn has come.
@@ -275,6 +320,11 @@ impl Tracker {
         if !differences.is_empty() {
             input.ours().extend_from_slice(&differences);
         }
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut link.ready_waits)
+        {
+            backend::ready_for_query(self.status, input.ours());
+        }
         Ok(())
     }
 }
@@ -356,7 +406,7 @@ impl Inbound {
             .len()
             .min(self.gathers - self.gathered.len().min(self.gathers))];
         self.gathered.extend_from_slice(part);
-        if self.passes {
+        if self.passes && !self.kept {
             input.keep(count);
         } else {
             input.skip(count);
@@ -376,7 +426,7 @@ const LENGTH: u32 = 4;
 const PARAMETER_LIMIT: usize = 64 * 1024;
 
 /// How much of an ErrorResponse is kept, in bytes.
-const ERROR_LIMIT: usize = 8 * 1024;
+const ERROR_LIMIT: usize = 64 * 1024;
 
 /// How much of a CommandComplete is kept, in bytes.
 const TAG_LIMIT: usize = 64;

@@ -34,6 +34,12 @@ pub(super) struct Link {
     pub(super) leftovers: Vec<Bytes>,
     /// The client's last message has ended the batch for good, even if that had failed.
     pub(super) ended: bool,
+    /// The values of sequences that the backend knows may be somebody else's.
+    pub(super) others_values: bool,
+    /// The client has run something.
+    pub(super) ran: bool,
+    /// The client waits for a ReadyForQuery that has come: first the backend is put right.
+    pub(super) ready_waits: bool,
 }
 
 /// COPY FROM STDIN.
@@ -61,6 +67,8 @@ pub(super) struct Inbound {
     pub(super) left: usize,
     /// Whether the client gets it.
     pub(super) passes: bool,
+    /// Whether it gets it as a whole, when all of it has come, and perhaps changed.
+    pub(super) kept: bool,
     /// As much of its body as is of interest.
     pub(super) gathered: BytesMut,
     pub(super) gathers: usize,
@@ -83,6 +91,9 @@ impl Link {
             touched: false,
             leftovers: Vec::new(),
             ended: false,
+            others_values: false,
+            ran: false,
+            ready_waits: false,
         }
     }
 

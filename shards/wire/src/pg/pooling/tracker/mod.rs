@@ -11,6 +11,7 @@ mod heard;
 mod link;
 mod provide;
 mod said;
+mod sequences;
 mod startup;
 mod statements;
 mod text;
@@ -34,6 +35,8 @@ use link::Link;
 #[derive(Debug)]
 pub struct Tracker {
     commons: Rc<Commons>,
+    /// Tells it from the tenant's other sessions.
+    number: u64,
     names: Names,
     unnamed: Unnamed,
     /// The open portals of statements that do something to the session.
@@ -107,6 +110,7 @@ impl Tracker {
     pub fn new(commons: Rc<Commons>, startup: &Parameters) -> Result<Tracker, ErrorResponse> {
         let base = Rc::new(startup::settings(startup)?);
         Ok(Tracker {
+            number: commons.next_session(),
             commons,
             names: Names::default(),
             unnamed: Unnamed::Absent,
@@ -169,11 +173,19 @@ impl Tracker {
     /// Takes a backend, sets it as the session needs it, and lets go on what was kept.
     ///
     /// The backend must be idle, with nothing unread.
-    pub fn attach(&mut self, memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
+    pub fn attach(&mut self, mut memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
         debug_assert!(self.link.is_none(), "one backend at a time");
         self.wants_backend = false;
         self.settings.attached(Rc::clone(&memory.settings));
-        self.link = Some(Link::new(memory));
+        let user = std::mem::replace(&mut memory.user, self.number);
+        self.link = Some(Link {
+            others_values: user != 0 && user != self.number,
+            ..Link::new(memory)
+        });
+        if self.commons.do_values_matter() && self.link.as_ref().is_some_and(|it| it.others_values)
+        {
+            self.discard_others_values(true, &mut out.to_backend);
+        }
         if self.settings.differ() {
             self.correct(&mut out.to_backend);
             return Ok(());
@@ -327,7 +339,7 @@ impl Tracker {
         let before = self.pins();
         let link = self.link.take()?;
         let settled = link.is_settled() && self.tail.is_none();
-        if !settled || before.contains(Pin::Load) {
+        if !settled || !before.for_good().is_empty() {
             let busy = link.is_owed();
             return Some(Release::Close { busy });
         }

@@ -177,7 +177,7 @@ impl Tracker {
             return false;
         };
         let entry = link.memory.prepared.touch(key);
-        entry.is_some_and(|entry| entry.epoch >= epoch)
+        entry.is_some_and(|entry| entry.epoch >= epoch.max(1))
     }
 
     /// Sends a Parse of a shared statement, and whatever must go before it. What is owed for the
@@ -234,7 +234,8 @@ impl Tracker {
             | Act::Prepare(_)
             | Act::Deallocate(..)
             | Act::DeallocateAll
-            | Act::DiscardAll => true,
+            | Act::DiscardAll
+            | Act::Makes(Pin::TemporaryTable) => true,
             Act::ResetAll => self.settings.has_base() || self.settings.context() != 0,
             Act::Assign(assignments) => assignments.iter().any(|one| self.is_decisive(one)),
             Act::Commit | Act::Rollback | Act::RollbackTo(_) => self.settings.is_touched(),

@@ -149,6 +149,8 @@ impl Tracker {
             return Ok(Fate::Held);
         }
         match request.kind {
+            // So that what a Query with RESET in it has left is put right before anything else.
+            b'S' if link.replies.ends_with_barrier() => return Ok(Fate::Held),
             b'S' => {
                 link.push(Owed::new(What::Sync, To::Client));
                 link.batch_open = false;
@@ -229,6 +231,8 @@ fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>
         (b'c' | b'f', _) if !request.is_whole() => Some(Fate::Incomplete),
         (b'c' | b'f', Copy::Open) => {
             link.copy = Copy::Ended;
+            // A Flush stood before it.
+            link.flushed = false;
             Some(Fate::Passes)
         }
         (b'c' | b'f', _) if link.may_copy() => {

@@ -8,6 +8,7 @@ use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
 use super::super::outbound::Passing;
 use super::super::prepared::own_name;
+use super::super::renamed::Shifts;
 use super::super::replies::{Change, Owed, To, Unnamed, What};
 use super::super::request::{
     HEADER, NAME_LIMIT, Request, put_about_statement, put_bare, put_header, put_parse, put_query,
@@ -27,14 +28,14 @@ impl Tracker {
         input: &mut Passing<'_>,
     ) -> Result<Fate, Fault> {
         if request.is_long() {
-            self.push_query(Some(Rc::default()), true);
+            self.push_query(Some(Rc::default()), true, None);
             return Ok(Fate::Passes);
         }
         if !request.is_whole() {
             return Ok(Fate::Incomplete);
         }
         let Some((text, _)) = string(request.body()) else {
-            self.push_query(None, false);
+            self.push_query(None, false, None);
             return Ok(Fate::Passes);
         };
         let Some(read) = self.read(text) else {
@@ -42,6 +43,10 @@ impl Tracker {
         };
         if self.must_wait_for_batch(&read) {
             return Ok(Fate::Held);
+        }
+        if self.asks_for_others_values(read.script.as_deref()) {
+            let apart = self.link.as_ref().is_some_and(|link| !link.batch_open);
+            self.discard_others_values(apart, input.ours());
         }
         if let Some(script) = &read.script {
             self.refuse_taken(script, input);
@@ -55,7 +60,7 @@ impl Tracker {
             fate = Fate::Rewritten(request.total);
         }
         let barrier = self.is_barrier(read.script.as_deref());
-        self.push_query(read.script, barrier);
+        self.push_query(read.script, barrier, read.shifts);
         Ok(fate)
     }
 
@@ -73,7 +78,9 @@ impl Tracker {
         if prepares.clone().any(undecided) {
             return true;
         }
-        let may_need = !read.needs.is_empty() || prepares.next().is_some();
+        let may_need = !read.needs.is_empty()
+            || prepares.next().is_some()
+            || self.asks_for_others_values(read.script.as_deref());
         let link = self.link.as_ref();
         may_need
             && link.is_some_and(|link| match link.batch_open {
@@ -82,14 +89,16 @@ impl Tracker {
             })
     }
 
-    fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool) {
+    fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool, shifts: Option<Shifts>) {
         let mut owed = Owed::new(What::Query, To::Client).doing(script);
         owed.barrier = barrier;
+        owed.shifts = shifts;
         owed.changes
             .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
         if let Some(link) = &mut self.link {
             // The end of a Query is the end of a batch that no Sync has ended.
             link.batch_open = false;
+            link.ran = true;
         }
         self.push(owed);
     }
@@ -274,6 +283,9 @@ impl Tracker {
         let Some(meant) = self.provide(name, input) else {
             return Ok(Fate::Held);
         };
+        if self.asks_for_others_values(meant.script.as_deref()) {
+            self.discard_others_values(false, input.ours());
+        }
         self.note_portal(portal, meant.script);
         self.push_extended(Owed::new(What::Bind, To::Client));
         Ok(match meant.server_name {
@@ -327,6 +339,9 @@ impl Tracker {
         let barrier = self.is_barrier(script.as_deref());
         let mut owed = Owed::new(What::Execute, To::Client).doing(script);
         owed.barrier = barrier;
+        if let Some(link) = &mut self.link {
+            link.ran = true;
+        }
         self.push_extended(owed);
         Fate::Passes
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
 use super::super::prepared::Key;
+use super::super::renamed::Shifts;
 use super::super::replies::Change;
 use super::super::request::string;
 use super::super::sql::{self, Act, Dialect, Mention, Reading, Script, Step};
@@ -19,6 +20,8 @@ pub(super) struct Text {
     pub(super) renamed: Option<Vec<u8>>,
     /// What its statements do to the session.
     pub(super) script: Option<Rc<Script>>,
+    /// Where what must be sent differs from the text.
+    pub(super) shifts: Option<Shifts>,
     /// The shared statements that it names, which the backend must have.
     pub(super) needs: Vec<Key>,
 }
@@ -48,6 +51,7 @@ impl Tracker {
             return Some(Text {
                 renamed: None,
                 script: reading.script.map(Rc::new),
+                shifts: None,
                 needs: Vec::new(),
             });
         }
@@ -62,8 +66,16 @@ impl Tracker {
         let needs: Vec<Key> = (meanings.iter())
             .filter_map(|meaning| meaning.key.clone())
             .collect();
+        let (renamed, shifts) = match needs.is_empty() {
+            true => (None, None),
+            false => {
+                let (renamed, shifts) = rename(text, &mentions, &meanings);
+                (Some(renamed), Some(shifts))
+            }
+        };
         Some(Text {
-            renamed: (!needs.is_empty()).then(|| rename(text, &mentions, &meanings)),
+            renamed,
+            shifts,
             script: reading.script.map(Rc::new),
             needs,
         })
@@ -173,17 +185,28 @@ fn note_meaning(reading: &mut Reading, mention: &Mention, meaning: &Meaning) {
     }
 }
 
-/// A text in which shared statements stand under their names on the backend.
-fn rename(text: &[u8], mentions: &[Mention], meanings: &[Meaning]) -> Vec<u8> {
+/// A text in which shared statements stand under their names on the backend, and where it differs
+/// from what it was.
+fn rename(text: &[u8], mentions: &[Mention], meanings: &[Meaning]) -> (Vec<u8>, Shifts) {
     let mut renamed = Vec::with_capacity(text.len());
+    let mut shifts = Vec::new();
     let mut done = 0;
     for (mention, meaning) in mentions.iter().zip(meanings) {
         if let Some(key) = &meaning.key {
+            let said = &text[mention.at.clone()];
+            let name = key.server_name();
             renamed.extend_from_slice(&text[done..mention.at.start]);
-            renamed.extend_from_slice(&key.server_name());
+            let by = name.len().cast_signed() - characters(said).cast_signed();
+            shifts.push((characters(&renamed), by));
+            renamed.extend_from_slice(&name);
             done = mention.at.end;
         }
     }
     renamed.extend_from_slice(&text[done..]);
-    renamed
+    (renamed, shifts.into())
+}
+
+/// How many characters the database counts in a text; without UTF-8 it is taken that each is a byte.
+fn characters(text: &[u8]) -> usize {
+    std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count())
 }

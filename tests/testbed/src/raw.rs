@@ -3,10 +3,14 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use testbed::PATIENCE;
+use crate::PATIENCE;
 
 /// A socket that speaks neither protocol by itself.
+#[derive(Debug)]
 pub struct Raw(pub TcpStream);
+
+/// A message of PostgreSQL's: its type and its body.
+pub type Message = (u8, Vec<u8>);
 
 /// A database's complaint, in either protocol.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,10 +19,16 @@ pub struct Complaint {
     pub state: String,
     /// MySQL's number; 0 in PostgreSQL.
     pub number: u16,
+    /// What it says to people.
     pub message: String,
 }
 
 impl Raw {
+    /// Connects.
+    ///
+    /// # Panics
+    /// If nobody listens there.
+    #[must_use]
     pub fn to(address: SocketAddr) -> Raw {
         let stream = TcpStream::connect(address).expect("somebody listens");
         stream
@@ -54,6 +64,9 @@ impl Raw {
     }
 
     /// So many bytes.
+    ///
+    /// # Panics
+    /// If they do not come.
     #[track_caller]
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
@@ -61,7 +74,10 @@ impl Raw {
         bytes
     }
 
-    /// Everything until the other end closes, which it must.
+    /// Everything until the other end closes.
+    ///
+    /// # Panics
+    /// If it does not close.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -73,17 +89,34 @@ impl Raw {
         }
     }
 
-    /// The next message of PostgreSQL's: its type and its body.
+    /// The next message of PostgreSQL's.
+    ///
+    /// # Panics
+    /// If it does not come.
     #[track_caller]
-    pub fn message(&mut self) -> (u8, Vec<u8>) {
-        let head = self.take(5);
-        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-        (head[0], self.take(length - 4))
+    pub fn message(&mut self) -> Message {
+        self.try_message().expect("a message comes")
     }
 
-    /// Messages up to ReadyForQuery and with it, or up to the end.
+    /// The next message of PostgreSQL's.
+    ///
+    /// # Errors
+    /// If it does not come: because the other end has closed, or within [`PATIENCE`].
+    pub fn try_message(&mut self) -> std::io::Result<Message> {
+        let mut head = [0; 5];
+        self.0.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let mut body = vec![0; length.saturating_sub(4)];
+        self.0.read_exact(&mut body)?;
+        Ok((head[0], body))
+    }
+
+    /// Messages up to ReadyForQuery and with it.
+    ///
+    /// # Panics
+    /// If it does not come.
     #[track_caller]
-    pub fn until_ready(&mut self) -> Vec<(u8, Vec<u8>)> {
+    pub fn until_ready(&mut self) -> Vec<Message> {
         let mut seen = Vec::new();
         loop {
             let message = self.message();
@@ -96,6 +129,9 @@ impl Raw {
     }
 
     /// PostgreSQL's complaint, after which it closes.
+    ///
+    /// # Panics
+    /// If anything else comes.
     #[track_caller]
     pub fn last_words(&mut self) -> Complaint {
         let (kind, body) = self.message();
@@ -109,7 +145,20 @@ impl Raw {
         Complaint::of_postgres(&body)
     }
 
+    /// Closes with a reset, as a machine does that goes down: what is still on its way is thrown away.
+    ///
+    /// # Panics
+    /// If the socket cannot be set so.
+    pub fn vanish(self) {
+        socket2::SockRef::from(&self.0)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("a socket option can be set");
+    }
+
     /// The next packet of MySQL's: its sequence id and its payload.
+    ///
+    /// # Panics
+    /// If it does not come.
     #[track_caller]
     pub fn packet(&mut self) -> (u8, Vec<u8>) {
         let head = self.take(4);
@@ -120,6 +169,7 @@ impl Raw {
 
 impl Complaint {
     /// From the body of an ErrorResponse.
+    #[must_use]
     pub fn of_postgres(body: &[u8]) -> Complaint {
         let field = |code: u8| {
             let found = body
@@ -135,6 +185,9 @@ impl Complaint {
     }
 
     /// From the payload of an ERR packet.
+    ///
+    /// # Panics
+    /// If it is none.
     #[track_caller]
     pub fn of_mysql(payload: &[u8]) -> Complaint {
         assert_eq!(payload[0], 0xff, "an ERR packet, not {payload:?}");
@@ -153,11 +206,13 @@ impl Complaint {
 }
 
 /// PostgreSQL's StartupMessage, version 3.0.
+#[must_use]
 pub fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
     startup_of(0x0003_0000, parameters)
 }
 
 /// A StartupMessage of any version.
+#[must_use]
 pub fn startup_of(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
     let mut body = version.to_be_bytes().to_vec();
     for (name, value) in parameters {
@@ -168,22 +223,26 @@ pub fn startup_of(version: u32, parameters: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A message of PostgreSQL's after the startup.
+#[must_use]
 pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
 }
 
 /// A packet of MySQL's.
+#[must_use]
 pub fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_le_bytes();
     [&[length[0], length[1], length[2], sequence][..], payload].concat()
 }
 
 /// MySQL's HandshakeResponse with a proof that proves nothing.
+#[must_use]
 pub fn handshake_response(user: &str, database: Option<&str>) -> Vec<u8> {
     handshake_response_with(0, user, database)
 }
 
 /// The same, of a client that can do more: capability flags that do not change the response itself.
+#[must_use]
 pub fn handshake_response_with(capabilities: u32, user: &str, database: Option<&str>) -> Vec<u8> {
     // LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH
     let capabilities: u32 = capabilities

@@ -1,0 +1,28 @@
+//! The scenarios, by theme. One more is one more entry in the list that it belongs to:
+//!
+//! ```ignore
+//! Scenario::named("a portal in portions")
+//!     .says(&[query("BEGIN"), parse("q", "SELECT 1"), bind("p", "q"), execute_some("p", 2), sync()])
+//!     .says(&[query("COMMIT")]),
+//! ```
+
+mod basics;
+mod copy;
+mod neighbours;
+mod pipelines;
+mod prepared;
+mod settings;
+
+use crate::scenario::Scenario;
+
+pub fn all() -> Vec<Scenario> {
+    [
+        basics::list(),
+        pipelines::list(),
+        prepared::list(),
+        copy::list(),
+        settings::list(),
+        neighbours::list(),
+    ]
+    .concat()
+}

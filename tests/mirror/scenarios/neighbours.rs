@@ -1,0 +1,132 @@
+//! Several clients of one pool: what one of them does is nothing to the others.
+
+use crate::frames::*;
+use crate::scenario::Scenario;
+
+pub fn list() -> Vec<Scenario> {
+    let run = |name: &str| [bind("", name), execute(""), sync()].concat();
+    vec![
+        Scenario::named("the same name for different statements")
+            .says(&[parse("s", "SELECT 'zero'"), sync()])
+            .client(1)
+            .says(&[parse("s", "SELECT 1, 'one'"), sync()])
+            .client(0)
+            .says(&[describe("s"), run("s")])
+            .client(1)
+            .says(&[describe("s"), run("s"), close("s"), sync()])
+            .client(0)
+            .says(&[run("s")])
+            .client(1)
+            .says(&[run("s")]),
+        Scenario::named("the same statement under different names")
+            .says(&[parse("a", "SELECT id FROM item"), sync()])
+            .client(1)
+            .says(&[parse("b", "SELECT id FROM item"), sync(), run("b"), query("DEALLOCATE b")])
+            .client(0)
+            .says(&[run("a"), query("EXECUTE a")])
+            .client(1)
+            .says(&[run("b"), query("DEALLOCATE ALL")])
+            .client(0)
+            .says(&[run("a")]),
+        Scenario::named("unnamed statements of two clients")
+            .says(&[parse("", "SELECT 'zero'"), sync()])
+            .client(1)
+            .says(&[run("")])
+            .says(&[parse("", "SELECT 'one'"), sync()])
+            .client(0)
+            .says(&[describe(""), run("")])
+            .client(1)
+            .says(&[run(""), query("SELECT 1"), run("")])
+            .client(0)
+            .says(&[run("")]),
+        Scenario::named("open transactions side by side")
+            .on(2)
+            .says(&[query("BEGIN; INSERT INTO line VALUES (1, 1)")])
+            .client(1)
+            .says(&[query("SELECT count(*) FROM line"), query("BEGIN; INSERT INTO line VALUES (2, 2)")])
+            .client(0)
+            .says(&[query("SELECT count(*) FROM line"), query("ROLLBACK")])
+            .client(1)
+            .says(&[query("SELECT count(*) FROM line"), query("ROLLBACK"), query("SELECT count(*) FROM line")]),
+        Scenario::named("an open transaction of one who goes")
+            .says(&[query("BEGIN; INSERT INTO line VALUES (1, 1); SET work_mem TO '1MB'")])
+            .leaves()
+            .client(1)
+            .says(&[query("SELECT count(*) FROM line"), query("SHOW work_mem"), query("ROLLBACK")]),
+        Scenario::named("an open transaction of one who vanishes")
+            .says(&[query("BEGIN; INSERT INTO line VALUES (1, 1); SELECT 1/0")])
+            .vanishes()
+            .client(1)
+            .says(&[query("SELECT count(*) FROM line"), query("ROLLBACK")]),
+        Scenario::named("who vanishes in the middle of a long answer")
+            .says(&[query("SELECT repeat('x', 100000) FROM generate_series(1, 500)")])
+            .messages(2)
+            .vanishes()
+            .client(1)
+            .says(&[query("SELECT 'mine'")]),
+        Scenario::named("who vanishes with a pipeline under way")
+            .says(&[unnamed("SELECT 1"), sync(), unnamed("SELECT pg_sleep(0.05)"), sync(), unnamed("SELECT 3"), sync()])
+            .ready(1)
+            .vanishes()
+            .client(1)
+            .says(&[unnamed("SELECT 'mine'"), sync()]),
+        Scenario::named("state of one who goes is gone")
+            .says(&[query("CREATE TEMP TABLE item AS SELECT 1 AS mine; SET work_mem TO '1MB'; LISTEN x; PREPARE p AS SELECT 1")])
+            .leaves()
+            .client(1)
+            .says(&[query("SELECT count(*) FROM item"), query("SHOW work_mem"), query("SELECT pg_listening_channels()"), query("EXECUTE p")]),
+        Scenario::named("advisory locks")
+            .on(2)
+            .says(&[query("SELECT pg_advisory_lock(1)")])
+            .client(1)
+            .says(&[query("SELECT pg_try_advisory_lock(1)"), query("SELECT pg_try_advisory_lock(2)")])
+            .client(0)
+            .says(&[query("SELECT pg_advisory_unlock(1)"), query("SELECT pg_try_advisory_lock(2)")])
+            .client(1)
+            .says(&[query("SELECT pg_try_advisory_lock(1), pg_advisory_unlock_all()")])
+            .client(0)
+            .says(&[query("SELECT pg_try_advisory_lock(1)")]),
+        Scenario::named("notifications between two")
+            .on(2)
+            .says(&[query("LISTEN news")])
+            .client(1)
+            .says(&[query("BEGIN; NOTIFY news, 'never'; ROLLBACK"), query("NOTIFY news, 'now'")])
+            .client(0)
+            .says(&[]).messages(1)
+            .says(&[query("UNLISTEN *")]),
+        Scenario::named("temporary tables of two")
+            .on(2)
+            .says(&[query("CREATE TEMP TABLE mine AS SELECT 'zero'")])
+            .client(1)
+            .says(&[query("SELECT * FROM mine"), query("CREATE TEMP TABLE mine AS SELECT 'one'"), query("SELECT * FROM mine")])
+            .client(0)
+            .says(&[query("SELECT * FROM mine"), query("DROP TABLE mine"), query("SELECT * FROM mine")]),
+        Scenario::named("values of a sequence")
+            .says(&[query("SELECT nextval('counter') > 0")])
+            .client(1)
+            .says(&[query("BEGIN; SELECT nextval('counter') > 0"), query("SELECT currval('counter') > 0"), query("ROLLBACK")])
+            .says(&[query("DISCARD SEQUENCES")])
+            .client(2)
+            .says(&[query("SELECT currval('counter') > 0")])
+            .says(&[query("SELECT lastval() > 0; DISCARD SEQUENCES")])
+            .client(1)
+            .says(&[unnamed("SELECT nextval('counter') > 0"), unnamed("SELECT lastval() = currval('counter')"), sync()])
+            .says(&[query("SELECT lastval() = currval('counter')"), query("DISCARD SEQUENCES")]),
+        Scenario::named("cursors of two")
+            .on(2)
+            .says(&[query("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 5); COMMIT")])
+            .client(1)
+            .says(&[query("FETCH c"), query("DECLARE c CURSOR WITH HOLD FOR SELECT 'one'"), query("FETCH c")])
+            .client(0)
+            .says(&[query("FETCH 2 FROM c"), query("CLOSE c"), query("FETCH c")])
+            .client(1)
+            .says(&[query("FETCH c"), query("CLOSE ALL")]),
+        Scenario::named("a result type changes for two")
+            .says(&[query("CREATE TABLE shape (a int)"), parse("s", "SELECT * FROM shape"), sync(), run("s")])
+            .client(1)
+            .says(&[query("ALTER TABLE shape ADD COLUMN b int")])
+            .says(&[parse("s", "SELECT * FROM shape"), sync(), describe("s"), run("s")])
+            .client(2)
+            .says(&[parse("t", "SELECT * FROM shape"), sync(), run("t"), query("DROP TABLE shape")]),
+    ]
+}
