@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, eventually, pool_mode};
 
 use tokio_postgres::Client;
 
@@ -272,8 +272,9 @@ pub fn json(tenant: &Tenant) -> String {
         password,
         ..
     } = tenant;
+    let mode = pool_mode().unwrap_or_else(|| "session".to_owned());
     format!(
-        r#"{{"id": "{id}", "db_type": "postgres", "host": "{}", "port": {}, "dbname": "{dbname}", "username": "{username}", "password": "{password}", "max_connections": 5}}"#,
+        r#"{{"id": "{id}", "db_type": "postgres", "host": "{}", "port": {}, "dbname": "{dbname}", "username": "{username}", "password": "{password}", "max_connections": 5, "pool_mode": "{mode}"}}"#,
         address.ip(),
         address.port()
     )

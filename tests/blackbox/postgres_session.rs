@@ -31,7 +31,7 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(World::Any, &one, "session_state_stays", session_state_stays);
     plan.add(
-        World::Any,
+        World::SessionMode,
         &one,
         "the_backend_is_closed_with_its_client",
         the_backend_is_closed_with_its_client,

@@ -70,7 +70,7 @@ pub fn plan(plan: &mut Plan) {
         "database_refuses_the_tenant",
         database_refuses_the_tenant,
     );
-    plan.add(World::Bouncer, &each, "pool_exhausted", pool_exhausted);
+    plan.add(World::SessionMode, &each, "pool_exhausted", pool_exhausted);
     plan.add(World::Bouncer, &each, "too_many_clients", too_many_clients);
 }
 

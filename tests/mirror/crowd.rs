@@ -20,21 +20,21 @@ pub async fn two_hundred_on_ten(server: &'static Server) {
     let over = AtomicBool::new(false);
     let most = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| most_backends(server, &tenant, &over));
-        for mode in ["simple", "extended", "prepared"] {
-            let said = pgbench(
-                &door,
-                &[
-                    "-n",
-                    "-c",
-                    CLIENTS,
-                    "-j",
-                    "8",
-                    "-t",
-                    TRANSACTIONS,
-                    "-M",
-                    mode,
-                ],
-            );
+        // A thread of pgbench's prepares statements for one client while others of its clients have a transaction open,
+        // and waits for that: prepared, each client has a thread of its own.
+        for (mode, threads) in [("simple", "8"), ("extended", "8"), ("prepared", CLIENTS)] {
+            let arguments = [
+                "-n",
+                "-c",
+                CLIENTS,
+                "-j",
+                threads,
+                "-t",
+                TRANSACTIONS,
+                "-M",
+                mode,
+            ];
+            let said = pgbench(&door, &arguments);
             let all = "number of transactions actually processed: 1000/1000";
             assert!(said.contains(all), "{mode}: {said}");
             assert!(

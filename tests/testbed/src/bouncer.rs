@@ -80,7 +80,7 @@ impl Config {
                 .settings
                 .iter()
                 .any(|it| it.starts_with("pool_mode:"));
-            if let Ok(mode) = std::env::var("DBBOUNCER_TEST_POOL_MODE")
+            if let Some(mode) = pool_mode()
                 && !settles_mode
             {
                 let _ = writeln!(yaml, "    pool_mode: {mode}");
@@ -91,6 +91,12 @@ impl Config {
         }
         yaml
     }
+}
+
+/// In which pool mode the tenants of all tests are served, if the environment says so.
+#[must_use]
+pub fn pool_mode() -> Option<String> {
+    std::env::var("DBBOUNCER_TEST_POOL_MODE").ok()
 }
 
 /// The program, running. Dropped, it is stopped; a test that fails first shows the end of its log.

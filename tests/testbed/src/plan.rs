@@ -7,7 +7,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::bouncer::PROGRAM;
-use crate::{Kind, Server, direct, python};
+use crate::{Kind, Server, direct, pool_mode, python};
 
 /// Scenarios to run.
 #[derive(Default)]
@@ -31,6 +31,8 @@ pub enum World {
     Bouncer,
     /// As `Bouncer`, with HAProxy before it.
     HaProxy,
+    /// As `Bouncer`, about what clients of session mode have of their own; left out where tenants are told another.
+    SessionMode,
 }
 
 impl Plan {
@@ -51,6 +53,9 @@ impl Plan {
                     World::Python => self.has_python(),
                     World::Bouncer => !direct(),
                     World::HaProxy => !direct() && self.has_haproxy(),
+                    World::SessionMode => {
+                        !direct() && pool_mode().is_none_or(|mode| mode == "session")
+                    }
                 };
             self.trials.push(trial.with_ignored_flag(!possible));
         }
