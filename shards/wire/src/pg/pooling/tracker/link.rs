@@ -75,7 +75,7 @@ pub(super) struct Inbound {
 }
 
 impl Link {
-    pub(super) fn new(memory: BackendMemory) -> Link {
+    pub(super) fn new(memory: BackendMemory, others_values: bool) -> Link {
         Link {
             memory,
             replies: Replies::default(),
@@ -91,7 +91,7 @@ impl Link {
             touched: false,
             leftovers: Vec::new(),
             ended: false,
-            others_values: false,
+            others_values,
             ran: false,
             ready_waits: false,
         }

@@ -7,6 +7,7 @@
 mod alone;
 mod closing;
 mod effects;
+mod errors;
 mod heard;
 mod link;
 mod provide;
@@ -178,14 +179,8 @@ impl Tracker {
         self.wants_backend = false;
         self.settings.attached(Rc::clone(&memory.settings));
         let user = std::mem::replace(&mut memory.user, self.number);
-        self.link = Some(Link {
-            others_values: user != 0 && user != self.number,
-            ..Link::new(memory)
-        });
-        if self.commons.do_values_matter() && self.link.as_ref().is_some_and(|it| it.others_values)
-        {
-            self.discard_others_values(true, &mut out.to_backend);
-        }
+        self.link = Some(Link::new(memory, user != 0 && user != self.number));
+        self.discard_values_that_matter(&mut out.to_backend);
         if self.settings.differ() {
             self.correct(&mut out.to_backend);
             return Ok(());

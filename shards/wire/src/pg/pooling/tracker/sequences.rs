@@ -27,6 +27,14 @@ impl Tracker {
         self.link.as_ref().is_some_and(others) && self.status != TransactionStatus::Failed
     }
 
+    /// The backend has changed hands.
+    pub(super) fn discard_values_that_matter(&mut self, to_backend: &mut BytesMut) {
+        let others = self.link.as_ref().is_some_and(|link| link.others_values);
+        if others && self.commons.do_values_matter() {
+            self.discard_others_values(true, to_backend);
+        }
+    }
+
     /// Makes the backend forget them, within the batch that is open, or in one of its own.
     pub(super) fn discard_others_values(&mut self, apart: bool, to_backend: &mut BytesMut) {
         let Some(link) = &mut self.link else {

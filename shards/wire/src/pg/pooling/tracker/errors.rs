@@ -1,0 +1,50 @@
+//! ErrorResponse on its way to the client.
+
+use bytes::Bytes;
+
+use super::super::names::Named;
+use super::super::outbound::Passing;
+use super::super::prepared::clients_own;
+use super::super::renamed::in_clients_words;
+use super::super::request::put_header;
+use super::Tracker;
+
+impl Tracker {
+    /// Passes on an error that was kept, in the client's words.
+    pub(super) fn pass_error(&self, body: &[u8], input: &mut Passing<'_>) {
+        let Some(link) = self.link.as_ref().filter(|link| link.inbound.kept) else {
+            return;
+        };
+        let shifts = link.replies.front().and_then(|owed| owed.shifts.as_ref());
+        let clients = |server_name: &[u8]| {
+            if let Some(own) = clients_own(server_name) {
+                return Some(Bytes::copy_from_slice(own));
+            }
+            let names = self.names.iter().chain(link.replies.names());
+            let mut same = names.filter(|(_, named)| match named {
+                Named::Shared(statement, _) => statement.is_called(server_name),
+                Named::Own(_) => false,
+            });
+            same.next().map(|(name, _)| name.clone())
+        };
+        let changed = in_clients_words(body, shifts, clients);
+        let said = changed.as_deref().unwrap_or(body);
+        put_header(input.ours(), b'E', said.len());
+        input.ours().extend_from_slice(said);
+    }
+}
+
+/// Whether an ErrorResponse's untranslated severity is one after which the connection is closed.
+pub(super) fn is_fatal(mut body: &[u8]) -> bool {
+    while let [code, rest @ ..] = body {
+        let end = rest.iter().position(|&byte| byte == 0);
+        if *code == b'V' {
+            return matches!(rest, [b'F' | b'P', ..]);
+        }
+        let Some(end) = end else {
+            return false;
+        };
+        body = &rest[end + 1..];
+    }
+    false
+}
