@@ -310,7 +310,8 @@ fn hear(raw: &mut Raw, until: Until) -> Vec<String> {
 ///
 /// - the process id in a notification, which is the notifying backend's;
 /// - OIDs of what was created after the databases were, in RowDescription and ParameterDescription;
-/// - the order of settings that are reported together (see [`hear`]).
+/// - the order of settings that are reported together (see [`hear`]);
+/// - by which of its functions the database refuses what is said in a failed transaction: a Bind may need a Parse first.
 fn same((kind, mut body): Message) -> Message {
     match kind {
         b'A' => body[..4].fill(0),
@@ -327,6 +328,14 @@ fn same((kind, mut body): Message) -> Message {
             }
         }
         b't' => body[2..].chunks_exact_mut(4).for_each(alike),
+        b'E' if body
+            .split(|&byte| byte == 0)
+            .any(|field| field == b"C25P02") =>
+        {
+            let fields = body.split_inclusive(|&byte| byte == 0);
+            let told = fields.filter(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')));
+            body = told.collect::<Vec<_>>().concat();
+        }
         _ => {}
     }
     (kind, body)
