@@ -20,15 +20,13 @@ pub async fn two_hundred_on_ten(server: &'static Server) {
     let over = AtomicBool::new(false);
     let most = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| most_backends(server, &tenant, &over));
-        // A thread of pgbench's prepares statements for one client while others of its clients have a transaction open,
-        // and waits for that: prepared, each client has a thread of its own.
-        for (mode, threads) in [("simple", "8"), ("extended", "8"), ("prepared", CLIENTS)] {
+        for mode in ["simple", "extended", "prepared"] {
             let arguments = [
                 "-n",
                 "-c",
                 CLIENTS,
                 "-j",
-                threads,
+                "8",
                 "-t",
                 TRANSACTIONS,
                 "-M",

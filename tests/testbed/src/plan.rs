@@ -67,7 +67,7 @@ impl Plan {
         S: AsyncFn(&'static Server) + Clone + Send + Sync + 'static,
     {
         self.add(World::Bouncer, &[kind], name, scenario);
-        if let (false, Some(trial)) = (is_here, self.trials.pop()) {
+        if !is_here && let Some(trial) = self.trials.pop() {
             self.trials.push(trial.with_ignored_flag(true));
             self.without.push(what.to_owned());
         }
