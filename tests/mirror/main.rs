@@ -64,7 +64,10 @@ fn main() -> ExitCode {
         "pgbench_with_200_clients",
         crowd::two_hundred_on_ten,
     );
-    for suite in suites::SUITES {
+    for suite in suites::SUITES
+        .into_iter()
+        .filter(|_| suites::are_asked_for())
+    {
         let what = format!("suite of {}", suite.name);
         let name = format!("suite_of_{}", suite.name);
         plan.add_if(

@@ -58,6 +58,11 @@ pub const SUITES: [Suite; 2] = [
     },
 ];
 
+/// They take minutes.
+pub fn are_asked_for() -> bool {
+    std::env::var_os("DBBOUNCER_TEST_SUITES").is_some_and(|value| value == "1")
+}
+
 const SECONDS: u32 = 400;
 
 fn lines<'a>(said: &'a str, read: impl Fn(&'a str) -> Option<(&'a str, &'a str)>) -> Verdicts {

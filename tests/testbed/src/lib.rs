@@ -23,8 +23,8 @@ mod server;
 mod tenant;
 mod tool;
 
-pub use bouncer::{Bouncer, Config, free_port, pool_mode};
 pub use authority::Authority;
+pub use bouncer::{Bouncer, Config, free_port, pool_mode};
 pub use door::{Door, Front, direct};
 pub use middleman::Middleman;
 pub use plan::{Plan, World};
