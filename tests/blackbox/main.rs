@@ -17,6 +17,7 @@ mod mysql;
 mod mysql_session;
 mod operator;
 mod passthrough;
+mod pooled;
 mod postgres;
 mod postgres_session;
 mod proxied;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
     timeouts::plan(&mut plan);
+    pooled::plan(&mut plan);
     crowd::plan(&mut plan);
     operator::plan(&mut plan);
     health::plan(&mut plan);
