@@ -43,6 +43,8 @@ pub struct Meter<'a> {
     began: Instant,
     /// When the oldest request that has no answer yet was made.
     asked: Option<Instant>,
+    /// A transaction was open then, or at the last answer.
+    open: bool,
     /// What pins the session to its backend.
     pins: Pins,
 }
@@ -55,6 +57,7 @@ impl<'a> Meter<'a> {
             control,
             began: Instant::now(),
             asked: None,
+            open: false,
             pins: Pins::NONE,
         }
     }
@@ -91,6 +94,7 @@ impl<'a> Meter<'a> {
         if self.asked.is_none() {
             let now = Instant::now();
             self.asked = Some(now);
+            self.open = in_transaction;
             self.control.turn(true, in_transaction, now);
         }
     }
@@ -99,6 +103,7 @@ impl<'a> Meter<'a> {
     /// perhaps a transaction is open.
     pub fn answered(&mut self, answers: u32, transactions: u32, more: bool, in_transaction: bool) {
         let now = Instant::now();
+        self.open = in_transaction;
         self.control.turn(more, in_transaction, now);
         let took = self.asked.map(|asked| now.duration_since(asked));
         self.asked = more.then_some(now);
@@ -110,10 +115,11 @@ impl<'a> Meter<'a> {
         });
     }
 
-    /// Nothing is owed any more, though nothing was answered: what was under way was not the client's,
-    /// or is not to be answered.
+    /// Nothing is owed, though nothing was answered: the client has begun something and not asked for
+    /// it, or what was under way was not the client's.
     pub fn rests(&mut self, in_transaction: bool) {
-        if self.asked.take().is_some() {
+        if self.asked.take().is_some() || self.open != in_transaction {
+            self.open = in_transaction;
             self.control.turn(false, in_transaction, Instant::now());
         }
     }

@@ -4,8 +4,8 @@
 use std::net::Shutdown;
 
 use testbed::{Bouncer, Config, Door, Kind, Middleman, Plan, Server, Tenant, World, eventually};
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Statement};
 
 use crate::drivers::{postgres, postgres_config, try_postgres, whoami};
 use crate::operator::{ask, read};
@@ -214,15 +214,17 @@ async fn a_changed_table_concerns_who_prepared_before(server: &'static Server) {
     bouncer.stop();
 }
 
+/// The number that a statement comes to.
+async fn at(client: &Client, statement: &Statement) -> i64 {
+    client.query_one(statement, &[]).await.unwrap().get(0)
+}
+
 /// Literals are read when a statement is prepared, so one that is shared must have been prepared by somebody to whom they
 /// mean the same; also where nobody knows how a session was set.
 async fn literals_mean_what_they_mean_to_their_client(server: &'static Server) {
     let tenant = pooled(server, "literals");
     let (bouncer, door) = before(&tenant);
     let text = "SELECT extract(epoch FROM '2001-01-01'::timestamptz)::int8";
-    let at = async |client: &Client, statement| -> i64 {
-        client.query_one(statement, &[]).await.unwrap().get(0)
-    };
     let plain = postgres(&door).await;
     plain.batch_execute("SET timezone TO 'UTC'").await.unwrap();
     let statement = plain.prepare(text).await.unwrap();

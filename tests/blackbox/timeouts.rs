@@ -34,6 +34,12 @@ pub fn plan(plan: &mut Plan) {
     plan.add(
         World::Bouncer,
         &postgres,
+        "a_batch_left_open_is_a_transaction",
+        a_batch_left_open_is_a_transaction,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
         "time_outs_change_in_place",
         time_outs_change_in_place,
     );
@@ -147,6 +153,24 @@ async fn each_time_out_has_its_error(server: &'static Server) {
         }
         bouncer.stop();
     }
+}
+
+/// A batch that the client has begun and not ended is a transaction, too; with answers by Flush, or with none.
+async fn a_batch_left_open_is_a_transaction(server: &'static Server) {
+    let timeouts = ["idle_transaction_timeout: 300ms"; 2];
+    let (bouncer, tenants) = limited(server, "pool_mode: transaction", &timeouts);
+    for (tenant, flushes) in tenants.iter().zip([false, true]) {
+        let mut raw = enter(&bouncer.door(tenant));
+        raw.say(&message(b'P', b"\0SELECT 1\0\0\0"));
+        raw.say(&message(b'B', b"\0\0\0\0\0\0\0\0"));
+        if flushes {
+            assert_eq!(raw.say(&message(b'H', b"")).message().0, b'1');
+            assert_eq!(raw.message().0, b'2');
+        }
+        assert_eq!(raw.last_words().state, "25P03");
+        is_fit(&bouncer, tenant).await;
+    }
+    bouncer.stop();
 }
 
 /// Time-outs that are not for what a client does leave it alone, whatever it does.

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! What is owed, what must be rewritten and when a backend may go is the [`Tracker`]'s to say; this
-//! file waits, and [`work`] moves the bytes. A backend that is given up is cleaned off the client's
-//! path.
+//! file waits, [`work`] and [`speech`] move the bytes. A backend that is given up is cleaned off the
+//! client's path.
 
+mod speech;
 mod work;
 
 use std::future::{Future, poll_fn};
@@ -22,7 +23,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use pool::{CloseReason, Serial};
 use sockets::{Chunk, Sleep};
-use wire::pg::pooling::{BackendFault, Fault, Outbound, Passage, Release, Tally, Tracker};
+use wire::pg::pooling::{BackendFault, Fault, Outbound, Release, Tracker};
 use wire::pg::{self, NamedStartup, TransactionStatus};
 
 use super::{Client, client_broke, postgres};
@@ -130,7 +131,12 @@ impl Session<'_> {
     async fn welcome(&mut self) -> Result<(), SessionEnd> {
         if self.tracker.welcome().is_none() {
             self.take_backend().await?;
-            self.work(Until::Set).await?;
+            let limit = self.tenant.spec().connect_timeout;
+            let set = sockets::timeout(limit, self.work(Until::Set)).await;
+            set.unwrap_or_else(|_| {
+                let why = format!("it has not taken the session's settings within {limit:?}");
+                Err(SessionEnd::DatabaseUnreachable(why))
+            })?;
         }
         let Some(parameters) = self.tracker.welcome() else {
             unreachable!("a backend that has been set has told its settings");
@@ -217,8 +223,8 @@ impl Session<'_> {
         self.aimed = false;
         let attached = self.tracker.attach(memory, &mut self.out);
         self.speak(None, None);
-        let busy = self.tracker.is_busy();
-        self.control.turn(busy, false, Instant::now());
+        let (busy, open) = (self.tracker.is_owed(), self.tracker.is_open());
+        self.control.turn(busy, open, Instant::now());
         attached.map_err(fault)?;
         self.take_aim()
     }
@@ -263,58 +269,6 @@ impl Session<'_> {
             self.aimed = true;
         }
         Ok(())
-    }
-
-    /// Lets the tracker hear the client, and does what it says.
-    fn hear_client(&mut self, chunk: Chunk) -> Result<(), SessionEnd> {
-        self.meter.client_said(chunk.len(), 0);
-        let passage = self.tracker.client_said(&chunk, &mut self.out);
-        self.speak(whole(&passage, chunk), None);
-        passage.map(|_| ()).map_err(fault)?;
-        match self.tracker.has_terminated() {
-            true => Err(SessionEnd::ClientLeft),
-            false => Ok(()),
-        }
-    }
-
-    /// Sends what passed whole, and what the tracker wants said behind it.
-    fn speak(&mut self, to_backend: Option<Chunk>, to_client: Option<Chunk>) {
-        let mut said = self.out.to_client.len();
-        if let Some(lease) = &self.lease {
-            let channel = lease.backend().conn.channel();
-            if let Some(chunk) = to_backend {
-                channel.send(chunk);
-            }
-            if !self.out.to_backend.is_empty() {
-                channel.send(self.out.to_backend.split());
-            }
-        }
-        if let Some(chunk) = to_client {
-            said += chunk.len();
-            self.client.conn.channel().send(chunk);
-        }
-        self.client.conn.say(self.out.to_client.split());
-        self.take_stock(said);
-    }
-
-    /// Counts what has passed, and notes what the session is at now.
-    fn take_stock(&mut self, said: usize) {
-        let tally = self.tracker.take_tally();
-        if said > 0 || tally != Tally::default() {
-            self.meter.tallied(said, &tally);
-        }
-        let (needs, busy) = (self.tracker.needs_backend(), self.tracker.is_busy());
-        let open = self.tracker.status() != TransactionStatus::Idle;
-        if tally.ready > 0 {
-            let more = needs || busy;
-            self.meter
-                .answered(tally.ready, tally.transactions, more, open);
-            self.meter.pinned(self.tracker.pins());
-        } else if needs || busy {
-            self.meter.asked(open);
-        } else {
-            self.meter.rests(open);
-        }
     }
 
     fn backend(&self) -> &Backend {
@@ -378,11 +332,6 @@ fn give_up(
         Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),
         Release::Close { .. } => lease.close(reason),
     }
-}
-
-/// The chunk, where the tracker lets it pass as it is.
-fn whole(passage: &Result<Passage, Fault>, chunk: Chunk) -> Option<Chunk> {
-    matches!(passage, Ok(Passage::Whole)).then_some(chunk)
 }
 
 fn fault(fault: Fault) -> SessionEnd {

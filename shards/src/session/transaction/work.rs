@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use super::{Session, Until, fault, whole};
+use super::speech::whole;
+use super::{Session, Until, fault};
 use crate::farewell::SessionEnd;
 use crate::relay::{HALF_CLOSED, has_room, is_over};
 
@@ -67,7 +68,7 @@ impl Session<'_> {
             if reached {
                 return Poll::Ready(Ok(Turn::Reached));
             }
-            if self.half_closed.is_some() && !self.tracker.is_busy()
+            if self.half_closed.is_some() && !self.tracker.is_owed()
                 || is_over(&mut self.half_closed, cx)
             {
                 return Poll::Ready(Err(SessionEnd::ClientLeft));

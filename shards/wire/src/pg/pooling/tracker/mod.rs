@@ -284,11 +284,11 @@ impl Tracker {
         self.link.as_ref().is_some_and(Link::is_owed)
     }
 
-    /// Whether something is under way at the backend: the client waits for a reply, or has begun a
-    /// batch and not ended it.
-    pub fn is_busy(&self) -> bool {
-        let open = |link: &Link| link.batch_open || link.is_owed();
-        self.link.as_ref().is_some_and(open)
+    /// Whether a transaction is open, that of a batch which the client has begun and not ended among
+    /// them.
+    pub fn is_open(&self) -> bool {
+        let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+        in_batch || self.status != TransactionStatus::Idle
     }
 
     /// What the last ReadyForQuery said.
