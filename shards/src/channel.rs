@@ -133,9 +133,9 @@ impl Channel {
         }
     }
 
-    /// Closes the writing side after what is queued; receiving goes on.
+    /// Closes the writing side after what is queued; receiving goes on. TLS is not told: a session that
+    /// has said goodbye must not be asked to say anything more, such as that it was answered garbage.
     pub fn shutdown_write(&self) {
-        self.close_notify();
         self.stream.shutdown_write();
     }
 

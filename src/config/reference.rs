@@ -127,6 +127,7 @@ fn demand(path: &[String]) -> String {
     let said = complaint(path, Node::Text("\u{1}".into()));
     match said.as_deref() {
         Some(text) if text.starts_with("must be a time") => "a time".to_owned(),
+        Some(text) if text.starts_with("cannot read") => "the path of a file in PEM".to_owned(),
         Some("must be a section with keys of its own, not text") => "a section".to_owned(),
         // Some name the value first.
         Some(text) => text
