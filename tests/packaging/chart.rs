@@ -33,6 +33,7 @@ pub fn plan(plan: &mut Plan) {
                 tenants_change_without_a_restart,
             ),
             ("chart::pods_have_time_to_drain", pods_have_time_to_drain),
+            ("chart::notes_say_how_to_connect", notes_say_how_to_connect),
             (
                 "chart::repeats_alerts_dashboard_and_profile",
                 repeats_alerts_dashboard_and_profile,
@@ -316,6 +317,26 @@ fn pods_have_time_to_drain() {
         let documents = documents(&template("helm4", &set(values)).expect_ok());
         let pod = &find(&documents, "Deployment", "dbbouncer")["spec"]["template"]["spec"];
         assert_eq!(pod["terminationGracePeriodSeconds"], seconds, "{values}");
+    }
+}
+
+fn notes_say_how_to_connect() {
+    for helm in GENERATIONS {
+        let said = run(helm, &["install", "dbbouncer", "--dry-run=client"])
+            .arg(chart())
+            .arg("--namespace=shop")
+            .args(plain())
+            .run()
+            .expect_ok();
+        let (_, notes) = said.split_once("NOTES:").unwrap();
+        for words in [
+            "host=dbbouncer.shop port=6432 user=my_tenant__app dbname=mydb",
+            "nobody can connect to my_tenant",
+            "2 x max_connections",
+            "--set seccomp.type=Localhost",
+        ] {
+            assert!(notes.contains(words), "{helm}: {words} in {notes}");
+        }
     }
 }
 

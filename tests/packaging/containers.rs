@@ -24,6 +24,7 @@ pub fn possible() -> Result<(), String> {
         "podman",
         "crun",
         "slirp4netns",
+        "catatonit",
         "busybox",
         "unshare",
         "nsenter",
@@ -191,6 +192,14 @@ impl Container {
             .run()
             .expect_ok();
         said.trim().to_owned()
+    }
+
+    /// Runs the image's own healthcheck in it, which must find it well.
+    pub fn is_healthy(&self) {
+        containers()
+            .podman(&["healthcheck", "run", &self.name])
+            .run()
+            .expect_ok();
     }
 
     /// What it has written, to either stream.

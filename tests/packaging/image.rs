@@ -119,6 +119,8 @@ fn serves_with_nothing_granted() {
     });
     assert_eq!(place.ask(), place.tenant.id);
 
+    container.is_healthy();
+
     let pid = container.inspect("{{.State.Pid}}");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = |key: &str| {
