@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::Path;
 
 use shards::contract::Secret;
@@ -307,8 +308,11 @@ impl<'a> Section<'a> {
     }
 
     fn read(&self, path: &Path) -> Result<String, String> {
-        (self.reader.surroundings.read)(path)
-            .map_err(|error| format!("cannot read {}: {error}", path.display()))
+        (self.reader.surroundings.read)(path).map_err(|error| match error.kind() {
+            // Where no files are read, what stands there may be a password that happens to begin like one.
+            io::ErrorKind::Unsupported => error.to_string(),
+            _ => format!("cannot read {}: {error}", path.display()),
+        })
     }
 
     fn complain_of_repeated_keys(&self) {

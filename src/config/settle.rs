@@ -145,7 +145,10 @@ pub fn settle_tenant(
     written: &Node,
     defaults: &Habits,
 ) -> Result<(TenantSpec, Vec<Complaint>), Vec<Complaint>> {
-    let no_files = || io::Error::other("only the config file may refer to files");
+    let no_files = || {
+        let why = "only the config file may refer to files";
+        io::Error::new(io::ErrorKind::Unsupported, why)
+    };
     let surroundings = Surroundings {
         env: &|_| None,
         read: &|_| Err(no_files()),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod authorisation;
 mod commands;
 mod contract;
 mod hardship;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     plan::run(&[
+        authorisation::TESTS,
         commands::TESTS,
         contract::TESTS,
         hardship::TESTS,

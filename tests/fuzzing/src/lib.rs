@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A target's panic is its verdict.
 
+#[cfg(feature = "control")]
 mod control;
 mod dice;
 mod feed;
 mod mutate;
 mod mysql;
 mod pg;
+mod proxy;
 mod scram;
 mod sql;
 mod tracker;
@@ -53,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     pg::OPTIONS,
     pg::GREET,
     pg::LOGIN,
+    proxy::HEADER,
     scram::SCRAM,
     tracker::TRACKER,
     sql::SQL,
@@ -60,8 +63,11 @@ pub const TARGETS: &[Target] = &[
     mysql::DATABASE,
     mysql::PAYLOADS,
     mysql::RELAY,
+    #[cfg(feature = "control")]
     control::CONFIG,
+    #[cfg(feature = "control")]
     control::TENANT,
+    #[cfg(feature = "control")]
     control::HTTP,
 ];
 

@@ -16,7 +16,7 @@ macro_rules! seeded {
 }
 
 seeded! {
-    pg_walker pg_preface pg_options pg_greet pg_login scram pg_tracker sql
+    proxy_header pg_walker pg_preface pg_options pg_greet pg_login scram pg_tracker sql
     mysql_client mysql_database mysql_payloads mysql_relay config tenant http
 }
 

@@ -14,6 +14,7 @@ use crate::{Door, Tenant, eventually};
 pub struct Config {
     tenants: Vec<Tenant>,
     lines: Vec<String>,
+    environment: Vec<(String, String)>,
     descriptors: Option<u32>,
 }
 
@@ -25,6 +26,20 @@ impl Config {
             tenants: tenants.to_vec(),
             ..Config::default()
         }
+    }
+
+    /// The same for these tenants.
+    #[must_use]
+    pub fn instead(mut self, tenants: &[Tenant]) -> Config {
+        self.tenants = tenants.to_vec();
+        self
+    }
+
+    /// Runs the program with this in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Config {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Adds a top-level entry in YAML, such as `limits: {login_timeout: 1s}`.
@@ -132,6 +147,7 @@ impl Bouncer {
                 "RUST_LOG",
                 std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
             )
+            .envs(config.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
@@ -187,6 +203,22 @@ impl Bouncer {
     #[must_use]
     pub fn api(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.api))
+    }
+
+    /// Writes another config in the place of its own, and answers its path.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn rewrite(&self, config: &Config) -> PathBuf {
+        let path = self.folder.join("config.yaml");
+        fs::write(&path, config.yaml(&self.ports)).expect("the temporary folder can be written to");
+        path
+    }
+
+    /// Where the program lies.
+    #[must_use]
+    pub fn program(&self) -> String {
+        program()
     }
 
     /// Everything it has logged so far.

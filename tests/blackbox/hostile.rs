@@ -1,0 +1,510 @@
+//! Packets that nobody should send: lengths that cannot be, strings without an end, messages without their fields, from
+//! clients and from databases that are none. Whoever sends them is done with; nobody else notices.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World};
+
+use crate::drivers::{mysql_options, whoami};
+use crate::raw::{Complaint, Raw, handshake_response, message, packet, startup};
+
+pub fn plan(plan: &mut Plan) {
+    let (postgres, mariadb) = ([Kind::Postgres], [Kind::MariaDb]);
+    let (world, name) = (World::Bouncer, "t04_startup_packets_around_the_limit");
+    plan.add(world, &postgres, name, startup_packets_around_the_limit);
+    let name = "t04_messages_that_cannot_be";
+    plan.add(world, &postgres, name, messages_that_cannot_be);
+    plan.add(world, &mariadb, name, packets_that_cannot_be);
+    let name = "t04_a_nonce_of_ten_kilobytes";
+    plan.add(world, &postgres, name, a_nonce_of_ten_kilobytes);
+    let name = "t04_a_database_that_is_none_at_login";
+    plan.add(world, &postgres, name, no_database_at_login);
+    plan.add(world, &mariadb, name, no_mysql_database_at_login);
+    let name = "t04_a_database_that_goes_mad";
+    plan.add(world, &postgres, name, a_database_that_goes_mad);
+    plan.add(world, &mariadb, name, a_mysql_database_that_goes_mad);
+}
+
+/// A tenant that trusts its clients, and one to look at afterwards.
+async fn scene(server: &Server) -> (Tenant, Tenant, Bouncer) {
+    let mut tenants = Tenant::many_on(server, "hostile", 2);
+    tenants[0].set("client_auth: trust");
+    let bouncer = Bouncer::start(&Config::for_tenants(&tenants));
+    let other = tenants.remove(1);
+    (tenants.remove(0), other, bouncer)
+}
+
+/// The program runs, serves, and has not panicked.
+async fn nothing_has_happened(mut bouncer: Bouncer, tenants: &[&Tenant]) {
+    for tenant in tenants {
+        assert_eq!(whoami(&bouncer.door(tenant)).await, tenant.id);
+    }
+    assert!(bouncer.runs(), "{}", bouncer.log());
+    assert!(!bouncer.log().contains("panicked"), "{}", bouncer.log());
+}
+
+async fn startup_packets_around_the_limit(server: &'static Server) {
+    let (tenant, other, bouncer) = scene(server).await;
+    let door = bouncer.door(&tenant);
+    let bare = startup(&[
+        ("user", &door.user),
+        ("database", &door.dbname),
+        ("application_name", ""),
+    ])
+    .len();
+    // PostgreSQL counts what follows the length, of which there may be 10,000 bytes.
+    for (length, is_read) in [
+        (9_999, true),
+        (10_000, true),
+        (10_001, false),
+        (20_000, false),
+    ] {
+        let name = "x".repeat(length + 4 - bare);
+        let startup = startup(&[
+            ("user", &door.user),
+            ("database", &door.dbname),
+            ("application_name", &name),
+        ]);
+        assert_eq!(startup.len(), length + 4);
+        let mut raw = Raw::to(door.address);
+        raw.say(&startup);
+        if is_read {
+            raw.until_ready();
+        } else {
+            assert_eq!(raw.last_words().state, "08P01", "{length}");
+        }
+    }
+    for length in [0_u32, 1, 4, 7, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+        let mut raw = Raw::to(door.address);
+        let said = raw
+            .say(&[&length.to_be_bytes()[..], &[0, 3, 0, 0, 0, 0, 0, 0]].concat())
+            .rest();
+        assert!(
+            said.is_empty() || Complaint::of_postgres(&said[5..]).state == "08P01",
+            "{length}: {said:?}"
+        );
+    }
+    nothing_has_happened(bouncer, &[&tenant, &other]).await;
+}
+
+async fn messages_that_cannot_be(server: &'static Server) {
+    let (tenant, other, bouncer) = scene(server).await;
+    let door = bouncer.door(&tenant);
+    let login = startup(&[("user", &door.user), ("database", &door.dbname)]);
+    let mut bad = Vec::new();
+    for kind in b"QPBEDCSHXFdcf!\0" {
+        for length in [0, 1, 2, 3, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            bad.push([&[*kind][..], &u32::to_be_bytes(length), b"SELECT 1\0"].concat());
+        }
+    }
+    // Strings that do not end, names of nothing, counts of what is not there.
+    for kind in b"QPBEDCF" {
+        for body in [
+            &b""[..],
+            b"x",
+            b"SELECT 1",
+            b"\0",
+            b"\0\0\xff\xff",
+            b"S",
+            b"P\xff\xff\xff\xff",
+            &[0xff; 64],
+        ] {
+            bad.push(message(*kind, body));
+        }
+    }
+    for bytes in bad {
+        let mut raw = Raw::to(door.address);
+        raw.say(&login).until_ready();
+        raw.say(&bytes)
+            .say(&message(b'S', b""))
+            .say(&message(b'X', b""));
+        let _ = raw.0.shutdown(Shutdown::Write);
+        raw.rest();
+    }
+    nothing_has_happened(bouncer, &[&tenant, &other]).await;
+}
+
+async fn packets_that_cannot_be(server: &'static Server) {
+    let (tenant, other, bouncer) = scene(server).await;
+    let door = bouncer.door(&tenant);
+    let mut bad: Vec<Vec<u8>> = vec![
+        b"\xff\xff\xff\0SELECT 1".to_vec(), // a packet of 16 MiB of which little comes
+        packet(0, b""),
+        packet(7, b"\x03SELECT 1"),
+        packet(0, b"\x11x\0\xff"), // COM_CHANGE_USER with a proof that is not there
+        packet(0, &[0x11; 70_000]), // and one that is larger than any
+        packet(0, b"\x0c"),        // COM_PROCESS_KILL of nobody
+        packet(0, b"\x17\xff\xff"), // COM_STMT_EXECUTE, cut
+        packet(0, b"\x19"),        // COM_STMT_CLOSE of nothing
+        packet(0, b"\x1c\x01"),    // COM_STMT_FETCH, cut
+        packet(0, b"\x03KILL 99999999999999999999"),
+        packet(0, &[0xfe, 0xff]),
+        vec![0; 9],
+    ];
+    bad.extend((0_u8..=0x20).map(|command| packet(0, &[command, 0xff, 0xff, 0xff, 0xff, 0xfe])));
+    for bytes in bad {
+        let mut raw = Raw::to(door.address);
+        raw.packet();
+        raw.say(&handshake_response(&door.user, Some(&door.dbname)))
+            .packet();
+        raw.say(&bytes);
+        let _ = raw.0.shutdown(Shutdown::Write);
+        raw.rest();
+    }
+    nothing_has_happened(bouncer, &[&tenant, &other]).await;
+}
+
+async fn a_nonce_of_ten_kilobytes(server: &'static Server) {
+    let tenant = Tenant::on(server, "nonce");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    for length in [3_000, 10_000, 100_000] {
+        let first = format!("n,,n=,r={}", "n".repeat(length));
+        let mut body = b"SCRAM-SHA-256\0".to_vec();
+        body.extend((first.len() as u32).to_be_bytes());
+        body.extend(first.as_bytes());
+        let mut raw = Raw::to(door.address);
+        let asked = raw.say(&startup(&[("user", &door.user)])).message();
+        assert_eq!((asked.0, &asked.1[..4]), (b'R', &[0, 0, 0, 10][..]));
+        let said = raw.say(&message(b'p', &body)).message();
+        if said.0 == b'R' {
+            // It was still short enough to be answered; what follows is no proof.
+            raw.say(&message(b'p', b"c=biws,r=x,p=x"));
+            assert_eq!(raw.message().0, b'E');
+        } else {
+            assert_eq!(
+                (said.0, Complaint::of_postgres(&said.1).state.as_str()),
+                (b'E', "08P01")
+            );
+        }
+    }
+    nothing_has_happened(bouncer, &[&tenant]).await;
+}
+
+/// A listener that does with each connection what it is told.
+struct Impostor {
+    address: SocketAddr,
+    gone: Arc<AtomicBool>,
+}
+
+impl Impostor {
+    fn new(
+        play: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Impostor {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let impostor = Impostor {
+            address: listener.local_addr().unwrap(),
+            gone: Arc::default(),
+        };
+        let (gone, play) = (Arc::clone(&impostor.gone), Arc::new(play));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if gone.load(Ordering::Relaxed) {
+                    return;
+                }
+                let (Ok(mut stream), play) = (stream, Arc::clone(&play)) else {
+                    continue;
+                };
+                thread::spawn(move || {
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+                    let _ = play(&mut stream);
+                });
+            }
+        });
+        impostor
+    }
+}
+
+impl Drop for Impostor {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// One tenant before each of these, and an honest one; the door of the first is that of the first impostor.
+fn before(server: &Server, impostors: &[Impostor]) -> (Vec<Tenant>, Tenant, Bouncer) {
+    let honest = Tenant::on(server, "honest");
+    let mut tenants: Vec<_> = impostors
+        .iter()
+        .enumerate()
+        .map(|(number, impostor)| {
+            let mut tenant = honest.clone();
+            tenant.id = format!("{}-{number}", honest.id);
+            tenant.address = impostor.address;
+            for setting in [
+                "min_connections: 0",
+                "acquire_timeout: 3s",
+                "connect_timeout: 2s",
+                "health_check: {interval: 0}",
+            ] {
+                tenant.set(setting);
+            }
+            tenant.with("client_auth: trust")
+        })
+        .collect();
+    tenants.push(honest);
+    let bouncer = Bouncer::start(&Config::for_tenants(&tenants));
+    let honest = tenants.pop().unwrap();
+    (tenants, honest, bouncer)
+}
+
+/// What a database may say in place of its first answer, and in place of the answer to a query.
+fn nonsense() -> Vec<Vec<u8>> {
+    let mut said: Vec<Vec<u8>> = Vec::new();
+    for kind in b"RESZDT" {
+        for length in [0, 1, 3, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            said.push([&[*kind][..], &u32::to_be_bytes(length), &[b'x'; 40]].concat());
+        }
+    }
+    said.extend([
+        Vec::new(),
+        message(b'E', b""),   // no field
+        message(b'E', b"\0"), // no field, but an end
+        message(b'E', b"C\0\0"),
+        message(b'E', b"SFATAL"),
+        message(b'E', &[b'M'; 200_000]),
+        message(b'R', b"\0\0"),
+        message(b'R', b"\0\0\0\x63"),
+        message(b'R', b"\0\0\0\x0aNOTHING-WE-KNOW\0\0"),
+        message(b'Z', b"?"),
+        message(b'Z', b""),
+        message(b'S', b"no end"),
+        message(b'K', b"\0"),
+        message(b'v', b"\0\0\0\x09"),
+        message(b'N', b"Mho\0\0").repeat(100_000),
+        message(b'!', b"what?"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+        vec![0x15, 3, 1, 0, 2, 2, 70],
+        vec![0; 1000],
+    ]);
+    said
+}
+
+/// Reads PostgreSQL's startup; a request for encryption is answered N.
+fn hear_startup(stream: &mut TcpStream) -> std::io::Result<()> {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut body = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
+        stream.read_exact(&mut body)?;
+        if body.len() > 4 {
+            return Ok(());
+        }
+        stream.write_all(b"N")?;
+    }
+}
+
+fn hear_message(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut head = [0; 5];
+    stream.read_exact(&mut head)?;
+    let mut body = vec![0; u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+/// Connects to each, and answers what each was told; all must come to their end.
+fn visit(bouncer: &Bouncer, tenants: &[Tenant], then: &'static [u8]) -> Vec<Vec<u8>> {
+    let visit = |door: Door| {
+        let mut raw = Raw::to(door.address);
+        raw.say(&startup(&[
+            ("user", &door.user),
+            ("database", &door.dbname),
+        ]));
+        raw.say(then);
+        raw.rest()
+    };
+    let visits: Vec<_> = tenants
+        .iter()
+        .map(|tenant| bouncer.door(tenant))
+        .map(|door| thread::spawn(move || visit(door)))
+        .collect();
+    visits
+        .into_iter()
+        .map(|visit| visit.join().unwrap())
+        .collect()
+}
+
+async fn no_database_at_login(server: &'static Server) {
+    let mut impostors: Vec<_> = nonsense()
+        .into_iter()
+        .map(|said| {
+            Impostor::new(move |stream| {
+                hear_startup(stream)?;
+                stream.write_all(&said)
+            })
+        })
+        .collect();
+    // SCRAM with a nonce that begins as it must and does not end for long.
+    for length in [2_000, 10_000, 1_000_000] {
+        impostors.push(Impostor::new(move |stream| {
+            hear_startup(stream)?;
+            stream.write_all(&message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"))?;
+            let first = hear_message(stream)?;
+            let at = first
+                .windows(2)
+                .position(|two| two == b"r=")
+                .expect("a nonce");
+            let nonce = [
+                &b"\0\0\0\x0b"[..],
+                &first[at..],
+                &vec![b'n'; length],
+                b",s=c2FsdA==,i=4096",
+            ]
+            .concat();
+            stream.write_all(&message(b'R', &nonce))?;
+            hear_message(stream)?;
+            stream.write_all(&message(b'R', b"\0\0\0\x0cv=AAAA"))
+        }));
+    }
+    let (tenants, honest, bouncer) = before(server, &impostors);
+    for said in visit(&bouncer, &tenants, b"Q\0\0\0\x0dSELECT 1\0X\0\0\0\x04") {
+        assert!(!said.is_empty());
+    }
+    nothing_has_happened(bouncer, &[&honest]).await;
+}
+
+async fn a_database_that_goes_mad(server: &'static Server) {
+    let welcome = [
+        message(b'R', &[0; 4]),
+        message(b'S', b"client_encoding\0UTF8\0"),
+        message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]),
+        message(b'Z', b"I"),
+    ]
+    .concat();
+    let impostors: Vec<_> = nonsense()
+        .into_iter()
+        .map(|said| {
+            let welcome = welcome.clone();
+            Impostor::new(move |stream| {
+                hear_startup(stream)?;
+                stream.write_all(&welcome)?;
+                hear_message(stream)?;
+                stream.write_all(&said)
+            })
+        })
+        .collect();
+    let (tenants, honest, bouncer) = before(server, &impostors);
+    for said in visit(&bouncer, &tenants, b"Q\0\0\0\x0dSELECT 1\0") {
+        assert!(!said.is_empty());
+    }
+    nothing_has_happened(bouncer, &[&honest]).await;
+}
+
+/// A greeting as MySQL's, of a server that can do all that a client may want, but no TLS.
+fn greeting() -> Vec<u8> {
+    let mut payload = b"\x0a8.0.36\0\x07\0\0\0abcdefgh\0".to_vec();
+    payload.extend([0xdf, 0xf7, 45, 2, 0, 0xff, 0xff, 21]);
+    payload.extend([0; 10]);
+    payload.extend(b"ijklmnopqrst\0mysql_native_password\0");
+    packet(0, &payload)
+}
+
+fn hear_packet(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head)?;
+    let mut payload = vec![0; u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize];
+    stream.read_exact(&mut payload)
+}
+
+/// What a MySQL server may say in place of an answer with this sequence id.
+fn mysql_nonsense(sequence: u8) -> Vec<Vec<u8>> {
+    let payloads: &[&[u8]] = &[
+        b"",
+        b"\0",
+        b"\0\0",
+        b"\xff",
+        b"\xff\x10",
+        b"\xff\x10\x04#",
+        b"\xfe",
+        b"\xfe\0",
+        b"\xfenothing_we_know\0abc",
+        b"\x01",
+        b"\x01\x09",
+        b"\x01\x04",
+        b"\xfb",
+        b"\xfc\xff",
+        b"\xfd\xff\xff\xff",
+        b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x7f",
+        &[b'x'; 20_000],
+    ];
+    let mut said: Vec<_> = payloads
+        .iter()
+        .map(|payload| packet(sequence, payload))
+        .collect();
+    said.extend([
+        packet(sequence.wrapping_add(5), b"\0\0\0\x02\0\0\0"),
+        vec![0xff, 0xff, 0xff, sequence, 0],
+        vec![0; 3],
+        Vec::new(),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+    ]);
+    said
+}
+
+async fn no_mysql_database_at_login(server: &'static Server) {
+    let greeting = greeting();
+    let cut = [0, 1, 4, 5, 12, 30, greeting.len() - 1].map(|end| {
+        let mut payload = greeting[4..][..end.min(greeting.len() - 4)].to_vec();
+        payload.truncate(end);
+        packet(0, &payload)
+    });
+    let mut impostors: Vec<_> = cut
+        .into_iter()
+        .chain(mysql_nonsense(0))
+        .map(|said| Impostor::new(move |stream| stream.write_all(&said)))
+        .collect();
+    impostors.extend(mysql_nonsense(2).into_iter().map(|said| {
+        let greeting = greeting.clone();
+        Impostor::new(move |stream| {
+            stream.write_all(&greeting)?;
+            hear_packet(stream)?;
+            stream.write_all(&said)
+        })
+    }));
+    mad_mysql(server, &impostors).await;
+}
+
+async fn a_mysql_database_that_goes_mad(server: &'static Server) {
+    let impostors: Vec<_> = mysql_nonsense(1)
+        .into_iter()
+        .map(|said| {
+            Impostor::new(move |stream| {
+                stream.write_all(&greeting())?;
+                hear_packet(stream)?;
+                stream.write_all(&packet(2, b"\0\0\0\x02\0\0\0"))?;
+                hear_packet(stream)?;
+                stream.write_all(&said)
+            })
+        })
+        .collect();
+    mad_mysql(server, &impostors).await;
+}
+
+/// A driver at each; whatever it is told, it is told soon.
+async fn mad_mysql(server: &Server, impostors: &[Impostor]) {
+    let (tenants, honest, bouncer) = before(server, impostors);
+    let visits: Vec<_> = tenants
+        .iter()
+        .map(|tenant| mysql_options(&bouncer.door(tenant)))
+        .map(|options| {
+            tokio::spawn(async move {
+                let mut client = mysql_async::Conn::new(options).await?;
+                client.query_drop("SELECT 1").await
+            })
+        })
+        .collect();
+    for visit in visits {
+        let told = tokio::time::timeout(testbed::PATIENCE, visit).await;
+        // A driver may well break down at what it is told, but it must come to an end.
+        drop(told.expect("an end"));
+    }
+    nothing_has_happened(bouncer, &[&honest]).await;
+}
