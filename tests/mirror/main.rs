@@ -53,10 +53,12 @@ fn main() -> ExitCode {
                 vanishing::at_each_byte(place, true);
             },
         );
-        add(&mut plan, world, "random dialogues", |place| {
-            let dialogues: Vec<_> = model::rounds().map(model::dialogue).collect();
-            play_all(&dialogues, place);
-        });
+        if !model::rounds().is_empty() {
+            add(&mut plan, world, "random dialogues", |place| {
+                let dialogues: Vec<_> = model::rounds().map(model::dialogue).collect();
+                play_all(&dialogues, place);
+            });
+        }
     }
     plan.add(
         Bouncer,

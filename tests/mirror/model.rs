@@ -3,8 +3,8 @@
 //! Not said, since it differs: Describe of an older statement in a failed transaction, where one that must be prepared on the
 //! backend first is refused.
 //!
-//! The seed of a dialogue that went wrong is in its message. `DBBOUNCER_MODEL_ROUNDS` plays more dialogues than usual,
-//! `DBBOUNCER_MODEL_SEED` a certain one.
+//! The seed of a dialogue that went wrong is in its message. `DBBOUNCER_MODEL_ROUNDS` plays so many dialogues (none if it
+//! is not given), `DBBOUNCER_MODEL_SEED` a certain one.
 
 use crate::frames::*;
 use crate::scenario::Scenario;
