@@ -53,41 +53,76 @@ impl Lease {
         if let Some(why) = tenant.fails_fast() {
             return Err(SessionEnd::DatabaseUnhealthy(why));
         }
-        let mut waited = Duration::ZERO;
+        match Lease::at_once(tenant, shape, last, Duration::ZERO)? {
+            Some(lease) => Ok(lease),
+            // Apart, so that who does not wait holds no room for waiting.
+            None => Box::pin(Lease::in_line(tenant, shape, patience)).await,
+        }
+    }
+
+    /// An idle backend, if there is one.
+    fn at_once(
+        tenant: &Rc<Tenant>,
+        shape: &Shape,
+        last: Option<Serial>,
+        waited: Duration,
+    ) -> Result<Option<Lease>, SessionEnd> {
         loop {
             let checkout = match tenant.with_pool(|pool| pool.acquire(shape, last)) {
                 Acquired::Ready(checkout) => checkout,
                 Acquired::Refused(refusal) => return Err(refused(refusal)),
-                Acquired::Full => {
-                    let began = Instant::now();
-                    let gift = wait(tenant, shape, patience).await?;
-                    waited += began.elapsed();
-                    match gift {
-                        Ok(checkout) => checkout,
-                        Err(NotServed::NoDial(failure)) => return Err(failure.into()),
-                        Err(NotServed::Unwell(why)) => {
-                            return Err(SessionEnd::DatabaseUnhealthy(why));
-                        }
-                        Err(NotServed::Closed(why)) => return Err(why.into()),
-                    }
-                }
+                Acquired::Full => return Ok(None),
             };
-            let mut lease = Lease {
-                tenant: Rc::clone(tenant),
-                held: Some(checkout),
+            if let Some(lease) = Lease::sound(tenant, checkout, waited) {
+                return Ok(Some(lease));
+            }
+        }
+    }
+
+    /// The backend that comes free when it is this client's turn.
+    async fn in_line(
+        tenant: &Rc<Tenant>,
+        shape: &Shape,
+        patience: Option<Duration>,
+    ) -> Result<Lease, SessionEnd> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let began = Instant::now();
+            let gift = wait(tenant, shape, patience).await?;
+            waited += began.elapsed();
+            let checkout = match gift {
+                Ok(checkout) => checkout,
+                Err(NotServed::NoDial(failure)) => return Err(failure.into()),
+                Err(NotServed::Unwell(why)) => return Err(SessionEnd::DatabaseUnhealthy(why)),
+                Err(NotServed::Closed(why)) => return Err(why.into()),
             };
-            if lease.backend_mut().is_sound() {
-                tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
+            if let Some(lease) = Lease::sound(tenant, checkout, waited) {
                 return Ok(lease);
             }
-            // It died, or said something, while nobody listened: not to be trusted. Try the next.
-            lease.close(CloseReason::Broken);
+            if let Some(lease) = Lease::at_once(tenant, shape, None, waited)? {
+                return Ok(lease);
+            }
         }
     }
 
     /// Which of the pool's connections is held.
     pub fn serial(&self) -> Option<Serial> {
         self.held.as_ref().map(Checkout::serial)
+    }
+
+    /// Takes the backend, unless it died, or said something, while nobody listened: then it is not
+    /// to be trusted, and closed.
+    fn sound(tenant: &Rc<Tenant>, checkout: Checkout<Backend>, waited: Duration) -> Option<Lease> {
+        let mut lease = Lease {
+            tenant: Rc::clone(tenant),
+            held: Some(checkout),
+        };
+        if !lease.backend_mut().is_sound() {
+            lease.close(CloseReason::Broken);
+            return None;
+        }
+        tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
+        Some(lease)
     }
 
     /// What is held.

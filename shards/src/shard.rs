@@ -112,7 +112,7 @@ impl Shard {
 
     fn welcome(self: &Rc<Self>, arrival: Arrival) {
         match arrival {
-            Arrival::Client(handoff) => sockets::spawn(Rc::clone(self).host(*handoff)).detach(),
+            Arrival::Client(handoff) => sockets::spawn(Rc::clone(self).host(handoff)).detach(),
             Arrival::Cancel(handoff) => {
                 sockets::spawn(Rc::clone(self).pass_cancel(handoff)).detach()
             }
@@ -130,7 +130,7 @@ impl Shard {
         self.context.cancels.pass_on(&key, conn).await;
     }
 
-    async fn host(self: Rc<Self>, handoff: Handoff) {
+    async fn host(self: Rc<Self>, handoff: Box<Handoff>) {
         self.sessions.set(self.sessions.get() + 1);
         session::serve(&self.context, handoff).await;
         self.sessions.set(self.sessions.get() - 1);

@@ -77,6 +77,11 @@ impl Seated {
             }
         }
     }
+
+    /// Whose place it is.
+    pub fn tenant(&self) -> &Rc<Tenant> {
+        &self.0
+    }
 }
 
 impl Drop for Seated {

@@ -42,7 +42,7 @@ impl Buffers {
         }
         let buffers = Buffers {
             entries: Area::new(usize::from(count) * size_of::<BufRingEntry>())?,
-            memory: Area::new(usize::from(count) * size as usize)?,
+            memory: Area::new(usize::from(count) * stride(size))?,
             size,
             count,
             tail: Cell::new(0),
@@ -134,7 +134,7 @@ impl Buffers {
             self.memory
                 .start
                 .as_ptr()
-                .add(usize::from(id) * self.size as usize)
+                .add(usize::from(id) * stride(self.size))
         }
     }
 }
@@ -232,6 +232,14 @@ impl Drop for Area {
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
+
+/// From one buffer to the next, in bytes. Most messages are short: if all buffers began at the same
+/// place within a page, those messages would push each other out of the same few cache lines.
+fn stride(size: u32) -> usize {
+    size as usize + CACHE_LINE
+}
+
+const CACHE_LINE: usize = 64;
 
 /// One in so many buffers is offered at a time.
 const WINDOW: u16 = 4;

@@ -61,6 +61,13 @@ impl Chunk {
         matches!(self.0, Place::Loan(_))
     }
 
+    /// Moves the bytes to the heap, if they stand on a receive buffer.
+    pub(crate) fn leave_loan(&mut self) {
+        if self.is_loan() {
+            *self = std::mem::take(self).into_bytes().into();
+        }
+    }
+
     pub(crate) fn lent(loan: Loan) -> Chunk {
         Chunk(Place::Loan(loan))
     }

@@ -2,11 +2,11 @@
 //!
 //! Invariant: `cost` is the sum of the costs of what is queued.
 
-use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, Waker};
 
 use crate::chunk::Chunk;
+use crate::chunks::Chunks;
 use crate::options::RingLimits;
 use crate::reactor::{os_error, remember};
 
@@ -43,7 +43,7 @@ pub(crate) enum Advice {
 
 /// The receiving half of a socket.
 pub(crate) struct Inbox {
-    queue: VecDeque<Chunk>,
+    queue: Chunks,
     cost: usize,
     high_water: usize,
     arm: Arm,
@@ -63,7 +63,7 @@ enum End {
 impl Inbox {
     pub(crate) fn new(high_water: usize) -> Inbox {
         Inbox {
-            queue: VecDeque::new(),
+            queue: Chunks::default(),
             cost: 0,
             high_water,
             arm: Arm::Off,
@@ -114,13 +114,7 @@ impl Inbox {
             return Err(os_error(errno));
         }
         self.cost = 0;
-        Ok(std::mem::take(&mut self.queue).into())
-    }
-
-    /// Whether the next received bytes should be copied, because this socket holds enough buffers
-    /// already.
-    pub(crate) fn holds_enough(&self) -> bool {
-        self.queue.len() >= LOANS_PER_SOCKET
+        Ok(self.queue.take_all())
     }
 
     /// Takes in a completion: its result and bytes, and whether the receive goes on.
@@ -171,6 +165,21 @@ impl Inbox {
         }
     }
 
+    /// Whether so much is queued that something must be done about it, unless it is taken soon.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.queue.len() > LOANS_PER_SOCKET || self.cost >= self.high_water
+    }
+
+    /// Gives receive buffers back, where more are held than one socket should hold for long.
+    pub(crate) fn lighten(&mut self) {
+        if self.queue.len() <= LOANS_PER_SOCKET {
+            return;
+        }
+        for chunk in self.queue.iter_mut().skip(LOANS_PER_SOCKET) {
+            chunk.leave_loan();
+        }
+    }
+
     /// A buffer is there for a starved socket.
     pub(crate) fn fed(&mut self) {
         if self.arm == Arm::Starved {
@@ -207,5 +216,5 @@ fn cost(chunk: &Chunk) -> usize {
     chunk.len() + RingLimits::CHUNK_COST
 }
 
-/// Receive buffers that one socket's unread bytes may hold; what comes after is copied.
+/// Receive buffers that one socket's unread bytes may hold for long.
 const LOANS_PER_SOCKET: usize = 8;

@@ -43,6 +43,7 @@
 mod blocking;
 mod buffers;
 mod chunk;
+mod chunks;
 mod connect;
 mod doorbell;
 mod driver;

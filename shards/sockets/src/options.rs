@@ -10,7 +10,8 @@ pub struct RingLimits {
     pub entries: u32,
     /// Receive buffers lent to the kernel and to the tasks; a power of two, at least 4.
     pub buffers: u16,
-    /// Bytes of one receive buffer. Small and few keeps them in the cache.
+    /// Bytes of one receive buffer: the larger, the fewer receives for a large result; a page that
+    /// nothing was ever written to costs no memory.
     pub buffer_size: u32,
     /// Bytes received on one socket and not taken, from which on its receiving pauses; what one
     /// batch of completions brings (at most a quarter of all buffers) may come on top. Each chunk
@@ -37,7 +38,7 @@ impl Default for RingLimits {
         RingLimits {
             entries: 256,
             buffers: 256,
-            buffer_size: 4096,
+            buffer_size: 16 * 1024,
             receive_high_water: 64 * 1024,
             park_at_most: Duration::from_secs(1),
         }

@@ -3,13 +3,13 @@
 //! Invariant: `in_flight <= queued`, and the first `in_flight` bytes of the queue are not touched
 //! until the send's completion.
 
-use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, Waker};
 
 use io_uring::{opcode, squeue, types};
 
 use crate::chunk::Chunk;
+use crate::chunks::Chunks;
 use crate::reactor::{os_error, remember};
 
 /// How a send is done.
@@ -24,7 +24,7 @@ pub(crate) enum Manner {
 /// The sending half of a socket.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Chunk>,
+    queue: Chunks,
     queued: usize,
     in_flight: usize,
     /// The last send fell short: the kernel's buffer is full, and a quick one would not do better.
@@ -100,7 +100,7 @@ impl Outbox {
                     .build()
             }
             _ => {
-                let start = self.queue[0].as_ptr();
+                let start = self.queue.front()?.as_ptr();
                 opcode::Send::new(fd, start, self.in_flight as u32)
                     .flags(flags)
                     .build()
@@ -191,6 +191,8 @@ impl Outbox {
             rest -= first.len();
             self.queue.pop_front();
         }
+        // Of use again only to who queues much.
+        self.message = None;
     }
 
     fn clear(&mut self) {

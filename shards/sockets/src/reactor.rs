@@ -235,16 +235,14 @@ impl Reactor {
         self.starved.borrow_mut().push_back(slot);
     }
 
-    /// The received bytes of a completion, if it carries a buffer; copied if `copy` or when buffers
-    /// are scarce.
-    pub(crate) fn received(&self, outcome: Outcome, copy: bool) -> Option<Chunk> {
+    /// The received bytes of a completion, if it carries a buffer; copied when buffers are scarce.
+    pub(crate) fn received(&self, outcome: Outcome) -> Option<Chunk> {
         let id = cqueue::buffer_select(outcome.flags)?;
-        let chunk = Chunk::lent(self.buffers.lend(id, outcome.result.max(0) as u32));
-        Some(if copy || self.buffers.scarce() {
-            chunk.into_bytes().into()
-        } else {
-            chunk
-        })
+        let mut chunk = Chunk::lent(self.buffers.lend(id, outcome.result.max(0) as u32));
+        if self.buffers.scarce() {
+            chunk.leave_loan();
+        }
+        Some(chunk)
     }
 
     /// Completes what was asked for before an entering of the ring.

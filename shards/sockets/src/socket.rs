@@ -48,14 +48,14 @@ impl Socket {
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<io::Result<Chunk>> {
         let polled = self.inbox.borrow_mut().poll(cx);
         if polled.is_ready() {
-            self.steer();
+            self.go_on();
         }
         polled
     }
 
     pub(crate) fn try_recv(&self) -> Option<Chunk> {
         let chunk = self.inbox.borrow_mut().take();
-        self.steer();
+        self.go_on();
         chunk
     }
 
@@ -127,6 +127,14 @@ impl Socket {
         SockRef::from(&self.fd)
     }
 
+    /// Arms the receive if it may go on. That it must stop is seen before the ring is entered, for
+    /// much may come in one go, and be taken at once.
+    fn go_on(&self) {
+        if !self.inbox.borrow().is_heavy() {
+            self.steer();
+        }
+    }
+
     /// Arms or cancels the receive, as the inbox advises.
     fn steer(&self) {
         let advice = self.inbox.borrow_mut().advise();
@@ -144,9 +152,8 @@ impl Socket {
     }
 
     fn received(&self, outcome: Outcome) {
-        let copy = self.inbox.borrow().holds_enough();
         // A completion without bytes may carry a buffer too, which must not be lost.
-        let chunk = self.reactor.received(outcome, copy);
+        let chunk = self.reactor.received(outcome);
         if self.closed.get() {
             drop(chunk);
             let _ = self
@@ -162,7 +169,10 @@ impl Socket {
         if self.inbox.borrow().is_starved() {
             self.reactor.starve(self.slot);
         }
-        self.steer();
+        self.go_on();
+        if self.inbox.borrow().is_heavy() {
+            self.reactor.prepare_later(self.slot);
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -207,6 +217,8 @@ impl Source for Socket {
         if self.closed.get() {
             return;
         }
+        self.inbox.borrow_mut().lighten();
+        self.steer();
         let next = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
         // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and
         // message, which the outbox leaves alone until the send is done; the descriptor belongs to

@@ -14,8 +14,8 @@ use wire::pg::{
 
 use super::known::known_of;
 use super::{
-    Client, admit, client_broke, end_turn, ended, lease_for, passthrough, take_turn, tenant_for,
-    transaction, unproven, why_unproven, within_login,
+    Client, Phase, admit, client_broke, end_turn, ended, lease_for, passthrough, take_turn,
+    tenant_for, transaction, unproven, why_unproven, within_login,
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
@@ -29,16 +29,31 @@ use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd, Said, Watch};
 use crate::stats::{Meter, Stats};
-use crate::tenant::Tenant;
+use crate::tenant::{Seated, Tenant};
 
-/// Serves one client to its end.
-pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedStartup) {
+/// Serves one client to its end: lets it log in, and then lets what follows take its place.
+pub(super) async fn serve<'a>(login: Phase<'a, Option<Phase<'a>>>) {
+    let session = login.await;
+    if let Some(session) = session {
+        session.await;
+    }
+}
+
+/// Lets the client log in; its session, if it may have one.
+pub(super) async fn log_in(
+    shard: &Rc<ShardContext>,
+    mut client: Client,
+    named: NamedStartup,
+) -> Option<Phase<'_>> {
     let tenant = tenant_for(shard, &client, Dialect::Postgres);
     let address = client.peer.ip();
     if let Some(tenant) = &tenant
         && tenant.spec().access.method_for(address) == ClientAuth::Passthrough
     {
-        return passthrough::serve(shard, client, tenant, named).await;
+        let tenant = Rc::clone(tenant);
+        return Some(Box::pin(async move {
+            passthrough::serve(shard, client, &tenant, named).await;
+        }));
     }
     let deadline = client.login_deadline;
     let proven = within_login(
@@ -52,25 +67,42 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, named: NamedSta
         (Ok(()), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
         }
-        (Err(end), tenant) => return leave(shard, client, tenant.as_deref(), &end),
+        (Err(end), tenant) => {
+            leave(shard, client, tenant.as_deref(), &end);
+            return None;
+        }
     };
     let admitted = admit(&mut client, &tenant)
         .and_then(|seated| check(&client, &tenant.spec(), &named).map(|()| seated));
-    let _seated = match admitted {
+    let seated = match admitted {
         Ok(seated) => seated,
-        Err(end) => return leave(shard, client, Some(&tenant), &end),
+        Err(end) => {
+            leave(shard, client, Some(&tenant), &end);
+            return None;
+        }
     };
-    if tenant.spec().pool_mode == PoolMode::Transaction {
-        return transaction::serve(shard, client, &tenant, &named).await;
-    }
+    Some(match tenant.spec().pool_mode {
+        PoolMode::Transaction => Box::pin(transaction::serve(shard, client, seated, named)),
+        PoolMode::Session => Box::pin(serve_by_session(shard, client, seated, named)),
+    })
+}
+
+/// Session mode: one backend of the client's own shape, from here to its leave.
+async fn serve_by_session(
+    shard: &Rc<ShardContext>,
+    mut client: Client,
+    seated: Seated,
+    named: NamedStartup,
+) {
+    let tenant = seated.tenant();
     let minor = named.minor;
     let shape = match tenant.spec().access.backend_user {
         BackendUser::Tenant => Shape::Postgres(named.parameters),
         BackendUser::Client => Shape::PostgresAs(named.user, named.parameters),
     };
-    match lease_for(&mut client, &tenant, &shape).await {
-        Ok(lease) => work(shard, client, &tenant, lease, minor).await,
-        Err(end) => leave(shard, client, Some(&tenant), &end),
+    match lease_for(&mut client, tenant, &shape).await {
+        Ok(lease) => work(shard, client, tenant, lease, minor).await,
+        Err(end) => leave(shard, client, Some(tenant), &end),
     }
 }
 

@@ -35,15 +35,11 @@ use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::relay::{has_room, lasted};
 use crate::stats::Meter;
-use crate::tenant::Tenant;
+use crate::tenant::{Seated, Tenant};
 
 /// Serves a client that has proved who it is, to its end.
-pub async fn serve(
-    shard: &Rc<ShardContext>,
-    client: Client,
-    tenant: &Rc<Tenant>,
-    named: &NamedStartup,
-) {
+pub async fn serve(shard: &Rc<ShardContext>, client: Client, seated: Seated, named: NamedStartup) {
+    let tenant = seated.tenant();
     let tracker = match Tracker::new(Rc::clone(&tenant.commons), &named.parameters) {
         Ok(tracker) => tracker,
         Err(refusal) => {
@@ -52,6 +48,7 @@ pub async fn serve(
         }
     };
     let length = SecretLength::for_minor(named.minor);
+    drop(named);
     let listed = tenant.sessions.enter();
     let mut session = Session {
         shard,
@@ -72,7 +69,8 @@ pub async fn serve(
         Ok(never) => match never {},
         Err(end) => end,
     };
-    session.leave(end).await;
+    // Not a part of what an idle session holds.
+    Box::pin(session.leave(end)).await;
 }
 
 /// One client between its login and its leave.

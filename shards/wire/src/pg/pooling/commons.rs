@@ -55,6 +55,8 @@ pub struct Commons {
     sessions: Cell<u64>,
     /// A client has asked for the value of a sequence as its session has drawn it.
     values_matter: Cell<bool>,
+    /// What clients have asked for when they connected, the latest last.
+    bases: RefCell<Vec<Rc<Map>>>,
     /// What the last backend reported when it had just been opened.
     fresh: RefCell<Option<Rc<Parameters>>>,
     /// Settings that a backend has accepted, and what it then reported of them.
@@ -74,6 +76,7 @@ impl Commons {
             schema: Cell::new(0),
             sessions: Cell::new(0),
             values_matter: Cell::new(false),
+            bases: RefCell::default(),
             fresh: RefCell::default(),
             accepted: RefCell::default(),
         })
@@ -157,6 +160,21 @@ impl Commons {
         self.statements.borrow_mut().own(draft)
     }
 
+    /// What a client asks for when it connects, as one with all clients that have asked for the same:
+    /// most of a tenant's do.
+    pub(super) fn share_base(&self, base: Map) -> Rc<Map> {
+        let mut bases = self.bases.borrow_mut();
+        if let Some(known) = bases.iter().find(|known| ***known == base) {
+            return Rc::clone(known);
+        }
+        if bases.len() == BASES_LIMIT {
+            bases.remove(0);
+        }
+        let base = Rc::new(base);
+        bases.push(Rc::clone(&base));
+        base
+    }
+
     /// What a backend with these settings would report, if each of them has been accepted before.
     pub(super) fn foresee(&self, wanted: &Map) -> Option<Rc<Parameters>> {
         let fresh = self.fresh.borrow().clone()?;
@@ -192,6 +210,9 @@ impl Commons {
         }
     }
 }
+
+/// How many different startups are remembered.
+const BASES_LIMIT: usize = 16;
 
 /// How many settings are known to be accepted; then it is learnt anew.
 const ACCEPTED_LIMIT: usize = 4096;

@@ -109,7 +109,7 @@ impl Tracker {
     ///
     /// An error is FATAL for the client: a parameter that no session can set.
     pub fn new(commons: Rc<Commons>, startup: &Parameters) -> Result<Tracker, ErrorResponse> {
-        let base = Rc::new(startup::settings(startup)?);
+        let base = commons.share_base(startup::settings(startup)?);
         Ok(Tracker {
             number: commons.next_session(),
             commons,
