@@ -233,20 +233,3 @@ fn unproven(
         disproof,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The bytes of the future that an async function makes.
-    fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn a_client_that_does_nothing_holds_little() {
-        let session = size(transaction::serve);
-        println!("a session in transaction mode: {session} bytes");
-        assert!(session <= 2048, "{session}");
-    }
-}
