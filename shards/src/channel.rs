@@ -133,6 +133,11 @@ impl Channel {
         }
     }
 
+    /// Whether sending to the peer has failed; see [`Stream::has_failed`].
+    pub fn has_failed(&self) -> bool {
+        self.stream.has_failed()
+    }
+
     /// Closes the writing side after what is queued; receiving goes on. TLS is not told: a session that
     /// has said goodbye must not be asked to say anything more, such as that it was answered garbage.
     pub fn shutdown_write(&self) {

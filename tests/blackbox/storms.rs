@@ -194,7 +194,7 @@ fn storm(door: &Door, number: usize) {
     let login = startup(&[("user", &door.user), ("database", &door.dbname)]);
     let mut raw = Raw::to(door.address);
     let cut = number * 13 % (login.len() + 1);
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         raw.say(&login[..cut]);
         return;
     }
@@ -207,10 +207,10 @@ fn storm(door: &Door, number: usize) {
         b"COPY whoami FROM STDIN\0",
     ][number % 5];
     raw.say(&message(b'Q', query));
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let _ = raw.0.read(&mut vec![0; number % 400 + 1]);
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let _ = SockRef::from(&raw.0).set_linger(Some(Duration::ZERO));
     }
 }

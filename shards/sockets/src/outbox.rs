@@ -58,6 +58,10 @@ impl Outbox {
         self.queued
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// Ready when at most so many bytes are unsent, or the connection failed.
     pub(crate) fn poll_drained(
         &mut self,

@@ -73,6 +73,10 @@ impl Socket {
         self.outbox.borrow().queued()
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.outbox.borrow().has_failed()
+    }
+
     pub(crate) fn poll_drained(&self, at_most: usize, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.outbox.borrow_mut().poll_drained(at_most, cx)
     }

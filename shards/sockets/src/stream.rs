@@ -84,6 +84,12 @@ impl Stream {
         self.socket.queued()
     }
 
+    /// Whether sending has failed. The kernel tells of a reset once: where a send has heard of it,
+    /// receiving shows no more than an end.
+    pub fn has_failed(&self) -> bool {
+        self.socket.has_failed()
+    }
+
     /// Ready when at most `at_most` bytes are queued, or sending failed.
     pub fn poll_drained(&self, at_most: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_drained(at_most, cx)

@@ -68,13 +68,22 @@ impl Session<'_> {
             if reached {
                 return Poll::Ready(Ok(Turn::Reached));
             }
-            if self.half_closed.is_some() && !self.tracker.is_owed()
+            if self.half_closed.is_some() && !self.is_answered_still()
                 || is_over(&mut self.half_closed, cx)
             {
                 return Poll::Ready(Err(SessionEnd::ClientLeft));
             }
             return self.poll_ended(cx).map(Err);
         }
+    }
+
+    /// Whether a client that has closed its sending side may get an answer: one is owed, no data of
+    /// its own is waited for, and it has not closed the other side as well. (A send that failed has
+    /// taken the reset that tells; then receiving only shows an end.)
+    fn is_answered_still(&self) -> bool {
+        self.tracker.is_owed()
+            && !self.tracker.awaits_data()
+            && !self.client.conn.channel().has_failed()
     }
 
     /// Until the backend has been set, a cancel is meant for what waits for that.

@@ -151,7 +151,10 @@ impl Exchange for Cleanup {
                         .get(2..)
                         .is_some_and(|rest| rest.starts_with(LISTED))
                 }
-                b'D' if self.lists => self.left.extend_from_slice(row_of_one(&message.body)),
+                b'D' if self.lists => {
+                    self.left.extend_from_slice(row_of_one(&message.body));
+                    self.left.push(b';');
+                }
                 b'D' => {}
                 b'S' => {
                     if let Some(memory) = &mut self.memory {
@@ -197,7 +200,7 @@ const REMEDIES: [(Pin, &str); 5] = [
 ];
 
 /// Asks for the statements of SQL PREPARE: how each of them is deallocated. The shared ones are none.
-const LEFT: &str = "SELECT pg_catalog.format('DEALLOCATE %I;', name) AS dbb_left \
+const LEFT: &str = "SELECT pg_catalog.format('DEALLOCATE %I', name) AS dbb_left \
      FROM pg_catalog.pg_prepared_statements WHERE from_sql;";
 
 /// How the description of the answer's rows goes on behind the count of columns.

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::BackendMemory;
 use super::super::replies::{Owed, Replies, To, What};
 use super::super::request::{HEADER, put_about_statement, put_bare};
+use super::Tracker;
 use crate::error::Refusal;
 
 /// The attachment.
@@ -72,6 +73,19 @@ pub(super) struct Inbound {
     /// As much of its body as is of interest.
     pub(super) gathered: BytesMut,
     pub(super) gathers: usize,
+}
+
+impl Tracker {
+    /// Whether the client waits for a reply of the backend, so that a query is running.
+    pub fn is_owed(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::is_owed)
+    }
+
+    /// Whether the backend waits for the client: it reads the data of a COPY.
+    pub fn awaits_data(&self) -> bool {
+        let reads = |link: &Link| link.copy == Copy::Open;
+        self.link.as_ref().is_some_and(reads)
+    }
 }
 
 impl Link {

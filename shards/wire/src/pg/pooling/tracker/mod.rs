@@ -279,11 +279,6 @@ impl Tracker {
             && self.kept.is_empty()
     }
 
-    /// Whether the client waits for a reply of the backend, so that a query is running.
-    pub fn is_owed(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_owed)
-    }
-
     /// Whether a transaction is open, that of a batch which the client has begun and not ended among
     /// them.
     pub fn is_open(&self) -> bool {
