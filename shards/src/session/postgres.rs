@@ -283,12 +283,14 @@ pub(super) async fn work(
             unreachable!("nothing a PostgreSQL client says interrupts its relay")
         }
     };
-    let busy = !watch.at_rest();
+    // Where several queries are under way, a cancel would end one of them: without its BEGIN, what
+    // stands behind would stay.
+    let may_be_cancelled = !watch.at_rest() && watch.owed <= 1;
     if !watch.backend.at_boundary() {
         client.conn.say_no_more();
     }
     leave(shard, client, Some(tenant), &end);
-    if let (true, Some(registered)) = (busy, registered) {
+    if let (true, Some(registered)) = (may_be_cancelled, registered) {
         // The database does not notice by itself that nobody waits for the answer any more.
         registered.cancel().await;
     }

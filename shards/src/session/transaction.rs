@@ -305,7 +305,7 @@ impl Session<'_> {
             client.conn.say_no_more();
         }
         postgres::leave(shard, client, Some(tenant), &end);
-        if tracker.is_owed() && lease.is_some() {
+        if tracker.may_be_cancelled() && lease.is_some() {
             // The database would go on with a query that nobody waits for.
             registered.cancel().await;
         }

@@ -81,6 +81,14 @@ impl Tracker {
         self.link.as_ref().is_some_and(Link::is_owed)
     }
 
+    /// Whether what the client is owed may be cancelled once nobody waits for it: an error then ends
+    /// all that the backend has been sent. Of several messages that each end with ReadyForQuery, it
+    /// would end one only: without its BEGIN, what stands behind would stay.
+    pub fn may_be_cancelled(&self) -> bool {
+        let alone = |link: &Link| link.is_owed() && link.asked() <= 1;
+        self.link.as_ref().is_some_and(alone)
+    }
+
     /// Whether the backend waits for the client: it reads the data of a COPY.
     pub fn awaits_data(&self) -> bool {
         let reads = |link: &Link| link.copy == Copy::Open;
@@ -131,11 +139,14 @@ impl Link {
 
     /// Whether something has been asked that makes the backend answer by itself.
     pub(super) fn is_owed(&self) -> bool {
-        let answered =
-            |owed: &Owed| matches!(owed.what, What::Sync | What::Query | What::FunctionCall);
-        self.copy != Copy::No
-            || self.flushed && !self.replies.is_empty()
-            || self.replies.iter().any(answered)
+        self.copy != Copy::No || self.flushed && !self.replies.is_empty() || self.asked() > 0
+    }
+
+    /// How many ReadyForQuery have been asked for and not been heard.
+    fn asked(&self) -> usize {
+        let ends =
+            |owed: &&Owed| matches!(owed.what, What::Sync | What::Query | What::FunctionCall);
+        self.replies.iter().filter(ends).count()
     }
 
     /// Notes something that was sent and belongs to a batch.
