@@ -32,7 +32,7 @@ test: ## Installs what the tests need and runs all of them
 	@scripts/install-test-deps
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --workspace --locked
-	DBBOUNCER_TEST_POOL_MODE=transaction $(CARGO) test --locked --test blackbox -- postgres \
+	DBBOUNCER_TEST_POOL_MODE=transaction $(CARGO) test --workspace --locked --test blackbox -- postgres \
 		$$(awk '!/^#/ && NF {print "--skip", $$1}' tests/transaction-mode-differs.txt)
 
 test-cover: ## Runs the tests and writes their coverage to target/llvm-cov/html

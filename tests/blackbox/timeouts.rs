@@ -213,7 +213,9 @@ async fn time_outs_change_in_place(server: &'static Server) {
     let mut raw = enter(&bouncer.door(tenant));
     let timeout =
         "\"client_auth\": \"trust\", \"client_idle_timeout\": \"200ms\", \"max_connections\"";
-    let body = json(tenant).replace("\"max_connections\"", timeout);
+    let body = json(tenant)
+        .replace("\"max_connections\"", timeout)
+        .replace("\"transaction\"", "\"session\"");
     let path = format!("/tenants/{}", tenant.id);
     assert_eq!(ask(bouncer.api(), "PUT", &path, &body), 200);
     assert_eq!(raw.last_words().state, "57P05");
