@@ -53,9 +53,10 @@ fn main() -> ExitCode {
                 vanishing::at_each_byte(place, true);
             },
         );
-        if !model::rounds().is_empty() {
-            add(&mut plan, world, "random dialogues", |place| {
-                let dialogues: Vec<_> = model::rounds().map(model::dialogue).collect();
+        let rounds = model::rounds(world.kind);
+        if !rounds.is_empty() {
+            add(&mut plan, world, "random dialogues", move |place| {
+                let dialogues: Vec<_> = rounds.clone().map(model::dialogue).collect();
                 play_all(&dialogues, place);
             });
         }

@@ -3,14 +3,16 @@
 //! Not said, since it differs: Describe of an older statement in a failed transaction, where one that must be prepared on the
 //! backend first is refused.
 //!
-//! The seed of a dialogue that went wrong is in its message. `DBBOUNCER_MODEL_ROUNDS` plays so many dialogues (none if it
-//! is not given), `DBBOUNCER_MODEL_SEED` a certain one.
+//! The seed of a dialogue that went wrong is in its message. `DBBOUNCER_MODEL_ROUNDS` plays so many dialogues instead of
+//! [`DIALOGUES`], `DBBOUNCER_MODEL_SEED` a certain one.
+
+use testbed::Kind;
 
 use crate::frames::*;
 use crate::scenario::Scenario;
 
 /// How many dialogues are played; each has some [`TURNS`] turns.
-pub fn rounds() -> std::ops::Range<u64> {
+pub fn rounds(kind: Kind) -> std::ops::Range<u64> {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -18,7 +20,12 @@ pub fn rounds() -> std::ops::Range<u64> {
     };
     match number("DBBOUNCER_MODEL_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("DBBOUNCER_MODEL_ROUNDS").unwrap_or(DIALOGUES),
+        None => {
+            0..number("DBBOUNCER_MODEL_ROUNDS").unwrap_or(match kind {
+                Kind::Postgres => DIALOGUES,
+                _ => 0,
+            })
+        }
     }
 }
 
@@ -216,7 +223,9 @@ const CLIENTS: usize = 3;
 /// Turns of one dialogue, those not counted in which a client lets go.
 pub const TURNS: usize = 12;
 
-const DIALOGUES: u64 = 0;
+/// On PostgreSQL 18 none unless asked for: seed 5 brings it to a point where the database itself, spoken to directly, does not
+/// answer any more.
+const DIALOGUES: u64 = 200;
 
 /// A small generator: splitmix64.
 struct Random(u64);
