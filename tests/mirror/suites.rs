@@ -92,9 +92,12 @@ impl Suite {
         let found: BTreeSet<_> = differ.iter().map(|(name, _)| name.clone()).collect();
         let new: Vec<_> = differ
             .iter()
-            .filter(|(name, _)| !listed.contains(name))
+            .filter(|(name, _)| !listed.contains_key(name))
             .collect();
-        let vanished: Vec<_> = listed.difference(&found).collect();
+        let vanished: Vec<_> = listed
+            .iter()
+            .filter(|(name, always)| **always && !found.contains(*name))
+            .collect();
         let [_, through] = ways;
         through.close();
         assert!(
@@ -155,15 +158,18 @@ impl Suite {
     }
 
     /// The names of this suite's tests in the list.
-    fn listed(self) -> BTreeSet<String> {
+    /// What differs, and whether it always does.
+    fn listed(self) -> BTreeMap<String, bool> {
         let list =
             std::fs::read_to_string(project("tests/suites-differ.txt")).expect("the list is there");
         let entries = list.lines().filter(|line| !line.starts_with('#'));
         let ours = entries.filter_map(|line| {
             let mut words = line.split_whitespace();
-            (words.next()? == self.name).then(|| words.next())?
+            let ours = words.next()? == self.name;
+            let test = words.next()?.to_owned();
+            ours.then(|| (test, words.next() != Some("sometimes:")))
         });
-        ours.map(ToOwned::to_owned).collect()
+        ours.collect()
     }
 }
 
