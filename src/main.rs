@@ -59,7 +59,7 @@ fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
     let bouncer = Bouncer::start(settings, path).map_err(|error| {
         error!("{error}");
         match error {
-            StartError::Plane(LaunchError::Thread { .. }) => Exit::Machine,
+            StartError::Plane(LaunchError::Thread(_)) => Exit::Machine,
             StartError::Plane(LaunchError::Listen { .. }) | StartError::Api(..) => Exit::Failed,
             StartError::State(_) | StartError::Tenant(_) => Exit::Config,
         }

@@ -24,6 +24,7 @@ use crate::preface::{AFTER_GREETING, FirstWords, NotTaken, read_handshake, read_
 use crate::tls::ClientsTls;
 
 /// What an acceptor needs to know.
+#[derive(Clone)]
 pub struct AcceptorSettings {
     /// How long a client may take from its first byte to the end of its login.
     pub login_timeout: Duration,

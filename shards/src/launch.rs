@@ -1,16 +1,13 @@
-//! The data plane as a value: starts the threads, speaks to them, notices when one dies.
-//!
-//! Each shard and each acceptor is a thread with a glommio executor and a ring of its own. They
-//! start here and nowhere else; glommio is named in this file only.
+//! The data plane as a value: starts its threads with what each needs, speaks to them, notices when
+//! one dies. Each shard and each acceptor is a thread of its own.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Protocol, Socket, Type};
-use sockets::{Bell, PREEMPT_TIMER, RingLimits, doorbell};
+use sockets::{Bell, doorbell};
 use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
@@ -19,6 +16,7 @@ use crate::context::ShardSettings;
 use crate::contract::{
     Command, Dialect, Door, Envelope, Networks, Reply, ShardId, TenantId, TenantSpec, shard_of,
 };
+use crate::executors::{Death, Executors, NotStarted, Starting};
 use crate::handoff::Arrival;
 use crate::tls::ClientsTls;
 use crate::{random, shard};
@@ -64,30 +62,15 @@ pub enum LaunchError {
         error: io::Error,
     },
     /// A thread could not be made.
-    #[error("cannot start {thread}: {why}")]
-    Thread {
-        /// Its name.
-        thread: String,
-        /// The executor's words.
-        why: String,
-    },
-}
-
-/// A thread of the data plane that is no more.
-#[derive(Debug)]
-pub struct Death {
-    /// The name of the thread.
-    pub thread: String,
-    /// What it died of; `None` if it ended as told.
-    pub cause: Option<String>,
+    #[error(transparent)]
+    Thread(#[from] NotStarted),
 }
 
 /// The running data plane.
 pub struct Plane {
     shards: Vec<Bell<Envelope>>,
     acceptors: Vec<Bell<acceptor::Order>>,
-    threads: Vec<ExecutorJoinHandle<()>>,
-    deaths: Receiver<Death>,
+    executors: Executors,
     gate: Gate,
     listening: Vec<(Dialect, SocketAddr)>,
 }
@@ -109,128 +92,31 @@ impl Plane {
             .iter()
             .map(|(dialect, listener)| Ok((*dialect, listener.local_addr()?)))
             .collect::<io::Result<_>>();
-        let listening = listening.map_err(|error| LaunchError::Thread {
-            thread: "listener".into(),
-            why: error.to_string(),
-        })?;
-        let (tell_death, deaths) = bounded(settings.shards + settings.acceptors);
-        let mut plane = Plane {
-            shards: Vec::new(),
-            acceptors: Vec::new(),
-            threads: Vec::new(),
-            deaths,
-            gate: Gate::new(settings.places),
-            listening,
-        };
+        let listening = listening.map_err(|error| not_started("listener", &error))?;
+        let gate = Gate::new(settings.places);
+        let mut starting = Starting::new();
         let mut cpus = settings.cpus.iter().copied();
-        let steer = plane.start_shards(&settings, tenants, &mut cpus, &tell_death)?;
-        plane.start_acceptors(&settings, tls, listeners, steer, &mut cpus, &tell_death)?;
-        Ok(plane)
-    }
-
-    fn start_shards(
-        &mut self,
-        settings: &PlaneSettings,
-        tenants: Vec<TenantSpec>,
-        cpus: &mut impl Iterator<Item = usize>,
-        deaths: &Sender<Death>,
-    ) -> Result<Vec<Bell<Arrival>>, LaunchError> {
-        let mut owned: Vec<Vec<TenantSpec>> = (0..settings.shards).map(|_| Vec::new()).collect();
-        for tenant in tenants {
-            owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
-        }
-        let mock = MockKey::new(random::bytes());
-        let mut steer = Vec::new();
-        for (index, tenants) in owned.into_iter().enumerate() {
-            let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
-            let (tell, envelopes) = doorbell::<Envelope>(ENVELOPES_WAITING).map_err(no_doorbell)?;
-            let shard = ShardSettings {
-                id: ShardId(index),
-                shards: settings.shards,
-                client_stall_timeout: settings.client_stall_timeout,
-                login_timeout: settings.login_timeout,
-                failed_logins: settings.failed_logins,
-                mock: mock.clone(),
-            };
-            self.start(format!("shard-{index}"), cpus.next(), deaths, move || {
-                shard::run(shard, tenants, arrivals, envelopes)
-            })?;
-            self.shards.push(tell);
-            steer.push(arrive);
-        }
-        Ok(steer)
-    }
-
-    fn start_acceptors(
-        &mut self,
-        settings: &PlaneSettings,
-        tls: Option<ClientsTls>,
-        listeners: Vec<(Dialect, TcpListener)>,
-        steer: Vec<Bell<Arrival>>,
-        cpus: &mut impl Iterator<Item = usize>,
-        deaths: &Sender<Death>,
-    ) -> Result<(), LaunchError> {
-        for index in 0..settings.acceptors {
-            let thread = format!("acceptor-{index}");
-            let mut ours = Vec::new();
-            for (dialect, listener) in &listeners {
-                let listener = listener.try_clone().map_err(|error| LaunchError::Thread {
-                    thread: thread.clone(),
-                    why: error.to_string(),
-                })?;
-                ours.push((*dialect, listener));
-            }
-            let (tell, orders) = doorbell(ORDERS_WAITING).map_err(no_doorbell)?;
-            let acceptor = AcceptorSettings {
-                login_timeout: settings.login_timeout,
-                mysql_version: settings.mysql_version.clone(),
-                proxies: settings.proxies.clone(),
-                tls: tls.clone(),
-                gate: self.gate.clone(),
-                steer: steer.clone(),
-            };
-            self.start(thread, cpus.next(), deaths, move || {
-                acceptor::run(acceptor, ours, orders)
-            })?;
-            self.acceptors.push(tell);
-        }
-        Ok(())
-    }
-
-    /// One thread, one executor, one ring, running `main` to its end.
-    fn start<F: Future<Output = ()> + 'static>(
-        &mut self,
-        name: String,
-        cpu: Option<usize>,
-        deaths: &Sender<Death>,
-        main: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<(), LaunchError> {
-        let cause = Some("it panicked, or its executor could not start".into());
-        let obituary = Obituary {
-            thread: name.clone(),
-            deaths: deaths.clone(),
-            cause,
+        let (shards, steer) = start_shards(&settings, tenants, &mut cpus, &mut starting)?
+            .into_iter()
+            .unzip();
+        let acceptor = AcceptorSettings {
+            login_timeout: settings.login_timeout,
+            mysql_version: settings.mysql_version,
+            proxies: settings.proxies,
+            tls,
+            gate: gate.clone(),
+            steer,
         };
-        let executor = LocalExecutorBuilder::new(cpu.map_or(Placement::Unbound, Placement::Fixed))
-            .name(&name)
-            // The executor's own file buffers, which a proxy never uses: the least that it takes,
-            // since they count against the locked memory that the rings need.
-            .io_memory(64 << 10)
-            .preempt_timer(PREEMPT_TIMER)
-            .spawn(move || async move {
-                // The whole of it moves in here, to be told on every way out.
-                let mut obituary = obituary;
-                obituary.cause = sockets::run(RingLimits::default(), main())
-                    .await
-                    .err()
-                    .map(|error| error.to_string());
-            })
-            .map_err(|error| LaunchError::Thread {
-                thread: name,
-                why: error.to_string(),
-            })?;
-        self.threads.push(executor);
-        Ok(())
+        let acceptors = (0..settings.acceptors)
+            .map(|index| start_acceptor(index, &acceptor, &listeners, cpus.next(), &mut starting))
+            .collect::<Result<_, _>>()?;
+        Ok(Plane {
+            shards,
+            acceptors,
+            executors: starting.all_up()?,
+            gate,
+            listening,
+        })
     }
 
     /// Where clients can connect, with the ports that the kernel chose where 0 was asked for.
@@ -245,7 +131,7 @@ impl Plane {
 
     /// Threads that ended, as it happens.
     pub fn deaths(&self) -> &Receiver<Death> {
-        &self.deaths
+        self.executors.deaths()
     }
 
     /// How many shards there are.
@@ -297,28 +183,60 @@ impl Plane {
     pub fn stop(self) {
         self.close_ports();
         drop(self.shards);
-        for thread in self.threads {
-            // Its death, if it was one, has been told by its obituary.
-            let _ = thread.join();
-        }
+        self.executors.join();
     }
 }
 
-/// Tells of a thread's end when it is dropped, however that comes about.
-struct Obituary {
-    thread: String,
-    deaths: Sender<Death>,
-    cause: Option<String>,
+/// The shards, each with the tenants it owns; and of each the way for commands and that for clients.
+fn start_shards(
+    settings: &PlaneSettings,
+    tenants: Vec<TenantSpec>,
+    cpus: &mut impl Iterator<Item = usize>,
+    starting: &mut Starting,
+) -> Result<Vec<(Bell<Envelope>, Bell<Arrival>)>, LaunchError> {
+    let mut owned: Vec<Vec<TenantSpec>> = (0..settings.shards).map(|_| Vec::new()).collect();
+    for tenant in tenants {
+        owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
+    }
+    let mock = MockKey::new(random::bytes());
+    let mut shards = Vec::new();
+    for (index, tenants) in owned.into_iter().enumerate() {
+        let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
+        let (tell, envelopes) = doorbell::<Envelope>(ENVELOPES_WAITING).map_err(no_doorbell)?;
+        let shard = ShardSettings {
+            id: ShardId(index),
+            shards: settings.shards,
+            client_stall_timeout: settings.client_stall_timeout,
+            login_timeout: settings.login_timeout,
+            failed_logins: settings.failed_logins,
+            mock: mock.clone(),
+        };
+        starting.thread(format!("shard-{index}"), cpus.next(), move || {
+            shard::run(shard, tenants, arrivals, envelopes)
+        })?;
+        shards.push((tell, arrive));
+    }
+    Ok(shards)
 }
 
-impl Drop for Obituary {
-    fn drop(&mut self) {
-        // There is room for one of each thread.
-        let _ = self.deaths.try_send(Death {
-            thread: std::mem::take(&mut self.thread),
-            cause: self.cause.take(),
-        });
-    }
+/// An acceptor on all ports, and the way to it.
+fn start_acceptor(
+    index: usize,
+    settings: &AcceptorSettings,
+    listeners: &[(Dialect, TcpListener)],
+    cpu: Option<usize>,
+    starting: &mut Starting,
+) -> Result<Bell<acceptor::Order>, LaunchError> {
+    let thread = format!("acceptor-{index}");
+    let ours = listeners
+        .iter()
+        .map(|(dialect, listener)| Ok((*dialect, listener.try_clone()?)))
+        .collect::<io::Result<_>>()
+        .map_err(|error| not_started(&thread, &error))?;
+    let (tell, orders) = doorbell(ORDERS_WAITING).map_err(no_doorbell)?;
+    let settings = settings.clone();
+    starting.thread(thread, cpu, move || acceptor::run(settings, ours, orders))?;
+    Ok(tell)
 }
 
 /// Listeners for the ports that are configured.
@@ -357,9 +275,13 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn no_doorbell(error: io::Error) -> LaunchError {
-    LaunchError::Thread {
-        thread: "a doorbell".into(),
+fn no_doorbell(error: io::Error) -> NotStarted {
+    not_started("a doorbell", &error)
+}
+
+fn not_started(what: &str, error: &io::Error) -> NotStarted {
+    NotStarted {
+        thread: what.into(),
         why: error.to_string(),
     }
 }

@@ -15,7 +15,7 @@
 //! a borrow lasts for one expression and never across an await.
 //!
 //! From top to bottom, each knowing only what is below it:
-//! `launch` (threads) · `acceptor`, `shard` · `preface`, `session` · `relay`, `lease`, `cancel` · `tenant`,
+//! `launch`, `executors` (threads) · `acceptor`, `shard` · `preface`, `session` · `relay`, `lease`, `cancel` · `tenant`,
 //! `health`, `vigil`, `rounds`, `lookup`, `dial` · `backend`, `conn`, `channel`, `farewell` · `tls`, `contract`, `stats`,
 //! `admission`, `throttle`, `control`, `pace`, `seat`.
 
@@ -29,9 +29,11 @@ mod backend;
 mod cancel;
 mod channel;
 mod conn;
+mod connection_ids;
 mod context;
 mod control;
 mod dial;
+mod executors;
 mod farewell;
 mod guest;
 mod handoff;
@@ -51,12 +53,12 @@ mod session;
 mod shard;
 mod stats;
 mod tenant;
-mod threads;
 mod throttle;
 pub mod tls;
 mod verifiers;
 mod vigil;
 
 pub use admission::Places;
-pub use launch::{Death, LaunchError, Plane, PlaneSettings, Silent};
+pub use executors::Death;
+pub use launch::{LaunchError, Plane, PlaneSettings, Silent};
 pub use sockets::{RingError, look_names_up_without_plugins, probe};

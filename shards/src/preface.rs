@@ -14,11 +14,11 @@ use wire::pg::{self, CancelKey, TlsOffer};
 use wire::{ByHost, is_tenant_id, mysql};
 
 use crate::conn::{Broken, Conn};
+use crate::connection_ids::OwnIds;
 use crate::contract::{Dialect, TenantId};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::handoff::Preface;
 use crate::random;
-use crate::threads::OwnIds;
 use crate::tls::{ALPN_POSTGRESQL, ClientsTls, Mode, TlsError};
 
 /// What a client's first words were.

@@ -12,6 +12,7 @@ use wire::pg::pooling::Commons;
 
 use crate::admission::Crowd;
 use crate::backend::{Backend, Shape};
+use crate::connection_ids::OwnIds;
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
@@ -24,7 +25,6 @@ use crate::random;
 use crate::rounds::{self, Rounds};
 use crate::seat::Seat;
 use crate::stats::Stats;
-use crate::threads::OwnIds;
 use crate::vigil::{self, Vigil};
 
 /// One tenant.
