@@ -50,7 +50,7 @@ lint: ## Format, clippy, the floors, and what dependencies may be
 fmt: ## Formats the code
 	$(CARGO) fmt --all
 
-bench: ## Measures DBBouncer beside its peers (results in target/bench); QUICK=1 takes two minutes
+bench: ## Measures DBBouncer beside its peers (results in target/bench); QUICK=1 takes three minutes
 	@scripts/install-bench-peers
 	@$(MAKE) --no-print-directory build
 	$(CARGO) build --release --locked --package benches

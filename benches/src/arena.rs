@@ -3,16 +3,21 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use slab::Slab;
 
 use crate::Outcome;
+use crate::link::Link;
 use crate::poll::Poll;
-use crate::postgres::{self, Act, Answers, Backend};
+use crate::postgres;
+use crate::talk::{Act, Backend, Client, Dialect, Login};
 
 /// All sockets of the load.
 pub struct Arena {
+    dialect: Dialect,
     poll: Poll,
     parties: Slab<Party>,
     groups: Slab<Group>,
@@ -30,7 +35,9 @@ pub struct GroupId(usize);
 /// What clients say.
 pub struct Script {
     /// Right after connecting.
-    pub startup: Vec<u8>,
+    pub login: Login,
+    /// How they do TLS, if they do.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Once, after the login.
     pub preparation: Vec<u8>,
     /// Over and over.
@@ -65,6 +72,8 @@ struct Group {
     outstanding: usize,
     transactions: u64,
     latencies: Vec<u32>,
+    /// Why it cannot go on: a client was refused, or lost.
+    failed: Option<String>,
 }
 
 enum Party {
@@ -76,8 +85,8 @@ enum Party {
         pending: usize,
     },
     Client {
-        socket: TcpStream,
-        answers: Answers,
+        link: Link,
+        talk: Client,
         group: usize,
         /// Answers to come before the current request is done.
         owed: usize,
@@ -87,10 +96,11 @@ enum Party {
 
 impl Arena {
     /// Opens the null backend's port.
-    pub fn new() -> Outcome<Arena> {
+    pub fn new(dialect: Dialect) -> Outcome<Arena> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let mut arena = Arena {
+            dialect,
             poll: Poll::new()?,
             parties: Slab::new(),
             groups: Slab::new(),
@@ -100,7 +110,10 @@ impl Arena {
             out: Vec::new(),
             big_rows: postgres::big_rows(),
         };
-        arena.enter(Party::Listener(listener))?;
+        let token = arena.parties.insert(Party::Listener(listener));
+        if let Party::Listener(listener) = &arena.parties[token] {
+            arena.poll.add(listener, token)?;
+        }
         Ok(arena)
     }
 
@@ -123,10 +136,24 @@ impl Arena {
             outstanding: 0,
             transactions: 0,
             latencies: Vec::new(),
+            failed: None,
         });
+        let connected = self.connect_all(address, group, clients, script);
+        if connected.is_err() {
+            self.leave(GroupId(group));
+        }
+        connected.map(|()| GroupId(group))
+    }
+
+    fn connect_all(
+        &mut self,
+        address: SocketAddr,
+        group: usize,
+        clients: usize,
+        script: impl Fn(usize) -> Script,
+    ) -> Outcome<()> {
         for number in 0..clients {
-            let script = script(number);
-            self.connect_one(address, group, &script.startup)?;
+            self.connect_one(address, group, &script(number))?;
             if number % CONNECTS_AT_ONCE == CONNECTS_AT_ONCE - 1 {
                 self.rest(GroupId(group))?;
             }
@@ -139,7 +166,7 @@ impl Arena {
             }
             self.rest(GroupId(group))?;
         }
-        Ok(GroupId(group))
+        Ok(())
     }
 
     /// Lets all clients of a group ask, and ask again, from now on.
@@ -164,6 +191,14 @@ impl Arena {
             self.turn(TICK)?;
         }
         Ok(())
+    }
+
+    /// Why a group cannot go on, if it cannot.
+    pub fn check(&self, id: GroupId) -> Outcome<()> {
+        match &self.groups[id.0].failed {
+            Some(why) => Err(why.clone().into()),
+            None => Ok(()),
+        }
     }
 
     /// Forgets what a group has done so far.
@@ -191,6 +226,9 @@ impl Arena {
         let patience = Instant::now() + PATIENCE;
         while self.groups[id.0].outstanding > 0 {
             self.turn(TICK)?;
+            if let Some(why) = &self.groups[id.0].failed {
+                return Err(why.clone().into());
+            }
             if Instant::now() > patience {
                 let waiting = self.groups[id.0].outstanding;
                 return Err(format!("{waiting} clients got no answer in {PATIENCE:?}").into());
@@ -203,9 +241,9 @@ impl Arena {
     pub fn leave(&mut self, id: GroupId) {
         let group = self.groups.remove(id.0);
         for client in group.clients {
-            if let Party::Client { mut socket, .. } = self.parties.remove(client) {
+            if let Party::Client { mut link, .. } = self.parties.remove(client) {
                 // One that has gone already has left, too.
-                let _ = socket.write_all(&postgres::terminate());
+                let _ = link.send(&self.dialect.farewell());
             }
         }
     }
@@ -215,22 +253,27 @@ impl Arena {
         self.run(SETTLE)
     }
 
-    fn connect_one(&mut self, to: SocketAddr, group: usize, startup: &[u8]) -> Outcome<()> {
-        let socket = TcpStream::connect(to)?;
-        let client = self.enter(Party::Client {
-            socket,
-            answers: Answers::default(),
+    fn connect_one(&mut self, to: SocketAddr, group: usize, script: &Script) -> Outcome<()> {
+        let link = Link::connect(to, script.tls.as_ref())?;
+        let mut first = Vec::new();
+        let talk = Client::new(self.dialect, &script.login, &mut first);
+        let client = self.parties.insert(Party::Client {
+            link,
+            talk,
             group,
             owed: 0,
             asked: Instant::now(),
-        })?;
+        });
+        if let Party::Client { link, .. } = &self.parties[client] {
+            self.poll.add(link, client)?;
+        }
         self.groups[group].clients.push(client);
-        self.ask(client, startup)
+        self.ask(client, &first)
     }
 
     fn ask(&mut self, client: usize, request: &[u8]) -> Outcome<()> {
         let Party::Client {
-            socket,
+            link,
             group,
             owed,
             asked,
@@ -242,22 +285,7 @@ impl Arena {
         *owed = 1;
         *asked = Instant::now();
         self.groups[*group].outstanding += 1;
-        Ok(socket.write_all(request)?)
-    }
-
-    fn enter(&mut self, party: Party) -> Outcome<usize> {
-        if let Party::Backend { socket, .. } | Party::Client { socket, .. } = &party {
-            socket.set_nodelay(true)?;
-            socket.set_nonblocking(true)?;
-        }
-        let token = self.parties.insert(party);
-        match &self.parties[token] {
-            Party::Listener(listener) => self.poll.add(listener, token)?,
-            Party::Backend { socket, .. } | Party::Client { socket, .. } => {
-                self.poll.add(socket, token)?;
-            }
-        }
-        Ok(token)
+        Ok(link.send(request)?)
     }
 
     fn turn(&mut self, wait: Duration) -> Outcome<()> {
@@ -267,7 +295,11 @@ impl Arena {
             match self.parties.get(token) {
                 Some(Party::Listener(_)) => self.accept(token)?,
                 Some(Party::Backend { .. }) => self.serve(token)?,
-                Some(Party::Client { .. }) => self.hear(token)?,
+                Some(&Party::Client { group, .. }) => {
+                    if let Err(why) = self.hear(token) {
+                        self.groups[group].failed.get_or_insert(why.to_string());
+                    }
+                }
                 None => {}
             }
         }
@@ -282,11 +314,26 @@ impl Arena {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             };
-            self.enter(Party::Backend {
-                socket,
-                backend: Backend::default(),
-                pending: 0,
-            })?;
+            self.welcome(socket)?;
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, mut socket: TcpStream) -> Outcome<()> {
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut first = Vec::new();
+        let backend = Backend::new(self.dialect, &mut first);
+        if socket.write_all(&first).is_err() {
+            return Ok(()); // it has gone again
+        }
+        let token = self.parties.insert(Party::Backend {
+            socket,
+            backend,
+            pending: 0,
+        });
+        if let Party::Backend { socket, .. } = &self.parties[token] {
+            self.poll.add(socket, token)?;
         }
         Ok(())
     }
@@ -330,8 +377,8 @@ impl Arena {
     /// A client's turn.
     fn hear(&mut self, token: usize) -> Outcome<()> {
         let Some(Party::Client {
-            socket,
-            answers,
+            link,
+            talk,
             group,
             owed,
             asked,
@@ -339,13 +386,17 @@ impl Arena {
         else {
             return Ok(());
         };
-        let count = match socket.read(&mut self.bytes) {
-            Ok(0) => return Err("the proxy hung up".into()),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error.into()),
+        let count = match link.receive(&mut self.bytes)? {
+            Some(0) => return Err("the proxy hung up".into()),
+            Some(count) => count,
+            None => return Ok(()),
         };
-        let complete = answers.count(&self.bytes[..count])?;
+        self.out.clear();
+        let complete = talk.hear(&self.bytes[..count], &mut self.out)?;
+        if !self.out.is_empty() {
+            link.send(&self.out)?;
+            self.out.clear();
+        }
         if complete == 0 {
             return Ok(());
         }
@@ -366,7 +417,7 @@ impl Arena {
         }
         *owed = 1;
         *asked = now;
-        Ok(socket.write_all(&group.script.transaction)?)
+        Ok(link.send(&group.script.transaction)?)
     }
 }
 

@@ -1,70 +1,100 @@
 //! Transactions through each peer in turn: what they cost it, and how long they take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::arena::{Arena, GroupId, Script};
-use crate::peers::{Kind, Peer, Setup, start_all, tenant};
-use crate::postgres::{self, Mode};
+use crate::peers::{Kind, Peer, Setup, TENANTS, left_out, start_all, tenant};
 use crate::report::{Cell, Report, Round};
+use crate::talk::{Dialect, Login, Mode};
 use crate::{Common, Outcome, host};
 
 /// Measures all of it and writes the report.
-pub fn transactions(common: &Common, clients: &[usize], modes: &[Mode]) -> Outcome<()> {
+pub fn transactions(
+    common: &Common,
+    dialect: Dialect,
+    clients: &[usize],
+    modes: &[Mode],
+) -> Outcome<()> {
     let mut clients = clients.to_vec();
     if common.quick {
         clients.retain(|count| [1, 16, 256].contains(count));
     }
     host::stay_on(host::LOAD_CPU);
-    let mut arena = Arena::new()?;
-    let setup = Setup {
-        backend: arena.backend_address(),
-        tenants: TENANTS,
-        pool_size: POOL_SIZE,
-    };
-    let peers = start_all(common, &setup, |_| true)?;
+    let mut arena = Arena::new(dialect)?;
+    let mut setup = Setup::of_null_backend(dialect, arena.backend_address());
+    if dialect == Dialect::Mysql {
+        // MySQL is served by the session: each client has a backend of its own.
+        setup.by_transaction = false;
+        setup.pool_size = clients
+            .iter()
+            .max()
+            .map_or(1, |most| most.div_ceil(TENANTS));
+    }
+    let peers = start_all(common, &setup, |_| true);
     let mut report = Report::new(common, &setup);
-    for &mode in modes {
+    for &mode in modes.iter().filter(|&&mode| dialect.has(mode)) {
         for &count in &clients {
             let able: Vec<&Peer> = peers.iter().filter(|peer| peer.kind.can(mode)).collect();
-            let cells = measure(&mut arena, common, &able, mode, count)?;
+            let cells = measure(&mut arena, common, &able, (dialect, mode), count)?;
             print!("{}", report.add(cells));
         }
     }
-    report.write(&common.out, "transactions")
+    let name = match dialect {
+        Dialect::Postgres => "transactions",
+        Dialect::Mysql => "transactions-mysql",
+    };
+    report.write(&common.out, name)
 }
 
-/// One mode and number of clients: the peers take turns, a round each.
+/// One mode and number of clients: the peers take turns, a round each. Who fails is left out.
 fn measure(
     arena: &mut Arena,
     common: &Common,
     peers: &[&Peer],
-    mode: Mode,
+    (dialect, mode): (Dialect, Mode),
     clients: usize,
 ) -> Outcome<Vec<Cell>> {
-    let mut groups = Vec::new();
-    let mut cells = Vec::new();
+    let mut able = Vec::new();
     for peer in peers {
-        let script = |number: usize| script(mode, number);
-        let group = arena
-            .connect(peer.address, clients, script)
-            .map_err(|error| format!("{}, {clients} clients: {error}", peer.name))?;
-        groups.push(group);
-        cells.push(Cell::new(peer, mode, clients));
-    }
-    for round in 0..common.rounds {
-        for turn in 0..peers.len() {
-            let index = (round + turn) % peers.len();
-            let result = one_round(arena, common, peers[index], groups[index]);
-            let result = result.map_err(|error| format!("{}: {error}", peers[index].name))?;
-            cells[index].rounds.push(result);
+        match arena.connect(peer.address, clients, |number| {
+            script(dialect, mode, number)
+        }) {
+            Ok(group) => able.push((*peer, group, Cell::new(peer, mode, clients))),
+            Err(why) => fails(peer, mode, clients, &*why),
         }
     }
-    for ((peer, cell), group) in peers.iter().zip(&mut cells).zip(groups) {
+    for round in 0..common.rounds {
+        let mut broken = Vec::new();
+        for turn in 0..able.len() {
+            let index = (round + turn) % able.len();
+            let (peer, group, cell) = &mut able[index];
+            match one_round(arena, common, peer, *group) {
+                Ok(result) => cell.rounds.push(result),
+                Err(why) => {
+                    fails(peer, mode, clients, &*why);
+                    broken.push(index);
+                }
+            }
+        }
+        broken.sort_unstable();
+        for index in broken.into_iter().rev() {
+            let (_, group, _) = able.remove(index);
+            arena.leave(group);
+        }
+    }
+    let mut cells = Vec::new();
+    for (peer, group, mut cell) in able {
         cell.memory_kib = peer.pid().map(host::memory_kib);
         arena.leave(group);
+        cells.push(cell);
     }
     arena.settle()?;
     Ok(cells)
+}
+
+fn fails(peer: &Peer, mode: Mode, clients: usize, why: &dyn std::error::Error) {
+    let what = format!("{}, {}, {clients} clients", peer.name, mode.name());
+    left_out(peer.kind, &what, why);
 }
 
 fn one_round(arena: &mut Arena, common: &Common, peer: &Peer, group: GroupId) -> Outcome<Round> {
@@ -73,7 +103,7 @@ fn one_round(arena: &mut Arena, common: &Common, peer: &Peer, group: GroupId) ->
     arena.run(time / 5)?;
     arena.reset(group);
     let before = peer.pid().map(host::cpu_time);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     arena.run(time)?;
     let took = begun.elapsed();
     let cpu = peer.pid().map(host::cpu_time);
@@ -89,19 +119,25 @@ fn one_round(arena: &mut Arena, common: &Common, peer: &Peer, group: GroupId) ->
     })
 }
 
-fn script(mode: Mode, number: usize) -> Script {
+fn script(dialect: Dialect, mode: Mode, number: usize) -> Script {
     Script {
-        startup: postgres::startup(&tenant(number % TENANTS)),
-        preparation: mode.preparation(),
-        transaction: mode.transaction(),
+        login: Login {
+            tenant: tenant(number % TENANTS),
+            secret: None,
+        },
+        tls: None,
+        preparation: dialect.preparation(mode),
+        transaction: dialect.transaction(mode),
     }
 }
 
 /// Whom all others are compared with.
-pub const REFERENCE: Kind = Kind::Pgbouncer;
+pub fn reference(dialect: Dialect) -> Kind {
+    match dialect {
+        Dialect::Postgres => Kind::Pgbouncer,
+        Dialect::Mysql => Kind::MysqlRouter,
+    }
+}
 
 /// What no proxy can do without.
 pub const FLOOR: Kind = Kind::Epoll;
-
-const TENANTS: usize = 4;
-const POOL_SIZE: usize = 5;

@@ -1,6 +1,7 @@
 //! What the kernel tells of a process, and where it lets it run.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -10,6 +11,56 @@ pub const PROXY_CPU: usize = 0;
 
 /// The processor of clients and null backend.
 pub const LOAD_CPU: usize = 1;
+
+/// Which processors a proxy with so many shards gets: one for each where there are enough, and never
+/// the load's.
+pub fn proxy_cpus(shards: usize) -> String {
+    let others = (0..cpus()).filter(|&cpu| cpu != PROXY_CPU && cpu != LOAD_CPU);
+    let cpus: Vec<String> = [PROXY_CPU]
+        .into_iter()
+        .chain(others)
+        .take(shards)
+        .map(|cpu| cpu.to_string())
+        .collect();
+    cpus.join(",")
+}
+
+/// Processors of this machine.
+pub fn cpus() -> usize {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = online.trim().rsplit(['-', ',']).next();
+    last.and_then(|last| last.parse::<usize>().ok())
+        .map_or(1, |last| last + 1)
+}
+
+/// Lets this process, and those it starts, open as many sockets as it may.
+pub fn open_many() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("no more files can be opened than before ({error})");
+    }
+}
+
+/// The bench goes on, and ends with a failure.
+pub fn fail() {
+    FAILED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`fail`] was called.
+pub fn has_failed() -> bool {
+    FAILED.load(Ordering::Relaxed)
+}
+
+static FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Sockets of both sides of the largest number of clients, and some.
+const FILES: u64 = 40_000;
 
 /// Keeps this thread, and those it starts, on one processor; where that is forbidden the numbers
 /// are only noisier.
@@ -52,10 +103,9 @@ pub fn describe() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
         "{} x {}, Linux {}",
-        cpus,
+        cpus(),
         model.unwrap_or("unknown processor").trim(),
         release.split('-').next().unwrap_or_default().trim()
     )

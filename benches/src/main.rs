@@ -18,21 +18,29 @@ mod arena;
 mod compare;
 mod forwarder;
 mod host;
+mod link;
 mod measures;
+mod mysql;
 mod peers;
 mod plot;
 mod poll;
 mod postgres;
+mod publish;
+mod real;
+mod recipes;
 mod report;
+mod scram;
 mod table;
+mod talk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::peers::Kind;
-use crate::postgres::Mode;
+use crate::talk::{Dialect, Mode};
 
 /// Whatever goes wrong in a bench ends it with a sentence.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -50,6 +58,9 @@ enum What {
     Transactions {
         #[command(flatten)]
         common: Common,
+        /// Whose protocol
+        #[arg(long, default_value = "postgres")]
+        dialect: Dialect,
         /// Numbers of clients
         #[arg(long, value_delimiter = ',', default_value = "1,16,64,256,1000")]
         clients: Vec<usize>,
@@ -61,7 +72,7 @@ enum What {
         )]
         modes: Vec<Mode>,
     },
-    /// Logins for each second
+    /// Logins for each second: by trust and SCRAM, with and without TLS
     Logins {
         #[command(flatten)]
         common: Common,
@@ -84,6 +95,25 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// pgbench on a real PostgreSQL
+    Pgbench {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// sysbench on a real MariaDB
+    Sysbench {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Writes what was measured last, and what that means for the targets, into a document
+    Publish {
+        /// Where the results are
+        #[arg(long, default_value = "target/bench")]
+        out: PathBuf,
+        /// The document, with the marks between which tables go
+        #[arg(long, default_value = "benches/RESULTS.md")]
+        into: PathBuf,
+    },
     /// The floor: copies bytes between two sockets, with epoll
     #[command(hide = true)]
     Forwarder {
@@ -105,7 +135,7 @@ pub struct Common {
     /// Milliseconds of one round
     #[arg(long, default_value_t = 250)]
     pub round_ms: u64,
-    /// Fewer and shorter rounds, fewer numbers of clients: about two minutes for all
+    /// Fewer and shorter rounds, fewer numbers of clients: about three minutes for all
     #[arg(long)]
     pub quick: bool,
     /// Only these peers
@@ -125,25 +155,41 @@ impl Common {
         match self.quick {
             false => self,
             true => Common {
-                rounds: self.rounds.min(5),
-                round_ms: self.round_ms.min(150),
+                rounds: self.rounds.min(3),
+                round_ms: self.round_ms.min(100),
                 ..self
             },
         }
     }
 }
 
-fn main() -> Outcome<()> {
-    match Cli::parse().what {
+fn main() -> ExitCode {
+    host::open_many();
+    let done = run(Cli::parse().what);
+    if let Err(error) = &done {
+        eprintln!("bench: {error}");
+    }
+    match done.is_err() || host::has_failed() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn run(what: What) -> Outcome<()> {
+    match what {
         What::Transactions {
             common,
+            dialect,
             clients,
             modes,
-        } => compare::transactions(&common.settled(), &clients, &modes),
+        } => compare::transactions(&common.settled(), dialect, &clients, &modes),
         What::Logins { common } => measures::logins(&common.settled()),
         What::Idle { common, clients } => measures::idle(&common.settled(), &clients),
         What::Result { common } => measures::result(&common.settled()),
         What::Neighbour { common } => measures::neighbour(&common.settled()),
+        What::Pgbench { common } => real::pgbench(&common.settled()),
+        What::Sysbench { common } => real::sysbench(&common.settled()),
+        What::Publish { out, into } => publish::publish(&out, &into),
         What::Forwarder { listen, to } => forwarder::run(listen, to),
     }
 }

@@ -1,188 +1,345 @@
 //! What else users feel: logins, idle clients, big results, noisy neighbours.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::arena::{Arena, Script};
-use crate::peers::{Kind, Peer, Setup, start_all, tenant};
-use crate::postgres::{self, Mode};
+use rustls::ClientConfig;
+
+use crate::arena::{Arena, GroupId, Script};
+use crate::link::Certificate;
+use crate::peers::{Kind, Peer, Setup, TENANTS, left_out, start_all, tenant};
+use crate::postgres;
 use crate::report::median;
+use crate::scram::Secret;
 use crate::table::Table;
+use crate::talk::{Dialect, Login, Mode};
 use crate::{Common, Outcome, host};
 
-/// Connects, logs in by trust and leaves, over and over.
+/// Connects, logs in and leaves, over and over: by trust and by SCRAM, in clear and in TLS.
 pub fn logins(common: &Common) -> Outcome<()> {
-    let mut scene = Scene::set(common, |kind| kind.pools())?;
-    let mut results = vec![(Vec::new(), Vec::new()); scene.peers.len()];
-    for _ in 0..common.rounds {
-        for (peer, (rate, cpu)) in scene.peers.iter().zip(&mut results) {
-            let (pid, begun) = (peer.pid(), Instant::now());
-            let before = pid.map(host::cpu_time);
-            let mut count = 0;
-            while begun.elapsed() < Duration::from_millis(common.round_ms) {
-                let group = scene.arena.connect(peer.address, LOGINS_AT_ONCE, script)?;
-                scene.arena.leave(group);
-                count += LOGINS_AT_ONCE;
+    let mut table = Table::new("logins", &["per second", "CPU µs each", "to PgBouncer"]);
+    let certificate = Certificate::new()?;
+    for (secret, tls) in [(false, false), (true, false), (false, true), (true, true)] {
+        let secret = secret.then(Secret::of_all);
+        let clients = tls.then(|| Arc::clone(&certificate.clients));
+        let mut scene = Scene::set(common, |setup| {
+            setup.secret = secret;
+            if tls {
+                let Certificate {
+                    certificate, key, ..
+                } = &certificate;
+                setup.certificate = Some((certificate.clone(), key.clone()));
             }
-            rate.push(count as f64 / begun.elapsed().as_secs_f64());
-            let used = pid.map(host::cpu_time).zip(before);
-            let used = used.map_or(f64::NAN, |(after, before)| (after - before).as_secs_f64());
-            cpu.push(used * 1e6 / count as f64);
+        })?;
+        let peers = scene.keep(Kind::greets);
+        let script = |number| Script {
+            tls: clients.clone(),
+            ..asking(Some(number), secret, Mode::Simple)
+        };
+        let measured = scene.in_turn(common, &peers, |arena, peer| {
+            log_in(arena, common, peer, &script)
+        });
+        let rates = |of: Kind| {
+            let found = measured.iter().find(|(peer, _)| peer.kind == of);
+            found.map(|(_, rounds)| rounds.clone())
+        };
+        let reference = rates(Kind::Pgbouncer);
+        for (peer, rounds) in &measured {
+            let ratio = reference.as_ref().map_or(f64::NAN, |reference| {
+                let both = rounds.iter().zip(reference);
+                median(both.map(|(mine, theirs)| mine[0] / theirs[0]).collect())
+            });
+            let by = if secret.is_some() { "SCRAM" } else { "trust" };
+            let inside = if tls { ", in TLS" } else { "" };
+            let [rate, cpu] = medians(rounds);
+            table.row(
+                &format!("{}, {by}{inside}", peer.name),
+                vec![rate, cpu, ratio],
+            );
         }
-    }
-    let mut table = Table::new("logins by trust", &["per second", "CPU µs each"]);
-    for (peer, (rate, cpu)) in scene.peers.iter().zip(results) {
-        table.row(&peer.name, vec![median(rate), median(cpu)]);
     }
     table.write(&common.out, "logins")
 }
 
+/// One round of logins: how many for each second, and the processor time of each.
+fn log_in(
+    arena: &mut Arena,
+    common: &Common,
+    peer: &Peer,
+    script: &impl Fn(usize) -> Script,
+) -> Outcome<[f64; 2]> {
+    let (cpu, begun) = (Cpu::of(peer), Instant::now());
+    let mut count = 0;
+    while begun.elapsed() < Duration::from_millis(common.round_ms) {
+        let group = arena.connect(peer.address, LOGINS_AT_ONCE, script)?;
+        arena.leave(group);
+        count += LOGINS_AT_ONCE;
+    }
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    let each = cpu.used() * 1e6 / count as f64;
+    arena.settle()?;
+    Ok([rate, each])
+}
+
 /// Lets clients log in and do nothing.
 pub fn idle(common: &Common, clients: &[usize]) -> Outcome<()> {
-    let mut table = Table::new(
-        "idle clients, logged in",
-        &[
-            "clients",
-            "memory before, KiB",
-            "with them, KiB",
-            "bytes each",
-        ],
-    );
-    for &count in clients {
+    let columns = [
+        "clients",
+        "memory before, KiB",
+        "with them, KiB",
+        "bytes each",
+    ];
+    let mut table = Table::new("idle clients, logged in", &columns);
+    let most = if common.quick { 1 } else { clients.len() };
+    for &count in &clients[..most] {
         // Fresh processes: memory once used is not given back by all.
-        let mut scene = Scene::set(common, |kind| kind.pools())?;
-        for peer in &scene.peers {
-            let Some(pid) = peer.pid() else { continue };
-            // What is made at the first use of each tenant is no client's own.
-            let first = scene.arena.connect(peer.address, 64, script)?;
-            let before = host::memory_kib(pid);
-            let group = scene.arena.connect(peer.address, count, script)?;
-            let with = host::memory_kib(pid);
-            let each = with.saturating_sub(before) as f64 * 1024.0 / count as f64;
-            table.row(
-                &peer.name,
-                vec![count as f64, before as f64, with as f64, each],
-            );
-            scene.arena.leave(group);
-            scene.arena.leave(first);
+        let mut scene = Scene::set(common, |_| {})?;
+        for peer in scene.keep(Kind::greets) {
+            match let_in(&mut scene.arena, &peer, count) {
+                Ok(row) => table.row(&peer.name, row),
+                Err(why) => left_out(
+                    peer.kind,
+                    &format!("{}, {count} idle clients", peer.name),
+                    &*why,
+                ),
+            }
         }
     }
     table.write(&common.out, "idle")
 }
 
+fn let_in(arena: &mut Arena, peer: &Peer, count: usize) -> Outcome<Vec<f64>> {
+    let Some(pid) = peer.pid() else {
+        return Err("it is no process".into());
+    };
+    let script = |number| asking(Some(number), None, Mode::Simple);
+    // What is made at the first use of each tenant is no client's own.
+    let first = arena.connect(peer.address, 64, script)?;
+    let before = host::memory_kib(pid);
+    let group = arena.connect(peer.address, count, script)?;
+    let with = host::memory_kib(pid);
+    let each = with.saturating_sub(before) as f64 * 1024.0 / count as f64;
+    arena.leave(group);
+    arena.leave(first);
+    arena.settle()?;
+    Ok(vec![count as f64, before as f64, with as f64, each])
+}
+
 /// One client reads a result of 100 MiB.
 pub fn result(common: &Common) -> Outcome<()> {
-    let mut scene = Scene::set(common, |_| true)?;
-    let mut results = vec![(Vec::new(), Vec::new()); scene.peers.len()];
-    for _ in 0..common.rounds {
-        for (peer, (rate, cpu)) in scene.peers.iter().zip(&mut results) {
-            let big = |number: usize| Script {
-                transaction: postgres::query(postgres::BIG),
-                ..script(number)
-            };
-            let group = scene.arena.connect(peer.address, 1, big)?;
-            let (pid, begun) = (peer.pid(), Instant::now());
-            let before = pid.map(host::cpu_time);
-            scene.arena.start(group)?;
-            scene.arena.rest(group)?;
-            rate.push(100.0 / begun.elapsed().as_secs_f64());
-            let used = pid.map(host::cpu_time).zip(before);
-            let used = used.map_or(f64::NAN, |(after, before)| (after - before).as_secs_f64());
-            cpu.push(used * 1e3);
-            scene.arena.leave(group);
-        }
-    }
+    let mut scene = Scene::set(common, |_| {})?;
+    let peers = scene.keep(|_| true);
+    let measured = scene.in_turn(common, &peers, |arena, peer| {
+        let big = |number| Script {
+            transaction: postgres::query(postgres::BIG),
+            ..asking(Some(number), None, Mode::Simple)
+        };
+        let group = arena.connect(peer.address, 1, big)?;
+        let (cpu, begun) = (Cpu::of(peer), Instant::now());
+        let read = arena.start(group).and_then(|()| arena.rest(group));
+        let rate = 100.0 / begun.elapsed().as_secs_f64();
+        let used = cpu.used() * 1e3;
+        arena.leave(group);
+        read.map(|()| [rate, used])
+    });
     let mut table = Table::new("result of 100 MiB", &["MiB/s", "CPU ms"]);
-    for (peer, (rate, cpu)) in scene.peers.iter().zip(results) {
-        table.row(&peer.name, vec![median(rate), median(cpu)]);
+    for (peer, rounds) in &measured {
+        table.row(&peer.name, medians(rounds).to_vec());
     }
     table.write(&common.out, "result")
 }
 
-/// A quiet tenant, alone, beside one that floods, and beside one whose database hangs.
+/// A quiet tenant, alone, beside one that floods, and beside one whose database hangs; and beside one
+/// that floods on another shard.
 pub fn neighbour(common: &Common) -> Outcome<()> {
-    let mut scene = Scene::set(common, |kind| kind.pools())?;
-    let mut table = Table::new(
-        "a quiet tenant's latency, µs",
-        &[
-            "p50 alone",
-            "p99 alone",
-            "p50 flood",
-            "p99 flood",
-            "p50 hang",
-            "p99 hang",
-        ],
-    );
-    let of = |number: usize, transaction: Vec<u8>| Script {
-        startup: postgres::startup(&tenant(number)),
-        preparation: Vec::new(),
-        transaction,
-    };
-    for peer in &scene.peers {
-        let mut row = Vec::new();
-        let quiet = |_| of(0, Mode::Simple.transaction());
-        let quiet = scene.arena.connect(peer.address, 2, quiet)?;
-        let floods = [
-            None,
-            Some(Mode::Simple.transaction()),
-            Some(postgres::query(postgres::HANG)),
-        ];
-        for flood in floods {
-            let noisy = flood
-                .map(|request| {
-                    let noisy = |_| of(1, request.clone());
-                    scene.arena.connect(peer.address, FLOODERS, noisy)
-                })
-                .transpose()?;
-            let (mut p50, mut p99) = (Vec::new(), Vec::new());
-            if let Some(noisy) = noisy {
-                scene.arena.start(noisy)?;
-            }
-            for _ in 0..common.rounds {
-                scene.arena.start(quiet)?;
-                scene.arena.run(Duration::from_millis(common.round_ms))?;
-                let tally = scene.arena.tally(quiet, Duration::ZERO);
-                p50.push(tally.percentile(0.5));
-                p99.push(tally.percentile(0.99));
-                scene.arena.rest(quiet)?;
-            }
-            row.extend([median(p50), median(p99)]);
-            if let Some(noisy) = noisy {
-                scene.arena.leave(noisy);
-                scene.arena.settle()?;
-            }
+    let columns = [
+        "p50 alone",
+        "p99 alone",
+        "p50 flood",
+        "p99 flood",
+        "p50 hang",
+        "p99 hang",
+    ];
+    let mut table = Table::new("a quiet tenant's latency, µs", &columns);
+    let mut scene = Scene::set(common, |_| {})?;
+    for peer in scene.keep(Kind::greets) {
+        match beside(&mut scene.arena, common, &peer, (0, 1)) {
+            Ok(row) => table.row(&peer.name, row),
+            Err(why) => left_out(peer.kind, &format!("{}, neighbours", peer.name), &*why),
         }
-        table.row(&peer.name, row);
+    }
+    let mut scene = Scene::set(common, |setup| {
+        setup.shards = 2;
+        setup.tenants = MANY_TENANTS;
+    })?;
+    for peer in scene.keep(|kind| kind == Kind::Dbbouncer) {
+        let name = match host::proxy_cpus(2).contains(',') {
+            true => format!("{}, another shard", peer.name),
+            false => format!("{}, another shard, both on one processor", peer.name),
+        };
+        let row = apart(&peer).and_then(|pair| beside(&mut scene.arena, common, &peer, pair));
+        match row {
+            Ok(row) => table.row(&name, row),
+            Err(why) => left_out(peer.kind, &name, &*why),
+        }
     }
     table.write(&common.out, "neighbour")
 }
 
+fn beside(
+    arena: &mut Arena,
+    common: &Common,
+    peer: &Peer,
+    (quiet, noisy): (usize, usize),
+) -> Outcome<Vec<f64>> {
+    let of = |tenant_number: usize, transaction: Vec<u8>| Script {
+        login: Login {
+            tenant: tenant(tenant_number),
+            secret: None,
+        },
+        transaction,
+        ..asking(None, None, Mode::Simple)
+    };
+    let ask = || Dialect::Postgres.transaction(Mode::Simple);
+    let quiet = arena.connect(peer.address, 2, |_| of(quiet, ask()))?;
+    let mut row = Vec::new();
+    for flood in [None, Some(ask()), Some(postgres::query(postgres::HANG))] {
+        let noisy = flood
+            .map(|request| arena.connect(peer.address, FLOODERS, |_| of(noisy, request.clone())))
+            .transpose()?;
+        if let Some(noisy) = noisy {
+            arena.start(noisy)?;
+        }
+        row.extend(latency(arena, common, quiet)?);
+        if let Some(noisy) = noisy {
+            arena.check(noisy)?;
+            arena.leave(noisy);
+            arena.settle()?;
+        }
+    }
+    arena.leave(quiet);
+    Ok(row)
+}
+
+/// p50 and p99 of a group.
+fn latency(arena: &mut Arena, common: &Common, group: GroupId) -> Outcome<[f64; 2]> {
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    for _ in 0..common.rounds {
+        arena.start(group)?;
+        arena.run(Duration::from_millis(common.round_ms))?;
+        let tally = arena.tally(group, Duration::ZERO);
+        p50.push(tally.percentile(0.5));
+        p99.push(tally.percentile(0.99));
+        arena.rest(group)?;
+    }
+    Ok([median(p50), median(p99)])
+}
+
+/// Tenants that are on shards of their own, as DBBouncer says: the first one, and another.
+fn apart(peer: &Peer) -> Outcome<(usize, usize)> {
+    let api = peer.api.ok_or("it answers no questions")?;
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&get(api, "/tenants")?)?;
+    let shard = |number: usize| {
+        let id = tenant(number);
+        let found = listed.iter().find(|known| known["id"] == id[..]);
+        found.map(|known| known["shard"].clone())
+    };
+    let other = (1..MANY_TENANTS).find(|&number| shard(number) != shard(0));
+    Ok((0, other.ok_or("all tenants are on one shard")?))
+}
+
+fn get(from: SocketAddr, path: &str) -> Outcome<String> {
+    let mut socket = TcpStream::connect(from)?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(socket, "GET {path} HTTP/1.0\r\nHost: {from}\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").ok_or("no answer")?.1;
+    Ok(body.to_owned())
+}
+
+/// The null backend and the peers before it.
 struct Scene {
     arena: Arena,
     peers: Vec<Peer>,
 }
 
 impl Scene {
-    fn set(common: &Common, wanted: impl Fn(Kind) -> bool) -> Outcome<Scene> {
+    fn set(common: &Common, change: impl FnOnce(&mut Setup)) -> Outcome<Scene> {
         host::stay_on(host::LOAD_CPU);
-        let arena = Arena::new()?;
-        let setup = Setup {
-            backend: arena.backend_address(),
-            tenants: TENANTS,
-            pool_size: 5,
-        };
-        let peers = start_all(common, &setup, wanted)?;
+        let arena = Arena::new(Dialect::Postgres)?;
+        let mut setup = Setup::of_null_backend(Dialect::Postgres, arena.backend_address());
+        change(&mut setup);
+        let peers = start_all(common, &setup, |_| true);
         Ok(Scene { arena, peers })
     }
-}
 
-fn script(number: usize) -> Script {
-    Script {
-        startup: postgres::startup(&tenant(number % TENANTS)),
-        preparation: Vec::new(),
-        transaction: Mode::Simple.transaction(),
+    /// Those peers, taken out.
+    fn keep(&mut self, wanted: impl Fn(Kind) -> bool) -> Vec<Peer> {
+        self.peers.retain(|peer| wanted(peer.kind));
+        std::mem::take(&mut self.peers)
+    }
+
+    /// Rounds, the peers taking turns; a peer that fails is left out.
+    fn in_turn<'a>(
+        &mut self,
+        common: &Common,
+        peers: &'a [Peer],
+        mut round: impl FnMut(&mut Arena, &Peer) -> Outcome<[f64; 2]>,
+    ) -> Vec<(&'a Peer, Vec<[f64; 2]>)> {
+        let mut measured: Vec<_> = peers.iter().map(|peer| (peer, Vec::new())).collect();
+        for _ in 0..common.rounds {
+            measured.retain_mut(|(peer, rounds)| match round(&mut self.arena, peer) {
+                Ok(result) => {
+                    rounds.push(result);
+                    true
+                }
+                Err(why) => {
+                    left_out(peer.kind, &peer.name, &*why);
+                    false
+                }
+            });
+        }
+        measured
     }
 }
 
-const TENANTS: usize = 4;
+/// A peer's processor time from some moment on.
+struct Cpu(Option<(u32, Duration)>);
+
+impl Cpu {
+    fn of(peer: &Peer) -> Cpu {
+        Cpu(peer.pid().map(|pid| (pid, host::cpu_time(pid))))
+    }
+
+    /// In seconds; not a number without a process.
+    fn used(&self) -> f64 {
+        self.0.map_or(f64::NAN, |(pid, before)| {
+            (host::cpu_time(pid) - before).as_secs_f64()
+        })
+    }
+}
+
+fn medians(rounds: &[[f64; 2]]) -> [f64; 2] {
+    [0, 1].map(|column| median(rounds.iter().map(|round| round[column]).collect()))
+}
+
+/// A client of one tenant after the other.
+fn asking(number: Option<usize>, secret: Option<&'static Secret>, mode: Mode) -> Script {
+    Script {
+        login: Login {
+            tenant: tenant(number.unwrap_or(0) % TENANTS),
+            secret,
+        },
+        tls: None::<Arc<ClientConfig>>,
+        preparation: Vec::new(),
+        transaction: Dialect::Postgres.transaction(mode),
+    }
+}
+
 const LOGINS_AT_ONCE: usize = 16;
 const FLOODERS: usize = 64;
+/// So many that not all of them are on one of two shards.
+const MANY_TENANTS: usize = 16;

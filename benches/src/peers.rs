@@ -1,7 +1,6 @@
-//! The peers: how each is configured, started and stopped. All of them get one processor, the same
-//! backend, and as many connections to it for each tenant.
+//! The peers: how each is started and stopped. All of them get one processor, the same backend, and as
+//! many connections to it for each tenant.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -12,8 +11,10 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::host::PROXY_CPU;
-use crate::postgres::Mode;
+use crate::host;
+use crate::recipes::recipe;
+use crate::scram::Secret;
+use crate::talk::{Dialect, Mode};
 use crate::{Common, Outcome};
 
 /// What stands between clients and backend.
@@ -32,14 +33,28 @@ pub enum Kind {
     Pgbouncer,
     /// Odyssey of Debian sid
     Odyssey,
+    /// MySQL Router of Debian sid
+    MysqlRouter,
     /// The program under test
     Dbbouncer,
 }
 
 impl Kind {
-    /// Whether clients share backends, so that transactions of many go over few connections.
-    pub fn pools(self) -> bool {
-        !matches!(self, Kind::Direct | Kind::Epoll | Kind::Haproxy)
+    /// Whether clients log in to it, rather than to what is behind it.
+    pub fn greets(self) -> bool {
+        !matches!(
+            self,
+            Kind::Direct | Kind::Epoll | Kind::Haproxy | Kind::MysqlRouter
+        )
+    }
+
+    /// Whether it speaks that dialect, or cares for none.
+    pub fn speaks(self, dialect: Dialect) -> bool {
+        match self {
+            Kind::Direct | Kind::Epoll | Kind::Haproxy | Kind::Dbbouncer => true,
+            Kind::PgbouncerStable | Kind::Pgbouncer | Kind::Odyssey => dialect == Dialect::Postgres,
+            Kind::MysqlRouter => dialect == Dialect::Mysql,
+        }
     }
 
     /// Whether it can do this in transaction mode at all.
@@ -49,15 +64,62 @@ impl Kind {
 }
 
 /// How the peers are set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
-    /// The null backend.
-    pub backend: SocketAddr,
+    /// Whose protocol is spoken.
+    pub dialect: Dialect,
+    /// What is behind them.
+    pub database: Database,
     /// Tenants, by the names of [`tenant`].
     pub tenants: usize,
     /// Connections to the backend for each tenant.
     pub pool_size: usize,
+    /// A backend for each transaction, or for each client.
+    pub by_transaction: bool,
+    /// What clients must prove; nothing is trust.
+    pub secret: Option<&'static Secret>,
+    /// Certificate and key, in PEM, for those who speak TLS with clients.
+    pub certificate: Option<(String, String)>,
+    /// DBBouncer's shards.
+    pub shards: usize,
 }
+
+/// Where backends come from.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whom it lets in.
+    pub user: String,
+    /// With which password, if it asks.
+    pub password: Option<String>,
+    /// The database's name; none is the tenant's.
+    pub name: Option<String>,
+}
+
+impl Setup {
+    /// Four tenants with five connections each to the null backend, a backend for each transaction.
+    pub fn of_null_backend(dialect: Dialect, address: SocketAddr) -> Setup {
+        Setup {
+            dialect,
+            database: Database {
+                address,
+                user: "app".to_owned(),
+                password: None,
+                name: None,
+            },
+            tenants: TENANTS,
+            pool_size: 5,
+            by_transaction: true,
+            secret: None,
+            certificate: None,
+            shards: 1,
+        }
+    }
+}
+
+/// Tenants of the null backend.
+pub const TENANTS: usize = 4;
 
 /// The name of a tenant.
 pub fn tenant(number: usize) -> String {
@@ -72,6 +134,8 @@ pub struct Peer {
     pub name: String,
     /// Where clients connect to.
     pub address: SocketAddr,
+    /// Where DBBouncer answers questions.
+    pub api: Option<SocketAddr>,
     process: Option<(Child, PathBuf)>,
 }
 
@@ -94,14 +158,11 @@ impl Drop for Peer {
 }
 
 /// Starts all peers that are wanted and can be had; says loudly which cannot.
-pub fn start_all(
-    common: &Common,
-    setup: &Setup,
-    wanted: impl Fn(Kind) -> bool,
-) -> Outcome<Vec<Peer>> {
+pub fn start_all(common: &Common, setup: &Setup, wanted: impl Fn(Kind) -> bool) -> Vec<Peer> {
     let mut peers = Vec::new();
     for &kind in Kind::value_variants() {
-        if !wanted(kind) || !common.only.is_empty() && !common.only.contains(&kind) {
+        let asked_for = common.only.is_empty() || common.only.contains(&kind);
+        if !asked_for || !wanted(kind) || !kind.speaks(setup.dialect) {
             continue;
         }
         let programs = match kind {
@@ -111,12 +172,20 @@ pub fn start_all(
         for program in programs {
             match start(kind, program, setup) {
                 Ok(peer) => peers.push(peer),
-                Err(error) if kind == Kind::Dbbouncer => return Err(error),
-                Err(error) => eprintln!("LEFT OUT: {kind:?}: {error}"),
+                Err(error) => left_out(kind, &format!("{kind:?}"), &*error),
             }
         }
     }
-    Ok(peers)
+    peers
+}
+
+/// Says that a peer is not measured, and why. Where it is the program under test, the bench goes on
+/// and fails at its end.
+pub fn left_out(kind: Kind, name: &str, why: &dyn std::error::Error) {
+    eprintln!("LEFT OUT: {name}: {why}");
+    if kind == Kind::Dbbouncer {
+        host::fail();
+    }
 }
 
 fn start(kind: Kind, program: &str, setup: &Setup) -> Outcome<Peer> {
@@ -124,30 +193,36 @@ fn start(kind: Kind, program: &str, setup: &Setup) -> Outcome<Peer> {
         return Ok(Peer {
             kind,
             name: "direct".to_owned(),
-            address: setup.backend,
+            address: setup.database.address,
+            api: None,
             process: None,
         });
     }
-    let port = free_port()?;
+    let (port, api) = (free_port()?, free_port()?);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let Recipe {
-        name,
-        root,
-        unprivileged,
-        config,
-        command,
-    } = recipe(kind, program, port, setup)?;
+    let recipe = recipe(kind, program, (port, api), setup)?;
     let inside = format!("/tmp/dbbouncer-bench-{}-{port}", std::process::id());
-    let folder = match &root {
+    let folder = match &recipe.root {
         Some(root) => root.join(inside.trim_start_matches('/')),
         None => PathBuf::from(&inside),
     };
     fs::create_dir_all(&folder)?;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
-    fs::write(folder.join("config"), config.replace("FOLDER", &inside))?;
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text);
+    write("config", &recipe.config.replace("FOLDER", &inside))?;
+    write("users", &recipe.users)?;
+    if let Some((certificate, key)) = &setup.certificate {
+        write("cert.pem", certificate)?;
+        write("key.pem", key)?;
+    }
     let log = fs::File::create(folder.join("log"))?;
-    let mut words = launcher(root.as_deref(), unprivileged);
-    words.extend(command.iter().map(|word| word.replace("FOLDER", &inside)));
+    let mut words = launcher(recipe.root.as_deref(), recipe.unprivileged, setup.shards);
+    words.extend(
+        recipe
+            .command
+            .iter()
+            .map(|word| word.replace("FOLDER", &inside)),
+    );
     let child = Command::new(&words[0])
         .args(&words[1..])
         .stdin(Stdio::null())
@@ -157,8 +232,9 @@ fn start(kind: Kind, program: &str, setup: &Setup) -> Outcome<Peer> {
         .map_err(|error| format!("{}: {error}", words[0]))?;
     let mut peer = Peer {
         kind,
-        name,
+        name: recipe.name,
         address,
+        api: (kind == Kind::Dbbouncer).then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, api))),
         process: Some((child, folder)),
     };
     wait_for(&mut peer)?;
@@ -166,7 +242,7 @@ fn start(kind: Kind, program: &str, setup: &Setup) -> Outcome<Peer> {
 }
 
 /// What to run before the program itself: in which root, as whom, where, and that it ends with us.
-fn launcher(root: Option<&Path>, unprivileged: bool) -> Vec<String> {
+fn launcher(root: Option<&Path>, unprivileged: bool, shards: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let nobody = unprivileged && rustix::process::getuid().is_root();
     match root {
@@ -184,8 +260,13 @@ fn launcher(root: Option<&Path>, unprivileged: bool) -> Vec<String> {
         None => {}
     }
     // Behind the change of user, which would undo it.
-    let tail = format!("setpriv --pdeathsig=KILL taskset -c {PROXY_CPU}");
+    let cpus = host::proxy_cpus(shards);
+    let tail = format!("setpriv --pdeathsig=KILL taskset -c {cpus}");
     words.extend(tail.split(' ').map(str::to_owned));
+    if shards > 1 {
+        // Two threads of real-time priority on one processor would wait for each other's sleep.
+        words.extend(["chrt", "-o", "0"].map(str::to_owned));
+    }
     words
 }
 
@@ -204,194 +285,6 @@ fn wait_for(peer: &mut Peer) -> Outcome<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
-}
-
-/// How one peer is run.
-struct Recipe {
-    name: String,
-    /// Another system's files, in which it lives.
-    root: Option<PathBuf>,
-    /// It refuses to be root.
-    unprivileged: bool,
-    /// Its config file, where FOLDER stands for the folder that the file lies in.
-    config: String,
-    command: Vec<String>,
-}
-
-fn recipe(kind: Kind, program: &str, port: u16, setup: &Setup) -> Outcome<Recipe> {
-    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    Ok(match kind {
-        Kind::Direct => return Err("needs no program".into()),
-        Kind::Epoll => {
-            let this = std::env::current_exe()?.display().to_string();
-            let to = setup.backend;
-            Recipe {
-                name: "epoll".to_owned(),
-                root: None,
-                unprivileged: false,
-                config: String::new(),
-                command: words(&format!("{this} forwarder --listen {port} --to {to}")),
-            }
-        }
-        Kind::Haproxy => Recipe {
-            name: named("haproxy", &version(None, &["haproxy", "-v"], 2)?),
-            root: None,
-            unprivileged: false,
-            config: haproxy(port, setup),
-            command: words("haproxy -db -f FOLDER/config"),
-        },
-        Kind::PgbouncerStable => Recipe {
-            name: named("pgbouncer", &version(None, &["pgbouncer", "-V"], 1)?),
-            root: None,
-            unprivileged: true,
-            config: pgbouncer(port, setup, false),
-            command: words("pgbouncer FOLDER/config"),
-        },
-        Kind::Pgbouncer => {
-            let root = sid()?;
-            Recipe {
-                name: named("pgbouncer", &version(Some(&root), &["pgbouncer", "-V"], 1)?),
-                root: Some(root),
-                unprivileged: true,
-                config: pgbouncer(port, setup, true),
-                command: words("pgbouncer FOLDER/config"),
-            }
-        }
-        Kind::Odyssey => {
-            let root = sid()?;
-            Recipe {
-                name: named(
-                    "odyssey",
-                    &version(Some(&root), &["odyssey", "--version"], 1)?,
-                ),
-                root: Some(root),
-                unprivileged: true,
-                config: odyssey(port, setup),
-                command: words("odyssey FOLDER/config"),
-            }
-        }
-        Kind::Dbbouncer => {
-            let (name, path) = program.split_once('=').unwrap_or(("dbbouncer", program));
-            let path = fs::canonicalize(path).map_err(|_| format!("{path}: run make build"))?;
-            Recipe {
-                name: name.to_owned(),
-                root: None,
-                unprivileged: false,
-                config: dbbouncer(port, free_port()?, setup),
-                command: vec![
-                    path.display().to_string(),
-                    "--config".to_owned(),
-                    "FOLDER/config".to_owned(),
-                ],
-            }
-        }
-    })
-}
-
-fn named(name: &str, version: &str) -> String {
-    let mut parts = version.split(['.', '-', '+']);
-    let (major, minor) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
-    format!("{name} {major}.{minor}")
-}
-
-/// The word at `index` of the first line that says so.
-fn version(root: Option<&Path>, command: &[&str], index: usize) -> Outcome<String> {
-    let mut words: Vec<&str> = command.to_vec();
-    let root = root.map(|root| root.display().to_string());
-    if let Some(root) = &root {
-        words.splice(0..0, ["chroot", root]);
-    }
-    let output = Command::new(words[0])
-        .args(&words[1..])
-        .output()
-        .map_err(|error| format!("{}: {error}", words[0]))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let word = said.split_whitespace().nth(index);
-    Ok(word.ok_or("does not say its version")?.to_owned())
-}
-
-/// The tree of Debian sid that scripts/install-bench-peers fills.
-fn sid() -> Outcome<PathBuf> {
-    let cache = std::env::var("DBBOUNCER_CACHE").map(PathBuf::from);
-    let cache = cache
-        .or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache/dbbouncer")))?;
-    let tree = cache.join("mysql-sid");
-    match tree.join("usr/sbin/pgbouncer").exists() && rustix::process::getuid().is_root() {
-        true => Ok(tree),
-        false => Err("run scripts/install-bench-peers as root".into()),
-    }
-}
-
-fn haproxy(port: u16, setup: &Setup) -> String {
-    format!(
-        "global\n  nbthread 1\n  maxconn 9000\ndefaults\n  mode tcp\n  timeout connect 5s\n  \
-         timeout client 1h\n  timeout server 1h\nlisten all\n  bind 127.0.0.1:{port}\n  \
-         server null {}\n",
-        setup.backend
-    )
-}
-
-fn pgbouncer(port: u16, setup: &Setup, prepared: bool) -> String {
-    let mut config = "[databases]\n".to_owned();
-    let (host, to) = (setup.backend.ip(), setup.backend.port());
-    for number in 0..setup.tenants {
-        let (name, size) = (tenant(number), setup.pool_size);
-        let _ = writeln!(
-            config,
-            "{name} = host={host} port={to} dbname={name} user=app pool_size={size}"
-        );
-    }
-    let _ = write!(
-        config,
-        "[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-         auth_type = any\npool_mode = transaction\nmax_client_conn = 19000\n\
-         listen_backlog = 4096\nlog_connections = 0\nlog_disconnections = 0\n"
-    );
-    if prepared {
-        config.push_str("max_prepared_statements = 500\n");
-    }
-    config
-}
-
-fn odyssey(port: u16, setup: &Setup) -> String {
-    let (host, to) = (setup.backend.ip(), setup.backend.port());
-    let mut config = format!(
-        "daemonize no\nlog_to_stdout yes\nlog_format \"%l %m\\n\"\nlog_session no\nlog_stats no\nworkers 1\nresolvers 1\n\
-         client_max 19000\nunix_socket_dir \"FOLDER\"\nunix_socket_mode \"0700\"\nlocks_dir \"FOLDER\"\n\
-         listen {{\n  host \"127.0.0.1\"\n  port {port}\n  backlog 4096\n}}\n\
-         storage \"null\" {{\n  type \"remote\"\n  host \"{host}\"\n  port {to}\n}}\n"
-    );
-    for number in 0..setup.tenants {
-        let (name, size) = (tenant(number), setup.pool_size);
-        let _ = write!(
-            config,
-            "database \"{name}\" {{\n  user default {{\n    authentication \"none\"\n    \
-             storage \"null\"\n    storage_db \"{name}\"\n    storage_user \"app\"\n    \
-             pool \"transaction\"\n    pool_size {size}\n    pool_discard no\n    \
-             pool_reserve_prepared_statement yes\n    pool_timeout 0\n  }}\n}}\n"
-        );
-    }
-    config
-}
-
-fn dbbouncer(port: u16, api: u16, setup: &Setup) -> String {
-    let (host, to) = (setup.backend.ip(), setup.backend.port());
-    let mut config = format!(
-        "listen: {{host: 127.0.0.1, postgres_port: {port}, mysql_port: 0, api_port: {api}}}\n\
-         runtime: {{shards: 1, acceptors: 1}}\n\
-         limits: {{client_connections: 19000}}\n\
-         defaults: {{pool_mode: transaction, client_auth: trust, max_connections: {}}}\n\
-         tenants:\n",
-        setup.pool_size
-    );
-    for number in 0..setup.tenants {
-        let name = tenant(number);
-        let _ = writeln!(
-            config,
-            "  {name}: {{db_type: postgres, host: {host}, port: {to}, dbname: {name}, username: app}}"
-        );
-    }
-    config
 }
 
 fn free_port() -> Outcome<u16> {

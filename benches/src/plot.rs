@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::postgres::Mode;
 use crate::report::Cell;
+use crate::talk::Mode;
 
 /// The proxy's processor time for one transaction, as SVG.
 pub fn cpu(cells: &[Cell]) -> String {

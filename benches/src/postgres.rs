@@ -2,49 +2,23 @@
 //! their headers, and a backend that answers without thinking.
 //! Message formats: PostgreSQL documentation, 55.7.
 
-use clap::ValueEnum;
-use serde::Serialize;
+use crate::scram::Secret;
+use crate::talk::{Act, Mode};
 
-/// How queries are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// One Query message
-    Simple,
-    /// Parse, Bind, Describe, Execute, Sync with the unnamed statement
-    Extended,
-    /// Bind, Execute, Sync with a statement that was prepared before
-    Prepared,
+/// What a client says once before it sends prepared statements.
+pub fn preparation() -> Vec<u8> {
+    [parse(b"s1"), sync()].concat()
 }
 
-impl Mode {
-    /// Its name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Simple => "simple",
-            Mode::Extended => "extended",
-            Mode::Prepared => "prepared",
+/// One transaction.
+pub fn transaction(mode: Mode) -> Vec<u8> {
+    match mode {
+        Mode::Simple => query(QUERY),
+        Mode::Extended => {
+            let describe = message(b'D', b"P\0");
+            [parse(b""), bind(b""), describe, execute(), sync()].concat()
         }
-    }
-
-    /// What a client says once after its login; nothing in most modes.
-    pub fn preparation(self) -> Vec<u8> {
-        match self {
-            Mode::Simple | Mode::Extended => Vec::new(),
-            Mode::Prepared => [parse(b"s1"), sync()].concat(),
-        }
-    }
-
-    /// One transaction.
-    pub fn transaction(self) -> Vec<u8> {
-        match self {
-            Mode::Simple => query(QUERY),
-            Mode::Extended => {
-                let describe = message(b'D', b"P\0");
-                [parse(b""), bind(b""), describe, execute(), sync()].concat()
-            }
-            Mode::Prepared => [bind(b"s1"), execute(), sync()].concat(),
-        }
+        Mode::Prepared => [bind(b"s1"), execute(), sync()].concat(),
     }
 }
 
@@ -139,22 +113,82 @@ impl Answers {
     }
 }
 
+/// A client: its login, then answers to be counted.
+pub struct Client {
+    secret: Option<&'static Secret>,
+    /// Of the login, what is not understood so far.
+    unread: Vec<u8>,
+    logged_in: bool,
+    answers: Answers,
+}
+
+impl Client {
+    /// One that proves to know the secret if it is asked to.
+    pub fn new(secret: Option<&'static Secret>) -> Client {
+        Client {
+            secret,
+            unread: Vec::new(),
+            logged_in: false,
+            answers: Answers::default(),
+        }
+    }
+
+    /// See [`crate::talk::Client::hear`].
+    pub fn hear(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
+        if self.logged_in {
+            return self.answers.count(bytes);
+        }
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some((kind, body)) = next(&unread[at..], true) {
+            at += 5 + body.len();
+            match kind {
+                b'R' => self.prove(body, out)?,
+                b'E' => return Err(String::from_utf8_lossy(body).replace('\0', " ")),
+                b'Z' => {
+                    self.logged_in = true;
+                    return Ok(1 + self.answers.count(&unread[at..])?);
+                }
+                _ => {}
+            }
+        }
+        unread.drain(..at);
+        self.unread = unread;
+        Ok(0)
+    }
+
+    /// Authentication messages: PostgreSQL documentation, 55.7.
+    fn prove(&self, body: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        let (request, rest) = body.split_first_chunk().ok_or("half a message")?;
+        let request = u32::from_be_bytes(*request);
+        if request == 0 {
+            return Ok(());
+        }
+        let secret = self.secret.ok_or("the proxy wants a proof")?;
+        match request {
+            10 => {
+                let first = secret.first();
+                let len = (first.len() as u32).to_be_bytes();
+                let body = [b"SCRAM-SHA-256\0", &len[..], first.as_bytes()];
+                out.extend(message(b'p', &body.concat()));
+            }
+            11 => {
+                let last = secret.last(&String::from_utf8_lossy(rest))?;
+                out.extend(message(b'p', last.as_bytes()));
+            }
+            12 => {}
+            other => return Err(format!("the proxy wants another proof: {other}")),
+        }
+        Ok(())
+    }
+}
+
 /// One connection of the null backend: what it has not understood yet, and its words.
 #[derive(Default)]
 pub struct Backend {
     unread: Vec<u8>,
     started: bool,
-}
-
-/// What the backend does beside answering.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Nothing more.
-    Answered,
-    /// Sends so many bytes: [`BIG_BYTES`] of rows, and [`big_end`].
-    Stream(usize),
-    /// The client has left.
-    Leave,
 }
 
 impl Backend {
@@ -247,7 +281,7 @@ pub fn big_end() -> Vec<u8> {
 }
 
 /// What is asked in each transaction.
-const QUERY: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711";
+pub const QUERY: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711";
 
 /// What is answered by [`BIG_BYTES`] of rows.
 pub const BIG: &str = "SELECT filler FROM big";

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::compare::{FLOOR, REFERENCE};
+use crate::compare::{FLOOR, reference};
 use crate::peers::{Kind, Peer, Setup};
-use crate::postgres::Mode;
+use crate::talk::{Dialect, Mode};
 use crate::{Common, Outcome, host, plot};
 
 /// All cells of one run.
 #[derive(Serialize)]
 pub struct Report {
+    dialect: Dialect,
     machine: String,
     rounds: usize,
     round_ms: u64,
@@ -59,6 +60,7 @@ impl Report {
     /// Nothing so far.
     pub fn new(common: &Common, setup: &Setup) -> Report {
         Report {
+            dialect: setup.dialect,
             machine: host::describe(),
             rounds: common.rounds,
             round_ms: common.round_ms,
@@ -70,7 +72,7 @@ impl Report {
 
     /// Takes in the cells of one load; their table.
     pub fn add(&mut self, cells: Vec<Cell>) -> String {
-        let table = table(&cells);
+        let table = table(self.dialect, &cells);
         self.cells.extend(cells);
         table
     }
@@ -104,7 +106,7 @@ impl Report {
         while let Some(first) = rest.first() {
             let same = |cell: &&Cell| (cell.mode, cell.clients) == (first.mode, first.clients);
             let count = rest.iter().take_while(same).count();
-            text.push_str(&table(&rest[..count]));
+            text.push_str(&table(self.dialect, &rest[..count]));
             rest = &rest[count..];
         }
         text
@@ -140,17 +142,25 @@ impl Cell {
     }
 }
 
-fn table(cells: &[Cell]) -> String {
+fn table(dialect: Dialect, cells: &[Cell]) -> String {
     let Some(first) = cells.first() else {
         return String::new();
     };
     let (mode, clients) = (first.mode.name(), first.clients);
+    let (mode, other) = match dialect {
+        Dialect::Postgres => (mode.to_owned(), "PgBouncer"),
+        Dialect::Mysql => (format!("MySQL, {mode}"), "MySQL Router"),
+    };
+    let clients = match clients {
+        1 => "1 client".to_owned(),
+        many => format!("{many} clients"),
+    };
     let mut text = format!(
-        "\n| {mode}, {clients} clients | tx/s | CPU | to PgBouncer | to the floor | p50 µs | p99 µs | p99.9 µs | memory KiB |\n\
+        "\n| {mode}, {clients} | tx/s | CPU | to {other} | to the floor | p50 µs | p99 µs | p99.9 µs | memory KiB |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     let find = |kind: Kind| cells.iter().find(|cell| cell.kind == kind);
-    let (reference, floor) = (find(REFERENCE), find(FLOOR));
+    let (reference, floor) = (find(reference(dialect)), find(FLOOR));
     for cell in cells {
         let against = |other: Option<&Cell>| other.and_then(|other| cell.cpu_against(other));
         let _ = writeln!(
