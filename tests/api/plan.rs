@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 /// A test.
 pub struct Test {
@@ -37,7 +37,7 @@ impl Need {
 
 /// Runs them as the command line asks.
 pub fn run(tests: &[&'static [Test]]) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let arguments = testbed::arguments();
     let trials = tests.iter().copied().flatten().map(|test| {
         let missing = test.needs.filter(|need| need.path().is_none());
         if let Some(need) = missing.filter(|_| !arguments.list) {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 /// Scenarios to run.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl Plan {
 
     /// Runs them as the command line asks.
     pub fn run(self) -> ExitCode {
-        let arguments = Arguments::from_args();
+        let arguments = testbed::arguments();
         if !arguments.list {
             for missing in &self.missing {
                 eprintln!("\n*** {missing} ***\n");

@@ -27,7 +27,7 @@ pub use authority::Authority;
 pub use bouncer::{Bouncer, Config, free_port, pool_mode};
 pub use door::{Door, Front, direct};
 pub use middleman::Middleman;
-pub use plan::{Plan, World};
+pub use plan::{Plan, World, arguments};
 pub use server::{Kind, Server};
 pub use tenant::Tenant;
 pub use tool::{Said, Tool, browser, cache, prometheus, python, python_within, tool, tool_within};

@@ -20,6 +20,15 @@ pub struct Plan {
     without: Vec<String>,
 }
 
+/// What the command line asks for. Tests mostly wait for somebody else: without another word, twice as many run at once
+/// as there are processors.
+pub fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * processors);
+    arguments
+}
+
 /// What a scenario needs to make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
@@ -77,7 +86,7 @@ impl Plan {
     #[must_use]
     pub fn run(self, program: &str) -> ExitCode {
         PROGRAM.get_or_init(|| program.to_owned());
-        let arguments = Arguments::from_args();
+        let arguments = arguments();
         if !arguments.list {
             for kind in &self.missing {
                 let prefix = format!("{}::", kind.name());
