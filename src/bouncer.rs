@@ -128,6 +128,9 @@ impl Bouncer {
             pulses,
             expiry: Expiry::default(),
         };
+        control
+            .fleet
+            .receive_strangers(control.settings.defaults.access.reception());
         control.note_certificate();
         herald::ready(&control.status());
         Ok(Bouncer {

@@ -109,6 +109,8 @@ impl Control {
                 Err(silent) => error!("TLS settings could not be changed: {silent}"),
             }
         }
+        self.fleet
+            .receive_strangers(settings.defaults.access.reception());
         self.settings = Arc::new(settings);
         self.note_certificate();
         // Tenants of the API that the file now names are no longer the API's.

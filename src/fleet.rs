@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
+use log::warn;
+use shards::contract::{Command, Reception, Reply, ShardId, Steering, TenantId, TenantSpec};
 use shards::{Plane, Silent};
 
 use crate::roster::Change;
@@ -61,6 +62,14 @@ impl Fleet {
     /// Tells a tenant's shard to serve it in another way.
     pub fn steer(&self, id: &TenantId, steering: Steering) -> Answer {
         self.to_shard(self.plane.owner(id), Command::Steer(id.clone(), steering))
+    }
+
+    /// Has clients whose tenant does not exist received as the defaults say.
+    pub fn receive_strangers(&self, reception: Reception) {
+        let asked = self.ask_all(|| Command::Receive(reception));
+        if !asked.0.iter().all(Answer::is_sent) {
+            warn!("a shard is too busy to hear how clients without a tenant are to be asked");
+        }
     }
 
     /// Asks every shard the same.

@@ -1,15 +1,17 @@
 //! What all sessions of a shard share: its tenants, its clients' cancel keys, what proofs are checked
 //! against.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use wire::mysql::OwnKey;
 use wire::pg::MockKey;
 
 use crate::cancel::Cancels;
-use crate::contract::{ShardId, TenantId};
+use crate::contract::{Reception, ShardId, TenantId};
+use crate::lookup::MockLookups;
 use crate::stats::Stats;
 use crate::tenant::Tenant;
 use crate::throttle::Throttle;
@@ -30,6 +32,8 @@ pub struct ShardSettings {
     pub failed_logins: Option<usize>,
     /// The process's key for secrets of users that do not exist.
     pub mock: MockKey,
+    /// The process's key under which MySQL clients say their passwords where there is no TLS.
+    pub own_key: OwnKey,
 }
 
 /// What all sessions of a shard share.
@@ -45,6 +49,10 @@ pub struct ShardContext {
     pub throttle: RefCell<Throttle>,
     /// What became of clients that have no tenant here.
     pub strangers: Stats,
+    /// How they are received.
+    pub reception: Cell<Reception>,
+    /// What takes the time of their lookups.
+    pub mock_lookups: MockLookups,
 }
 
 impl ShardContext {
@@ -57,6 +65,8 @@ impl ShardContext {
             settings,
             tenants: RefCell::default(),
             strangers: Stats::default(),
+            reception: Cell::default(),
+            mock_lookups: MockLookups::default(),
         }
     }
 
@@ -68,6 +78,13 @@ impl ShardContext {
     /// All of them, in no order.
     pub fn tenants(&self) -> Vec<Rc<Tenant>> {
         self.tenants.borrow().values().cloned().collect()
+    }
+
+    /// How long a lookup of a tenant's users takes: the longest of the latest ones.
+    pub fn lookup_time(&self) -> Duration {
+        let tenants = self.tenants.borrow();
+        let times = tenants.values().map(|tenant| tenant.lookups.took());
+        times.max().unwrap_or_default()
     }
 
     /// The tenant has its name from now on.

@@ -246,12 +246,33 @@ pub enum Command {
     },
     /// Change how a tenant's pool serves, and nothing of the tenant itself.
     Steer(TenantId, Steering),
+    /// Receive clients whose tenant does not exist like this.
+    Receive(Reception),
     /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
     Drain,
     /// How many clients are here?
     Census,
     /// How does everything stand?
     Snapshot,
+}
+
+/// How clients are received whose tenant does not exist: as the tenants' clients are, where these are like the
+/// config's `defaults`, so that the one cannot be told from the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reception {
+    /// What they are asked.
+    pub method: ClientAuth,
+    /// How long it is believed that there is no such user, where users are looked up.
+    pub lookup_ttl: Option<Duration>,
+}
+
+impl Default for Reception {
+    fn default() -> Reception {
+        Reception {
+            method: ClientAuth::Scram,
+            lookup_ttl: None,
+        }
+    }
 }
 
 /// What an operator can do with the pool of one tenant.

@@ -307,9 +307,8 @@ impl SessionEnd {
             ),
         };
         let text = match self {
-            SessionEnd::ClientUnproven(unproven)
-                if unproven.disproof == Disproof::NoCertificate =>
-            {
+            // Whoever is asked for nothing is expected to have shown a certificate, also where there is no tenant.
+            SessionEnd::ClientUnproven(unproven) if !unproven.used_password => {
                 format!(
                     "certificate authentication failed for user \"{}\"",
                     unproven.user

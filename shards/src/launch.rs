@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Protocol, Socket, Type};
 use sockets::{Bell, doorbell};
+use wire::mysql::OwnKey;
 use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
@@ -199,6 +200,7 @@ fn start_shards(
         owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
     }
     let mock = MockKey::new(random::bytes());
+    let own_key = OwnKey::default();
     let mut shards = Vec::new();
     for (index, tenants) in owned.into_iter().enumerate() {
         let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
@@ -210,6 +212,7 @@ fn start_shards(
             login_timeout: settings.login_timeout,
             failed_logins: settings.failed_logins,
             mock: mock.clone(),
+            own_key: own_key.clone(),
         };
         starting.thread(format!("shard-{index}"), cpus.next(), move || {
             shard::run(shard, tenants, arrivals, envelopes)

@@ -33,6 +33,7 @@ mod connection_ids;
 mod context;
 mod control;
 mod dial;
+mod digests;
 mod executors;
 mod farewell;
 mod guest;

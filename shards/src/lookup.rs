@@ -23,7 +23,7 @@ use wire::pg::{self, Found};
 
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
-use crate::contract::{Lookup, PoolMode, TenantSpec};
+use crate::contract::{Lookup, PoolMode, TenantId, TenantSpec};
 use crate::dial;
 use crate::seat::Seat;
 use crate::tenant::Tenant;
@@ -37,6 +37,32 @@ pub struct Lookups {
     asking: Cell<bool>,
     /// The connection, between two questions.
     idle: RefCell<Option<(Conn, Instant)>>,
+    /// How long the latest question took.
+    took: Cell<Duration>,
+}
+
+/// Lookups that are none: for clients of tenants that do not exist, whom else the time would tell from those whose
+/// user does not exist.
+#[derive(Default)]
+pub struct MockLookups(RefCell<HashMap<(TenantId, String), Instant>>);
+
+impl MockLookups {
+    /// How long to wait for an answer about this user: not at all while one would be remembered.
+    pub fn time(&self, tenant: &TenantId, user: &str, ttl: Duration, took: Duration) -> Duration {
+        let (key, now) = ((tenant.clone(), user.to_owned()), Instant::now());
+        let mut known = self.0.borrow_mut();
+        if known.get(&key).is_some_and(|&until| now < until) {
+            return Duration::ZERO;
+        }
+        if known.len() >= KNOWN {
+            known.retain(|_, &mut until| now < until);
+        }
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(key, now + took + ttl);
+        took
+    }
 }
 
 /// The secret of a user, `None` if there is no such user; or why that could not be found out.
@@ -83,10 +109,12 @@ async fn ask_for_all(tenant: Rc<Tenant>) {
     let lookups = &tenant.lookups;
     while let Some(Waiting { user, seats }) = lookups.next() {
         let spec = tenant.spec();
+        let began = Instant::now();
         let asked = match &spec.access.lookup {
             Some(terms) => lookups.ask(&tenant, &spec, terms, &user).await,
             None => Err(Failure::of_all("the tenant has no auth_query any more")),
         };
+        lookups.took.set(began.elapsed());
         tenant.stats.count(|counts| match asked {
             Ok(_) => counts.lookups += 1,
             Err(_) => counts.lookup_failures += 1,
@@ -219,6 +247,11 @@ impl Lookups {
         };
         known.insert(user.to_owned(), entry);
         secret
+    }
+
+    /// How long the latest question took.
+    pub fn took(&self) -> Duration {
+        self.took.get()
     }
 
     /// Other terms are in force: nothing that was found out under the old ones holds.

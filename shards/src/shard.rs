@@ -70,6 +70,10 @@ impl Shard {
                 }
                 None => Reply::Unknown,
             },
+            Command::Receive(reception) => {
+                self.context.reception.set(reception);
+                Reply::Done
+            }
             Command::Drain => {
                 for tenant in self.context.tenants() {
                     tenant.close(Leave::Stopping);

@@ -16,6 +16,7 @@ use crate::connection_ids::OwnIds;
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
+use crate::digests::Digests;
 use crate::farewell::SessionEnd;
 use crate::health::{self, Checkup};
 use crate::keys::Keys;
@@ -38,6 +39,8 @@ pub struct Tenant {
     /// What clients' own proofs have shown. Never that of anybody else, for with these backends are
     /// logged in as the client's user.
     pub client_keys: Keys,
+    /// What MySQL clients have shown by saying their passwords.
+    pub digests: Digests,
     /// Users that its database was asked for.
     pub lookups: Lookups,
     /// What PostgreSQL sessions in transaction mode share.
@@ -101,6 +104,7 @@ impl Tenant {
             spec: RefCell::new(Rc::new(spec)),
             scram_keys: Keys::default(),
             client_keys: Keys::default(),
+            digests: Digests::default(),
             lookups: Lookups::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
@@ -112,6 +116,7 @@ impl Tenant {
             rounds: Rounds::default(),
             stats,
         });
+        tenant.digests.amend(&tenant.spec().access);
         // Made before any dial, so it runs before any dial can end.
         sockets::spawn(vigil::keep(Rc::downgrade(&tenant))).detach();
         health::start(&tenant);
@@ -135,6 +140,9 @@ impl Tenant {
         }
         if spec.timeouts != before.timeouts {
             rounds::start(self);
+        }
+        if spec.access.users != before.access.users {
+            self.digests.amend(&spec.access);
         }
         if spec.access.lookup != before.access.lookup {
             self.lookups.forget();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shards::contract::{
     Access, BackendUser, ClientAuth, Credential, Dialect, Lookup, Networks, PG_AUTHID, PoolMode,
-    Secret, Users,
+    Reception, Secret, Users,
 };
 
 use super::section::Section;
@@ -89,6 +89,14 @@ impl AccessHabits {
                 units::choice(BACKEND_USER),
                 otherwise.backend_user,
             ),
+        }
+    }
+
+    /// How clients are received whose tenant does not exist.
+    pub fn reception(&self) -> Reception {
+        Reception {
+            method: self.client_auth,
+            lookup_ttl: self.auth_query.as_ref().map(|_| self.auth_query_ttl),
         }
     }
 

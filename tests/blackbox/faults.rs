@@ -4,6 +4,8 @@
 //! The tenants have two connections only. A lease that leaks is noticed at once: the next client gets none.
 
 use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -64,6 +66,12 @@ pub fn plan(plan: &mut Plan) {
         &each,
         "idle_backends_are_killed",
         idle_backends_are_killed,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "t13_what_is_said_while_waiting_is_not_lost",
+        what_is_said_while_waiting_is_not_lost,
     );
 }
 
@@ -437,4 +445,56 @@ async fn idle_backends_are_killed(server: &'static Server) {
         assert_eq!(whoami(&door).await, tenant.id);
     }
     bouncer.stop();
+}
+
+/// T13. A client says what it has to say byte by byte while it waits for the only backend, which another takes and gives
+/// back all the time: wherever a wait begins, goes on or ends, no byte is lost, and the answers are the right ones.
+async fn what_is_said_while_waiting_is_not_lost(server: &'static Server) {
+    let words = [
+        message(b'Q', b"SELECT 'one'\0"),
+        message(b'P', b"\0SELECT 'two'\0\0\0"),
+        message(b'B', b"\0\0\0\0\0\0\0\0"),
+        message(b'E', b"\0\0\0\0\0"),
+        message(b'S', b""),
+        message(b'Q', b"SELECT 'three'\0"),
+    ]
+    .concat();
+    for mode in ["session", "transaction"] {
+        let tenant = tight(Tenant::on(server, "words"))
+            .with("max_connections: 1")
+            .with("client_auth: trust")
+            .with(&format!("pool_mode: {mode}"));
+        let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+        let door = bouncer.door(&tenant);
+        let opening = startup(&[("user", &door.user), ("database", &door.dbname)]);
+        let answers = |raw: &mut Raw| [(); 3].map(|()| raw.until_ready());
+        let mut alone = Raw::to(door.address);
+        alone.say(&opening).until_ready();
+        let expected = answers(alone.say(&words));
+        drop(alone);
+
+        let over = Arc::new(AtomicBool::new(false));
+        let taking = tokio::spawn(take_and_give_back(door.clone(), Arc::clone(&over)));
+        for _ in 0..4 {
+            let mut raw = Raw::to(door.address);
+            for byte in [&opening[..], &words].concat() {
+                raw.say(&[byte]);
+            }
+            raw.until_ready();
+            assert_eq!(answers(&mut raw), expected, "{mode}");
+        }
+        over.store(true, Ordering::Relaxed);
+        taking.await.unwrap();
+        bouncer.stop();
+    }
+}
+
+async fn take_and_give_back(door: Door, over: Arc<AtomicBool>) {
+    while !over.load(Ordering::Relaxed) {
+        let client = postgres(&door).await;
+        for _ in 0..20 {
+            client.batch_execute("BEGIN; SELECT 1").await.unwrap();
+            client.batch_execute("COMMIT").await.unwrap();
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod secrets;
 mod servers;
 mod stopping;
 mod storms;
+mod strangers;
 mod timeouts;
 mod tls;
 mod tls_databases;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     tools::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
+    strangers::plan(&mut plan);
     faults::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);

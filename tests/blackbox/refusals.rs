@@ -8,12 +8,12 @@ use mysql_async::prelude::Queryable;
 use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, tool};
 use tokio_postgres::Client;
 
-use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres};
+use crate::drivers::{mysql, postgres};
+use crate::limits::refusal;
 use crate::raw::{Complaint, Raw, handshake_response, message, packet, startup, startup_of};
 
 pub fn plan(plan: &mut Plan) {
     let postgres = [Kind::Postgres];
-    let mysql = [Kind::MariaDb, Kind::MySql];
     let each = [Kind::Postgres, Kind::MariaDb];
     plan.add(
         World::Bouncer,
@@ -50,18 +50,6 @@ pub fn plan(plan: &mut Plan) {
         &postgres,
         "protocol_versions",
         protocol_versions,
-    );
-    plan.add(
-        World::Bouncer,
-        &postgres,
-        "unknown_tenant_and_wrong_password_look_alike",
-        unknown_and_wrong,
-    );
-    plan.add(
-        World::Bouncer,
-        &mysql,
-        "unknown_tenant_and_wrong_password_look_alike",
-        mysql_unknown_and_wrong,
     );
     plan.add(World::Bouncer, &each, "database_down", database_down);
     plan.add(
@@ -109,7 +97,7 @@ impl Scene {
 
     /// How the door refuses the tenant's client.
     async fn refusal(&self) -> Complaint {
-        refusal(&self.bouncer, &self.tenant).await
+        refusal(&self.bouncer.door(&self.tenant)).await
     }
 
     async fn end(mut self) {
@@ -142,33 +130,6 @@ impl Session {
                 .query_drop("SELECT 1")
                 .await
                 .expect("the bystander is served"),
-        }
-    }
-}
-
-async fn refusal(bouncer: &Bouncer, tenant: &Tenant) -> Complaint {
-    let door = bouncer.door(tenant);
-    if tenant.kind.is_postgres() {
-        let error = try_postgres(&postgres_config(&door))
-            .await
-            .expect_err("a refusal");
-        let error = error.as_db_error().expect("an ErrorResponse");
-        Complaint {
-            state: error.code().code().to_owned(),
-            number: 0,
-            message: error.message().to_owned(),
-        }
-    } else {
-        match Conn::new(mysql_options(&door))
-            .await
-            .expect_err("a refusal")
-        {
-            mysql_async::Error::Server(error) => Complaint {
-                state: error.state,
-                number: error.code,
-                message: error.message,
-            },
-            other => panic!("no ERR packet: {other}"),
         }
     }
 }
@@ -355,76 +316,6 @@ async fn protocol_versions(server: &'static Server) {
         .find(|(kind, _)| *kind == b'K')
         .expect("BackendKeyData");
     assert_eq!(key.1.len(), 4 + 32, "protocol 3.2 has long secrets");
-    scene.end().await;
-}
-
-async fn unknown_and_wrong(server: &'static Server) {
-    let scene = Scene::quiet(server).await;
-    let mut wrong = scene.tenant.clone();
-    wrong.password = "wrong".to_owned();
-    let mut unknown = scene.tenant.clone();
-    unknown.id = "nobody-knows-it".to_owned();
-    let told = [
-        refusal(&scene.bouncer, &wrong).await,
-        refusal(&scene.bouncer, &unknown).await,
-    ];
-    assert_eq!(told[0].state, "28P01");
-    assert_eq!(
-        told[0].message.replace(&wrong.id, "X"),
-        told[1].message.replace(&unknown.id, "X")
-    );
-    assert_eq!(told[0].state, told[1].state);
-    let log = [
-        scene.bouncer.log_line(&[&wrong.id, "refused"]),
-        scene.bouncer.log_line(&[&unknown.id, "refused"]),
-    ];
-    assert_ne!(
-        log[0].replace(&wrong.id, "X"),
-        log[1].replace(&unknown.id, "X"),
-        "the log knows the truth"
-    );
-    assert!(
-        !scene.bouncer.log().contains(&scene.tenant.password),
-        "no secret is logged"
-    );
-
-    // Byte by byte: what is asked of a client of an unknown tenant is what is asked of any other.
-    let asked = [&wrong, &unknown].map(|tenant| {
-        let mut raw = Raw::to(scene.port());
-        raw.say(&startup(&[("user", &format!("{}__app", tenant.id))]))
-            .message()
-    });
-    assert_eq!(asked[0], asked[1]);
-    scene.end().await;
-}
-
-async fn mysql_unknown_and_wrong(server: &'static Server) {
-    let scene = Scene::quiet(server).await;
-    let mut wrong = scene.tenant.clone();
-    wrong.password = "wrong".to_owned();
-    let mut unknown = scene.tenant.clone();
-    unknown.id = "nobody-knows-it".to_owned();
-    let told = [
-        refusal(&scene.bouncer, &wrong).await,
-        refusal(&scene.bouncer, &unknown).await,
-    ];
-    assert_eq!((told[0].number, told[0].state.as_str()), (1045, "28000"));
-    assert_eq!(
-        told[0].message,
-        format!(
-            "Access denied for user '{}__app'@'127.0.0.1' (using password: YES)",
-            wrong.id
-        )
-    );
-    assert_eq!(
-        told[0].message.replace(&wrong.id, "X"),
-        told[1].message.replace(&unknown.id, "X")
-    );
-    assert_eq!((told[1].number, told[1].state.as_str()), (1045, "28000"));
-    assert!(
-        !scene.bouncer.log().contains(&scene.tenant.password),
-        "no secret is logged"
-    );
     scene.end().await;
 }
 

@@ -3,8 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use testbed::{Authority, Bouncer, Config, Kind, Plan, Server, Tenant, World, python};
+use testbed::{
+    Authority, Bouncer, Config, Kind, Middleman, Plan, Server, Tenant, World, eventually, python,
+};
+use tokio_postgres::error::SqlState;
 
+use crate::drivers::postgres;
 use crate::tls::{SSL_REQUEST, WHOAMI, mysql_at, psql};
 
 pub fn plan(plan: &mut Plan) {
@@ -35,6 +39,12 @@ pub fn plan(plan: &mut Plan) {
         &[MariaDb, MySql],
         "mysql_sslmodes",
         mysql_sslmodes,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Postgres],
+        "a_cancel_goes_inside_tls_like_its_connection",
+        a_cancel_goes_inside_tls,
     );
 }
 
@@ -191,6 +201,55 @@ fn forged_answer(server: &'static Server) {
     );
     assert_eq!(forger.join().unwrap(), b"", "nothing was said to a forger");
     bouncer.stop();
+}
+
+/// In both modes: a forwarder between sees no cancel request in clear, and yet the query ends.
+async fn a_cancel_goes_inside_tls(_: &'static Server) {
+    let authority = Authority::new();
+    authority.certify("server", "localhost", &["localhost"]);
+    let server = Server::start_with_tls(Kind::Postgres, authority.folder());
+    for mode in ["session", "transaction"] {
+        let between = Middleman::before(server.address);
+        let mut tenant = Tenant::on(&server, "cancelled")
+            .with("host: localhost")
+            .with("sslmode: verify-full")
+            .with(&format!("sslrootcert: {}", authority.path("ca.crt")))
+            .with(&format!("pool_mode: {mode}"))
+            .with("min_connections: 0")
+            .with("health_check: {interval: 0}");
+        tenant.address = between.address();
+        let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+        let client = postgres(&bouncer.door(&tenant)).await;
+        let token = client.cancel_token();
+        let asked = async {
+            let asleep = client.batch_execute("SELECT 1; SELECT pg_sleep(60)").await;
+            asleep.unwrap_err().code().cloned()
+        };
+        let cancelled = async {
+            let asleep = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND wait_event = 'PgSleep'";
+            eventually("the query runs", || {
+                (server.sql("", asleep).trim() == "1").then_some(())
+            });
+            token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        };
+        let (code, ()) = tokio::join!(asked, cancelled);
+        assert_eq!(code, Some(SqlState::QUERY_CANCELED), "{mode}");
+        let openings = between.openings();
+        assert_eq!(
+            openings.len(),
+            2,
+            "{mode}: a backend, and its cancel request"
+        );
+        for opening in openings {
+            assert_eq!(opening[..8], *SSL_REQUEST, "{mode}");
+            assert_eq!(
+                opening[8..10],
+                [0x16, 3],
+                "{mode}: TLS, and nothing before it"
+            );
+        }
+        bouncer.stop();
+    }
 }
 
 /// In both modes, with libpq 18: verified both ways, bound to the channel, records of all sizes, COPY, pipelines, cancel.

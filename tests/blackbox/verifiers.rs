@@ -1,6 +1,8 @@
 //! Users of whom the config knows no password, only what one can recognise it by.
 
-use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, tool};
+use testbed::{
+    Authority, Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, mysql_client, tool,
+};
 
 use crate::drivers::whoami;
 use crate::limits::refusal;
@@ -11,6 +13,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::MariaDb, Kind::MySql],
         "stored_hashes_are_enough",
         stored_hashes_are_enough,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::MySql],
+        "what_mysql_itself_keeps_is_enough",
+        what_mysql_itself_keeps_is_enough,
     );
 }
 
@@ -53,5 +61,91 @@ async fn stored_hashes_are_enough(server: &'static Server) {
         };
         assert_eq!(refusal(&wrong).await.number, 1045);
     }
+    bouncer.stop();
+}
+
+/// The hash that the server has made, copied from it: no token can be judged by it, so the password comes over TLS or
+/// under our key, once; from then on tokens are enough. Whoever has the wrong one is refused either way.
+async fn what_mysql_itself_keeps_is_enough(server: &'static Server) {
+    let mut tenant = Tenant::on(server, "kept");
+    let make = |password: &str| {
+        let user = format!("'{}_kept'@'%'", tenant.dbname);
+        let sql = format!(
+            "DROP USER IF EXISTS {user}; CREATE USER {user} IDENTIFIED BY '{password}';
+             SELECT CONCAT('0x', HEX(authentication_string)) FROM mysql.user WHERE user = '{}_kept'",
+            tenant.dbname
+        );
+        server.sql("", &sql)
+    };
+    let (secret, changed) = (make("secret"), make("changed"));
+    tenant.set(&format!(
+        "users: {{tls: {{verifier: '{secret}'}}, key: {{verifier: '{secret}'}}, other: {{password: other}}}}"
+    ));
+    let authority = Authority::new();
+    authority.certify("server", "localhost", &["localhost"]);
+    let config = Config::for_tenants(std::slice::from_ref(&tenant))
+        .with(&format!("tls_cert: {}", authority.path("server.crt")))
+        .with(&format!("tls_key: {}", authority.path("server.key")))
+        .with("limits: {failed_logins_per_minute: 0}");
+    let bouncer = Bouncer::start(&config);
+    let door = |user: &str, password: &str| Door {
+        user: format!("{}__{user}", tenant.id),
+        password: password.to_owned(),
+        ..bouncer.door(&tenant)
+    };
+    let client = |user: &str, password: &str, options: &[&str]| {
+        let door = door(user, password);
+        let tool = mysql_client().expect("it is where the server is");
+        tool.args([
+            "-N",
+            "-h",
+            "127.0.0.1",
+            "-P",
+            &door.port(),
+            "-u",
+            &door.user,
+        ])
+        .arg(format!("-p{password}"))
+        .args(options)
+        .arg(&door.dbname)
+        .args(["-e", "SELECT id FROM whoami"])
+        .run()
+    };
+    let bare = &["--ssl-mode=DISABLED"][..];
+    let by_tls = &["--ssl-mode=REQUIRED"][..];
+    let by_key = &["--ssl-mode=DISABLED", "--get-server-public-key"][..];
+
+    for (user, options) in [("tls", by_tls), ("key", by_key)] {
+        let refused = client(user, "secret", bare);
+        assert!(
+            refused.err.contains("requires secure connection"),
+            "{}",
+            refused.err
+        );
+        for wrong in [
+            client(user, "Secret", options),
+            client("nobody", "secret", options),
+        ] {
+            assert!(wrong.err.contains("ERROR 1045"), "{}", wrong.err);
+        }
+        let said = client(user, "secret", options);
+        assert_eq!(said.out.trim(), tenant.id, "{}", said.err);
+        let by_token = client(user, "secret", bare);
+        assert_eq!(by_token.out.trim(), tenant.id, "{}", by_token.err);
+    }
+    // Drivers, and a user whose password is known beside them.
+    for (user, password) in [("key", "secret"), ("other", "other")] {
+        assert_eq!(whoami(&door(user, password)).await, tenant.id);
+    }
+    assert_eq!(refusal(&door("other", "secret")).await.number, 1045);
+
+    // Another hash: what was learnt of the one before says nothing any more.
+    let after = tenant
+        .clone()
+        .with(&format!("users: {{key: {{verifier: '{changed}'}}}}"));
+    bouncer.rewrite(&config.instead(std::slice::from_ref(&after)));
+    bouncer.log_line(&["config loaded: 1 tenants changed"]);
+    assert_eq!(refusal(&door("key", "secret")).await.number, 1045);
+    assert_eq!(whoami(&door("key", "changed")).await, tenant.id);
     bouncer.stop();
 }

@@ -115,7 +115,8 @@ pub enum Users {
 pub enum Credential {
     /// The secret itself.
     Password(Secret),
-    /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`, or `*...` (MySQL).
+    /// What the database would store of it: `SCRAM-SHA-256$...`, `md5...`; for MySQL `*...`, or
+    /// `$A$...` in hexadecimal.
     Verifier(Secret),
 }
 
@@ -132,7 +133,8 @@ impl Credential {
         };
         if dialect == Dialect::MySql {
             let is_known = wire::mysql::Verifier::parse(stored.expose()).is_some();
-            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them, or both";
+            let must = "must be * and 40 hexadecimal digits, or SHA256$ and 64 of them, or what MySQL keeps for \
+                        caching_sha2_password ($A$005$..., or in hexadecimal: 0x2441...), or one of either method";
             return (!is_known).then_some(must);
         }
         match (Stored::parse(stored.expose(), user), method) {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use wire::pg::Stored;
 
 use super::Client;
+use crate::context::ShardContext;
 use crate::contract::{Access, ClientAuth, Credential, Disproof, Users};
 use crate::lookup;
 use crate::tenant::Tenant;
@@ -17,12 +18,21 @@ pub(super) struct Known {
 }
 
 /// What the config knows of a user, or else the tenant's own database.
-pub(super) async fn known_of(client: &Client, tenant: Option<&Rc<Tenant>>, user: &str) -> Known {
+pub(super) async fn known_of(
+    shard: &ShardContext,
+    client: &Client,
+    tenant: Option<&Rc<Tenant>>,
+    user: &str,
+) -> Known {
     let by_config = |stored| Known {
         stored,
         otherwise: None,
     };
     let Some(tenant) = tenant else {
+        if let Some(ttl) = shard.reception.get().lookup_ttl {
+            let took = shard.lookup_time();
+            sockets::sleep(shard.mock_lookups.time(&client.id, user, ttl, took)).await;
+        }
         return by_config(None);
     };
     let access = &tenant.spec().access;

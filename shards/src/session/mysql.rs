@@ -19,7 +19,7 @@ use super::{
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{ClientAuth, Credential, Dialect, TenantSpec, Users};
+use crate::contract::{ClientAuth, Dialect, TenantSpec, Users};
 use crate::dial::{self, login_request};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
@@ -32,7 +32,7 @@ use watch::MySqlWatch;
 pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLogin, named: Named) {
     let tenant = tenant_for(shard, &client, Dialect::MySql);
     let expected = expect(&client, tenant.as_deref(), &named);
-    let mut greet = Greet::new(&login, expected);
+    let mut greet = Greet::new(&login, expected, shard.settings.own_key.clone());
     let deadline = client.login_deadline;
     let proven = within_login(
         shard,
@@ -89,9 +89,10 @@ fn leave(
 
 /// What a client must prove to be `named`.
 fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
-    let Some(spec) = tenant.map(Tenant::spec) else {
+    let Some(tenant) = tenant else {
         return Expect::Nobody;
     };
+    let spec = tenant.spec();
     match spec.access.method_for(client.peer.ip()) {
         ClientAuth::Trust => return Expect::Trust,
         ClientAuth::Cert => {
@@ -105,12 +106,7 @@ fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
     }
     let verifier = match &spec.access.users {
         Users::Any(password) => Some(Verifier::of_password(password)),
-        Users::Named(users) => users
-            .get(&named.user)
-            .and_then(|credential| match credential {
-                Credential::Password(password) => Some(Verifier::of_password(password)),
-                Credential::Verifier(stored) => Verifier::parse(stored.expose()),
-            }),
+        Users::Named(users) => tenant.digests.verifier(&named.user, users.get(&named.user)),
         Users::Unknown => None,
     };
     verifier.map_or(Expect::Nobody, Expect::Password)
@@ -126,7 +122,14 @@ async fn prove(
 ) -> Result<u8, SessionEnd> {
     let turn = take_turn(shard, client).await?;
     let proven = match client.conn.carry(greet).await {
-        Ok(greeted) => Ok(greeted.sequence),
+        Ok(greeted) => {
+            if let (Some(tenant), Some(digested)) = (tenant, greet.learnt()) {
+                tenant
+                    .digests
+                    .keep(&tenant.spec().access, &named.user, digested);
+            }
+            Ok(greeted.sequence)
+        }
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let spec = tenant.map(Tenant::spec);
             let access = spec.as_deref().map(|spec| &spec.access);
@@ -253,7 +256,9 @@ impl Session<'_> {
         };
         // Some clients make every token for the greeting's nonce, whatever they are sent later.
         let nonce = self.nonce;
-        let mut greet = Greet::change_user(&request, nonce, expect);
+        let secured = client.conn.is_secured();
+        let own_key = self.shard.settings.own_key.clone();
+        let mut greet = Greet::change_user(&request, nonce, secured, expect, own_key);
         let deadline = std::time::Instant::now() + self.shard.settings.login_timeout;
         let proven = within_login(
             self.shard,

@@ -22,7 +22,7 @@ use crate::cancel::{Aim, Registered, SecretLength};
 use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{BackendUser, ClientAuth, Dialect, Disproof, PoolMode, TenantSpec};
+use crate::contract::{Access, BackendUser, ClientAuth, Dialect, PoolMode, TenantSpec};
 use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
@@ -125,21 +125,31 @@ async fn prove(
     named: &NamedStartup,
 ) -> Result<(), SessionEnd> {
     let spec = tenant.map(|tenant| tenant.spec());
-    if let Some(access) = spec.as_deref().map(|spec| &spec.access)
-        && access.method_for(client.peer.ip()) == ClientAuth::Cert
-        && !access.lets_in(&client.conn.peer_names(), &named.user, &named.raw_user)
-    {
-        let raw_user = named.raw_user.clone();
-        return Err(unproven(client, raw_user, false, Disproof::NoCertificate));
+    let access = spec.as_deref().map(|spec| &spec.access);
+    let method = match access {
+        Some(access) => access.method_for(client.peer.ip()),
+        None => shard.reception.get().method,
+    };
+    let is_let_in = |access: &Access| {
+        let names = client.conn.peer_names();
+        access.lets_in(&names, &named.user, &named.raw_user)
+    };
+    if method == ClientAuth::Cert && !access.is_some_and(is_let_in) {
+        let disproof = why_unproven(shard, client, access, &named.user);
+        return Err(unproven(client, named.raw_user.clone(), false, disproof));
     }
     let turn = take_turn(shard, client).await?;
-    let known = known_of(client, tenant, &named.user).await;
-    let challenge = challenge(shard, client, spec.as_deref(), named, known.stored).await?;
+    let known = known_of(shard, client, tenant, &named.user).await;
+    let method = match (access, method) {
+        // Not even where the defaults say so is a stranger let in.
+        (None, ClientAuth::Trust) => ClientAuth::Scram,
+        _ => method,
+    };
+    let challenge = challenge(shard, client, method, named, known.stored).await?;
     let mut greet = Greet::new(challenge);
     let greeted = client.conn.carry(&mut greet).await;
     let proven = greeted.map_err(|broken| match broken {
         Broken::Wire(WireError::BadCredentials) => {
-            let access = spec.as_deref().map(|spec| &spec.access);
             let disproof = known
                 .otherwise
                 .unwrap_or_else(|| why_unproven(shard, client, access, &named.user));
@@ -167,52 +177,48 @@ async fn prove(
 async fn challenge(
     shard: &ShardContext,
     client: &Client,
-    spec: Option<&TenantSpec>,
+    method: ClientAuth,
     named: &NamedStartup,
     stored: Option<Stored>,
 ) -> Result<Challenge, SessionEnd> {
     let (id, user) = (&client.id, named.user.as_str());
     let mock = shard.verifiers.mock();
     let address = client.peer.ip();
-    Ok(
-        match spec.map_or(ClientAuth::Scram, |spec| spec.access.method_for(address)) {
-            // Who has come here with a certificate has been let in by it.
-            ClientAuth::Trust | ClientAuth::Cert => Challenge::Trust,
-            ClientAuth::Password
-                if !client.conn.is_secured() && (client.proxied || !address.is_loopback()) =>
-            {
-                return Err(SessionEnd::ClientUnsupported(
-                    "client_auth: password sends passwords in clear, so it needs TLS, or a client on this machine",
-                ));
+    Ok(match method {
+        // Who has come here with a certificate has been let in by it.
+        ClientAuth::Trust | ClientAuth::Cert => Challenge::Trust,
+        ClientAuth::Password
+            if !client.conn.is_secured() && (client.proxied || !address.is_loopback()) =>
+        {
+            return Err(SessionEnd::ClientUnsupported(
+                "client_auth: password sends passwords in clear, so it needs TLS, or a client on this machine",
+            ));
+        }
+        ClientAuth::Password => Challenge::Password(
+            stored.unwrap_or_else(|| Stored::Plain(mock.password(id.as_str(), user))),
+        ),
+        ClientAuth::Md5 => {
+            let hash = match stored {
+                // The client salts with the name it wrote, tenant included.
+                Some(Stored::Plain(password)) => Md5Hash::of(password.expose(), &named.raw_user),
+                Some(Stored::Md5 { hash, .. }) => hash,
+                Some(Stored::Scram(_)) | None => mock.md5(id.as_str(), user),
+            };
+            Challenge::Md5 {
+                hash,
+                salt: random::bytes(),
             }
-            ClientAuth::Password => Challenge::Password(
-                stored.unwrap_or_else(|| Stored::Plain(mock.password(id.as_str(), user))),
-            ),
-            ClientAuth::Md5 => {
-                let hash = match stored {
-                    // The client salts with the name it wrote, tenant included.
-                    Some(Stored::Plain(password)) => {
-                        Md5Hash::of(password.expose(), &named.raw_user)
-                    }
-                    Some(Stored::Md5 { hash, .. }) => hash,
-                    Some(Stored::Scram(_)) | None => mock.md5(id.as_str(), user),
-                };
-                Challenge::Md5 {
-                    hash,
-                    salt: random::bytes(),
-                }
-            }
-            // Passed on to the database before it comes to this.
-            ClientAuth::Scram | ClientAuth::Passthrough => {
-                let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
-                let binding = match client.conn.end_point() {
-                    Some(hash) => ChannelBinding::ServerEndPoint(hash),
-                    None => ChannelBinding::None,
-                };
-                Challenge::ScramSha256(ScramServer::new(verifier, random::bytes(), binding))
-            }
-        },
-    )
+        }
+        // Passed on to the database before it comes to this.
+        ClientAuth::Scram | ClientAuth::Passthrough => {
+            let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
+            let binding = match client.conn.end_point() {
+                Some(hash) => ChannelBinding::ServerEndPoint(hash),
+                None => ChannelBinding::None,
+            };
+            Challenge::ScramSha256(ScramServer::new(verifier, random::bytes(), binding))
+        }
+    })
 }
 
 /// Whether the client may have what it asks for.

@@ -14,14 +14,14 @@ use mysql_support::{CONNECTION_ID, House, greeting, nonce, put_ok, put_refusal, 
 use wire::mysql::response::FirstPacket;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, Expect, Flavour, Greet, Greeting,
-    HandshakeResponse, LoggedIn, Login, LoginRequest, LoginStep, MAX_LOGIN_PACKET, Tls, Verifier,
-    code, packet, status,
+    HandshakeResponse, LoggedIn, Login, LoginRequest, LoginStep, MAX_LOGIN_PACKET, OwnKey, Tls,
+    Verifier, code, packet, status,
 };
 use wire::{Exchange, Progress, Secret, WireError};
 
 #[test]
 fn each_kind_of_verifier_lets_in_who_knows_the_password_and_nobody_else() {
-    for kind in ["password", "native", "sha2"] {
+    for kind in ["password", "native", "sha2", "stored"] {
         for (password, right) in [("secret", true), ("wrong", false), ("", false)] {
             let (client, house) = meet(request(password), expect(kind, "secret"));
             assert_eq!(client.is_ok(), right, "{kind}, {password:?}: {client:?}");
@@ -277,7 +277,8 @@ fn a_change_of_user_begins_the_session_anew_for_who_knows_the_password() {
             );
             assert_eq!(asked.database.as_deref(), Some("other"));
 
-            let mut greet = Greet::change_user(&asked, nonce(), expect("password", "secret"));
+            let expect = expect("password", "secret");
+            let mut greet = Greet::change_user(&asked, nonce(), false, expect, OwnKey::default());
             let mut changed = None;
             for _ in 0..MAX_TURNS {
                 match greet.advance(&mut to_house, &mut to_us) {
@@ -319,10 +320,14 @@ fn expect(kind: &str, password: &str) -> Expect {
         "native" => {
             Verifier::parse(&format!("*{}", twice(&digest::SHA1_FOR_LEGACY_USE_ONLY))).unwrap()
         }
+        "stored" => Verifier::parse(STORED).unwrap(),
         "sha2" => Verifier::parse(&format!("SHA256${}", twice(&digest::SHA256))).unwrap(),
         _ => Verifier::of_password(&Secret::new(password)),
     })
 }
+
+/// What a MySQL 9.7 keeps of `secret`.
+const STORED: &str = "0x2441243030412478522C354F4E2C42522D2C130F58317E1F0D6012416C4138546A434E2E2E50413157534D496B30522E39785271536D7568487A70306868576D324E32724F39";
 
 /// Lets a login of ours knock at our own house, until both are done.
 fn meet(
@@ -332,10 +337,11 @@ fn meet(
     let mut house = House::new(greeting(), expect);
     let mut end_of_house = None;
     let client = converse(&mut Login::new(request), |to_house, to_client| {
-        if end_of_house.is_none() {
+        while end_of_house.is_none() {
             match house.advance(to_house, to_client) {
                 Ok(Progress::Done(())) => end_of_house = Some(Ok(())),
-                Ok(_) => {}
+                Ok(Progress::Derive(derivation)) => house.derived(derivation.run()),
+                Ok(Progress::NeedMore) => break,
                 Err(error) => end_of_house = Some(Err(error)),
             }
         }

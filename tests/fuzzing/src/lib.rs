@@ -13,6 +13,7 @@
 
 #[cfg(feature = "control")]
 mod control;
+mod corpus;
 mod dice;
 mod feed;
 mod mutate;
@@ -33,7 +34,7 @@ mod pg_pair;
 #[path = "../../../shards/wire/tests/pg_samples/mod.rs"]
 mod pg_samples;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// A place where bytes come in.
@@ -84,23 +85,30 @@ pub fn target(name: &str) -> &'static Target {
 /// Runs a target on its samples, on the inputs kept in `corpus`, and on random changes of both: `FUZZ_ROUNDS` of them
 /// from `FUZZ_SEED`, which a failure prints together with the input. (With `FUZZ_INPUT`, on the input in that file alone.)
 ///
+/// With `FUZZ_UNPACK` it does nothing but write samples and kept inputs into that folder, where cargo-fuzz takes them up;
+/// with `FUZZ_PACK` it keeps what is in that folder.
+///
 /// # Panics
 /// If an input shows something that must not be.
 pub fn seeded(target: &Target, corpus: &Path) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let folder = |name| std::env::var(name).map(|folder| Path::new(&folder).join(target.name));
+    let kept = corpus.join(target.name).with_extension("txt");
+    if let Ok(folder) = folder("FUZZ_PACK") {
+        return corpus::pack(&folder, &kept);
+    }
+    let mut samples = (target.samples)();
+    samples.extend(corpus::kept(&kept));
+    if let Ok(folder) = folder("FUZZ_UNPACK") {
+        return corpus::unpack(&samples, &folder);
+    }
+    if let Ok(path) = std::env::var("FUZZ_INPUT") {
+        return run_shown(target, &std::fs::read(path).unwrap());
+    }
     let seed = number("FUZZ_SEED").unwrap_or(SEED);
     let rounds = number("FUZZ_ROUNDS").map_or(target.rounds, |rounds| rounds as usize);
     println!("{}: FUZZ_SEED={seed} FUZZ_ROUNDS={rounds}", target.name);
     let begin = Instant::now();
-    let mut samples = (target.samples)();
-    samples.extend(
-        kept(&corpus.join(target.name))
-            .into_iter()
-            .map(|(_, bytes)| bytes),
-    );
-    if let Ok(path) = std::env::var("FUZZ_INPUT") {
-        return run_shown(target, &std::fs::read(path).unwrap());
-    }
     for sample in &samples {
         run_shown(target, sample);
     }
@@ -111,15 +119,6 @@ pub fn seeded(target: &Target, corpus: &Path) {
         run_shown(target, &input);
     }
     println!("{}: {rounds} inputs in {:?}", target.name, begin.elapsed());
-}
-
-/// The inputs in a folder, with their names.
-fn kept(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let read = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap());
-    paths.into_iter().map(read).collect()
 }
 
 /// Runs it; a panic is preceded by the input that brought it about.

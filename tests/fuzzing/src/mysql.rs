@@ -16,29 +16,30 @@ use crate::dice::Dice;
 use crate::feed::{Course, feed_both};
 use crate::mysql_samples::{
     CHANGE_USER, KILL, answers, change_user, changes_of_user, clients, databases,
-    greeting_with_tls, house, session,
+    greeting_with_tls, house, house_with_a_slow_hash, session,
 };
 use crate::mysql_support::request;
 use crate::pg::prefixed;
 
-/// What a client says to our greeting, and then to prove itself. `[tls, cut] bytes`
+/// What a client says to our greeting, and then to prove itself. `[door, cut] bytes`
 pub const CLIENT: Target = Target {
     name: "mysql_client",
     samples: || {
         prefixed(&[0, 4], clients())
             .chain(prefixed(&[1, 0], clients()))
+            .chain(prefixed(&[2, 0], clients()))
             .collect()
     },
     run: |input| {
         let mut dice = Dice::new(input);
-        let tls = dice.below(2) == 0;
+        let door = dice.below(3);
         let size = 1 + dice.below(48);
         let bytes = dice.rest();
-        if tls {
-            told_alike(|| PrefaceReader::new(greeting_with_tls()), bytes, size);
-        } else {
-            told_alike(house, bytes, size);
-        }
+        match door {
+            0 => told_alike(|| PrefaceReader::new(greeting_with_tls()), bytes, size),
+            1 => told_alike(house, bytes, size),
+            _ => told_alike(house_with_a_slow_hash, bytes, size),
+        };
     },
     rounds: 120_000,
 };

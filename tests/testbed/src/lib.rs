@@ -30,7 +30,9 @@ pub use middleman::Middleman;
 pub use plan::{Plan, World, arguments};
 pub use server::{Kind, Server};
 pub use tenant::Tenant;
-pub use tool::{Said, Tool, browser, cache, prometheus, python, python_within, tool, tool_within};
+pub use tool::{
+    Said, Tool, browser, cache, mysql_client, prometheus, python, python_within, tool, tool_within,
+};
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -19,6 +19,7 @@ struct State {
     gone: bool,
     connections: Vec<TcpStream>,
     accepted: usize,
+    openings: Vec<Vec<u8>>,
 }
 
 impl Middleman {
@@ -46,6 +47,12 @@ impl Middleman {
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.lock().accepted
+    }
+
+    /// The first bytes that each connection has brought, up to [`OPENING`] of them.
+    #[must_use]
+    pub fn openings(&self) -> Vec<Vec<u8>> {
+        self.lock().openings.clone()
     }
 
     /// Bytes stay where they are, as in a network that drops every packet.
@@ -113,22 +120,29 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Shared) {
         if let (Ok(a), Ok(b)) = (client.try_clone(), server.try_clone()) {
             state.connections.extend([a, b]);
         }
+        let number = state.openings.len();
+        state.openings.push(Vec::new());
         drop(state);
         let (there, back) = (Arc::clone(shared), Arc::clone(shared));
-        thread::spawn(move || pass(client, server2, &there));
-        thread::spawn(move || pass(server, client2, &back));
+        thread::spawn(move || pass(client, server2, &there, Some(number)));
+        thread::spawn(move || pass(server, client2, &back, None));
     }
 }
 
-/// Copies one way until either end closes, and then closes the other end's half.
-fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+/// Copies one way until either end closes, and then closes the other end's half. Notes how the connection of this number
+/// begins.
+fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: Option<usize>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let got = from.read(&mut buffer).unwrap_or(0);
-        let state = shared
+        let mut state = shared
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(opening) = number.and_then(|number| state.openings.get_mut(number)) {
+            let room = OPENING.saturating_sub(opening.len());
+            opening.extend_from_slice(&buffer[..got.min(room)]);
+        }
         let state = shared
             .1
             .wait_while(state, |state| state.held && !state.gone);
@@ -140,3 +154,6 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
 }
+
+/// How much is kept of what a connection begins with, in bytes.
+pub const OPENING: usize = 64;

@@ -37,6 +37,14 @@ pub fn tool_within(seconds: u32, name: &str) -> Tool {
     Tool { command }
 }
 
+/// MySQL's own client, which lies in one tree with its server; none if this machine has none.
+#[must_use]
+pub fn mysql_client() -> Option<Tool> {
+    let tree = cache()?.join("mysql-sid");
+    let here = tree.join("usr/bin/mysql").exists();
+    here.then(|| tool("chroot").arg(tree).args(["mysql", "--no-defaults"]))
+}
+
 /// A script of `tests/drivers`, run by the Python that has the drivers; none if this machine has none.
 #[must_use]
 pub fn python(script: &str) -> Option<Tool> {

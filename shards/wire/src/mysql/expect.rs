@@ -29,6 +29,10 @@ pub(super) enum Verdict {
     AcceptFast,
     /// It cannot be judged; one of this method can.
     Switch(Plugin),
+    /// It is the password itself, and to be judged as that.
+    Clear,
+    /// It proves nothing, but the password itself may.
+    Full,
     /// It proves nothing.
     Deny,
 }
@@ -49,7 +53,7 @@ impl Expect {
         };
         let named = Plugin::named(name.as_bytes());
         let usable = match named {
-            Some(Plugin::Clear) if secured && !is_empty(token) => return self.judge_clear(token),
+            Some(Plugin::Clear) if secured && !is_empty(token) => return Verdict::Clear,
             Some(Plugin::CachingSha2) => true,
             // A client told to use another method than the greeting's has no nonce for it, sends
             // nothing, and waits to be asked.
@@ -77,27 +81,28 @@ impl Expect {
             }
         };
         match (proved, method_of(token)) {
+            (false, Some(Plugin::CachingSha2)) if self.is_slow() => Verdict::Full,
             (false, _) => Verdict::Deny,
             (true, Some(Plugin::CachingSha2)) => Verdict::AcceptFast,
             (true, _) => Verdict::Accept,
         }
     }
 
-    /// Judges a password in clear, with the NUL behind it.
-    fn judge_clear(&self, token: &[u8]) -> Verdict {
-        let password = token.strip_suffix(&[0]).unwrap_or(token);
-        let proved = match self {
+    /// Judges a password in clear. Takes milliseconds where [`Expect::is_slow`].
+    pub(super) fn accepts_clear(&self, password: &[u8]) -> bool {
+        match self {
             Expect::Trust => true,
             Expect::Password(verifier) => verifier.accepts_clear(password),
             Expect::Nobody => {
                 std::hint::black_box(Verifier::of_nobody().accepts_clear(password));
                 false
             }
-        };
-        match proved {
-            true => Verdict::Accept,
-            false => Verdict::Deny,
         }
+    }
+
+    /// Whether a password in clear is compared with a slow hash.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self, Expect::Password(verifier) if verifier.rounds().is_some())
     }
 
     /// `method`, or the other one if only its tokens can be checked.

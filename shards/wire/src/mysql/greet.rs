@@ -10,16 +10,21 @@
 //!   AuthSwitchRequest ──────▶                         only if the token is of no use
 //!                    ◀───────  token of the method asked for
 //!   AuthMoreData 03  ───────▶                         caching_sha2_password only: fast path done
+//!   AuthMoreData 04  ───────▶                         or: only a slow hash is known
+//!                    ◀───────  inside TLS the password, else 02
+//!   AuthMoreData <RSA key> ─▶                         only behind 02
+//!                    ◀───────  the password, sealed
 //!   (the OK or ERR is the caller's)
 //! ```
 //!
 //! A 32-byte token is taken for `caching_sha2_password` and a 20-byte one for
 //! `mysql_native_password`, whatever the method's name: some drivers answer our greeting with a
-//! native token at once. Since a token can always be checked, the full authentication that would
-//! make some drivers send the password in clear is never asked for. Who sends it so all the same, by
+//! native token at once. Wherever a token can be checked, the full authentication, for which drivers
+//! must send the password itself, is not asked for. Who sends it in clear all the same, by
 //! `mysql_clear_password`, is heard inside TLS only.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use zeroize::Zeroizing;
 
 use super::change_user::ChangeUser;
 use super::cursor::put_nul_bytes;
@@ -28,9 +33,10 @@ use super::greeting::Nonce;
 use super::message::EOF;
 use super::packet;
 use super::preface::ClientLogin;
-use super::verifier::Plugin;
+use super::rsa::OwnKey;
+use super::verifier::{Digested, Plugin, SHA2_TOKEN};
 use crate::error::WireError;
-use crate::exchange::{Exchange, Progress};
+use crate::exchange::{Derivation, Derived, Exchange, Progress};
 
 /// The client has proved what was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,40 +53,92 @@ pub struct Greeted {
 pub struct Greet {
     expect: Expect,
     nonce: Nonce,
+    key: OwnKey,
+    /// Nobody on the way can read what is said.
+    secured: bool,
     sequence: u8,
     step: Step,
     used_password: bool,
+    learnt: Option<Digested>,
 }
 
+/// ```text
+///   ┌──▶ Switched ──┐
+///   │               ▼
+/// Judged ────────▶ Judged ──▶ Over
+///   │               ▲
+///   └──▶ Full ──▶ Hash ──▶ Hashing
+///        │  ▲──────────────────────┐
+///        └─▶ MakeKey ──▶ MakingKey ──▶ Key
+/// ```
 #[derive(Debug)]
 enum Step {
-    /// So was the client's first token judged; it is to be told.
+    /// So was the client's last answer judged; it is to be told.
     Judged(Verdict),
     /// The answer to our AuthSwitchRequest is to come.
     Switched,
+    /// The password itself is to come, or the wish for our key.
+    Full,
+    /// Our key is wished for; to make it takes a while.
+    MakeKey,
+    /// It is being made elsewhere.
+    MakingKey,
+    /// It is here, and to be sent.
+    Key(Zeroizing<Vec<u8>>),
+    /// The password is here, and to be hashed.
+    Hash(Said),
+    /// It is being hashed elsewhere.
+    Hashing,
     /// Said and done.
     Over,
 }
 
+/// How a password came.
+enum Said {
+    /// In clear, with the NUL behind it.
+    Clear(Bytes),
+    /// Under our key.
+    Sealed(Bytes),
+}
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Said(..)")
+    }
+}
+
 impl Greet {
-    /// Goes on where the preface ended.
-    pub fn new(login: &ClientLogin, expect: Expect) -> Self {
-        let (response, nonce) = (&login.response, login.nonce);
+    /// Goes on where the preface ended. Passwords that must not be read on the way come under `key`.
+    pub fn new(login: &ClientLogin, expect: Expect, key: OwnKey) -> Self {
+        let response = &login.response;
         let plugin = response.plugin.as_deref();
-        let verdict = expect.first(plugin, &response.token, &nonce, login.secured);
+        let verdict = expect.first(plugin, &response.token, &login.nonce, login.secured);
+        let step = match verdict {
+            Verdict::Clear => Step::Hash(Said::Clear(Bytes::copy_from_slice(&response.token))),
+            verdict => Step::Judged(verdict),
+        };
         Greet {
             expect,
-            nonce,
+            nonce: login.nonce,
+            key,
+            secured: login.secured,
             sequence: login.sequence,
-            step: Step::Judged(verdict),
+            step,
             used_password: !is_empty(&response.token),
+            learnt: None,
         }
     }
 
     /// For a COM_CHANGE_USER in the middle of a session, with the nonce of the greeting. As MariaDB
     /// does it, the token that came with the command is not looked at (libmysqlclient sends none)
     /// and asked for again, for the *same* nonce: libmariadb uses that one whatever it is asked.
-    pub fn change_user(request: &ChangeUser, nonce: Nonce, expect: Expect) -> Self {
+    pub fn change_user(
+        request: &ChangeUser,
+        nonce: Nonce,
+        secured: bool,
+        expect: Expect,
+        key: OwnKey,
+    ) -> Self {
         let plugin = match request.plugin.as_deref() {
             Some(name) if name == Plugin::CachingSha2.name() => Plugin::CachingSha2,
             _ => Plugin::Native,
@@ -89,9 +147,12 @@ impl Greet {
         Greet {
             expect,
             nonce,
+            key,
+            secured,
             sequence: 1,
             step: Step::Judged(Verdict::Switch(plugin)),
             used_password: !is_empty(&request.token),
+            learnt: None,
         }
     }
 
@@ -105,8 +166,13 @@ impl Greet {
         self.used_password
     }
 
-    /// Takes the token that was asked for.
-    fn answered(&mut self, inbound: &mut BytesMut) -> Result<Option<Verdict>, WireError> {
+    /// What the client's password has shown, if it was right and only a slow hash was known of it.
+    pub fn learnt(&mut self) -> Option<Digested> {
+        self.learnt.take()
+    }
+
+    /// Takes the client's next packet.
+    fn answered(&mut self, inbound: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
         let taken = packet::take(inbound, MAX_TOKEN_PACKET, self.sequence);
         if let Ok(None) = taken {
             return Ok(None);
@@ -115,8 +181,66 @@ impl Greet {
         self.sequence = self.sequence.wrapping_add(1);
         Ok(taken?.map(|packet| {
             self.used_password |= !is_empty(&packet.payload);
-            self.expect.judge(&packet.payload, &self.nonce)
+            packet.payload
         }))
+    }
+
+    /// What a client says that was asked for its password. In clear it is no answer where others can
+    /// read it.
+    fn said_in_full(&self, answer: Bytes) -> Step {
+        match (self.secured, &answer[..]) {
+            (_, [] | [0]) => Step::Judged(Verdict::Deny),
+            (true, _) => Step::Hash(Said::Clear(answer)),
+            (false, [ASKS_KEY]) => Step::MakeKey,
+            (false, _) => Step::Hash(Said::Sealed(answer)),
+        }
+    }
+
+    /// Compares a password with what is stored of it: whether it is right, and its digest.
+    fn hashing(&self, said: Said) -> Derivation {
+        let (expect, key, nonce) = (self.expect.clone(), self.key.clone(), self.nonce);
+        Derivation::new(move || {
+            let password = match said {
+                Said::Clear(password) => {
+                    Zeroizing::new(password.strip_suffix(&[0]).unwrap_or(&password).to_vec())
+                }
+                Said::Sealed(sealed) => key.open(&sealed, &nonce).unwrap_or_default(),
+            };
+            match expect.accepts_clear(&password) {
+                true => Digested::of(&password).0.to_vec(),
+                false => Vec::new(),
+            }
+        })
+    }
+
+    fn hashed(&mut self, derived: &[u8]) -> Verdict {
+        let Ok(digest) = <[u8; SHA2_TOKEN]>::try_from(derived) else {
+            return Verdict::Deny;
+        };
+        if self.expect.is_slow() {
+            self.learnt = Some(Digested(Zeroizing::new(digest)));
+        }
+        Verdict::Accept
+    }
+
+    /// Tells the verdict; the next step, if there is one.
+    fn tell(&mut self, verdict: Verdict, outbound: &mut BytesMut) -> Result<Step, WireError> {
+        match verdict {
+            Verdict::Deny | Verdict::Clear => return Err(WireError::BadCredentials),
+            Verdict::Switch(plugin) => {
+                self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
+                return Ok(Step::Switched);
+            }
+            Verdict::Full => {
+                self.sequence = packet::put(outbound, self.sequence, &FULL_AUTHENTICATION);
+                return Ok(Step::Full);
+            }
+            Verdict::AcceptFast => {
+                self.sequence = packet::put(outbound, self.sequence, &FAST_AUTH_SUCCESS);
+            }
+            Verdict::Accept => {}
+        }
+        Ok(Step::Over)
     }
 }
 
@@ -129,15 +253,43 @@ impl Exchange for Greet {
         outbound: &mut BytesMut,
     ) -> Result<Progress<Greeted>, WireError> {
         loop {
-            let verdict = match std::mem::replace(&mut self.step, Step::Over) {
-                Step::Judged(verdict) => verdict,
-                Step::Switched => match self.answered(inbound)? {
-                    Some(verdict) => verdict,
-                    None => {
-                        self.step = Step::Switched;
+            self.step = match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Judged(verdict) => match self.tell(verdict, outbound)? {
+                    Step::Over => {
+                        let sequence = self.sequence;
+                        return Ok(Progress::Done(Greeted { sequence }));
+                    }
+                    next => next,
+                },
+                step @ (Step::Switched | Step::Full) => match (self.answered(inbound)?, step) {
+                    (Some(answer), Step::Full) => self.said_in_full(answer),
+                    (Some(token), _) => Step::Judged(self.expect.judge(&token, &self.nonce)),
+                    (None, step) => {
+                        self.step = step;
                         return Ok(Progress::NeedMore);
                     }
                 },
+                Step::MakeKey => {
+                    let key = self.key.clone();
+                    self.step = Step::MakingKey;
+                    return Ok(Progress::Derive(Derivation::new(move || {
+                        key.pem().to_vec()
+                    })));
+                }
+                Step::Key(pem) => {
+                    let mut payload = vec![AUTH_MORE_DATA];
+                    payload.extend_from_slice(&pem);
+                    self.sequence = packet::put(outbound, self.sequence, &payload);
+                    Step::Full
+                }
+                Step::Hash(said) => {
+                    self.step = Step::Hashing;
+                    return Ok(Progress::Derive(self.hashing(said)));
+                }
+                step @ (Step::MakingKey | Step::Hashing) => {
+                    self.step = step;
+                    return Ok(Progress::NeedMore);
+                }
                 Step::Over => {
                     return Err(WireError::Unexpected {
                         expected: "nothing, the authentication is over",
@@ -145,20 +297,14 @@ impl Exchange for Greet {
                     });
                 }
             };
-            match verdict {
-                Verdict::Deny => return Err(WireError::BadCredentials),
-                Verdict::Switch(plugin) => {
-                    self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
-                    self.step = Step::Switched;
-                    continue;
-                }
-                Verdict::AcceptFast => {
-                    self.sequence = packet::put(outbound, self.sequence, &FAST_AUTH_SUCCESS);
-                }
-                Verdict::Accept => {}
-            }
-            let sequence = self.sequence;
-            return Ok(Progress::Done(Greeted { sequence }));
+        }
+    }
+
+    fn derived(&mut self, derived: Derived) {
+        match self.step {
+            Step::MakingKey => self.step = Step::Key(derived.0),
+            Step::Hashing => self.step = Step::Judged(self.hashed(&derived.0)),
+            _ => {}
         }
     }
 }
@@ -172,11 +318,16 @@ fn put_auth_switch(out: &mut BytesMut, sequence: u8, plugin: Plugin, nonce: &Non
     packet::put(out, sequence, &payload)
 }
 
+const AUTH_MORE_DATA: u8 = 1;
 /// AuthMoreData of `caching_sha2_password`: the token was enough.
-const FAST_AUTH_SUCCESS: [u8; 2] = [1, 3];
+const FAST_AUTH_SUCCESS: [u8; 2] = [AUTH_MORE_DATA, 3];
+/// The same: it was not, the password itself is asked for.
+const FULL_AUTHENTICATION: [u8; 2] = [AUTH_MORE_DATA, 4];
+/// A client's answer to that, without TLS: under which key?
+const ASKS_KEY: u8 = 2;
 
-/// Longest answer to an AuthSwitchRequest, in bytes. Tokens have 32 at most; passwords in clear,
-/// which a confused client might send, are let in to be refused as wrong.
+/// Longest answer of a client, in bytes. Tokens have 32 at most, passwords under our key 256; those in clear,
+/// which a confused client might send unasked, are let in to be refused as wrong.
 const MAX_TOKEN_PACKET: usize = 1024;
 
 #[cfg(test)]
@@ -218,6 +369,23 @@ mod tests {
         }
     }
 
+    /// A round with what the client says in it, computations included, and what it is told.
+    fn advance(greet: &mut Greet, said: &[u8]) -> (Result<Progress<Greeted>, WireError>, Vec<u8>) {
+        let (mut inbound, mut out) = (BytesMut::from(said), BytesMut::new());
+        loop {
+            match greet.advance(&mut inbound, &mut out) {
+                Ok(Progress::Derive(derivation)) => greet.derived(derivation.run()),
+                progress => return (progress, out.to_vec()),
+            }
+        }
+    }
+
+    fn packet(sequence: u8, payload: &[u8]) -> BytesMut {
+        let mut packet = BytesMut::new();
+        packet::put(&mut packet, sequence, payload);
+        packet
+    }
+
     /// What the first round comes to, and what was sent in it.
     fn first(
         plugin: Option<&str>,
@@ -225,7 +393,7 @@ mod tests {
         expect: Expect,
     ) -> (Result<Progress<Greeted>, WireError>, Vec<u8>) {
         let mut out = BytesMut::new();
-        let mut greet = Greet::new(&login(plugin, token), expect);
+        let mut greet = Greet::new(&login(plugin, token), expect, OwnKey::default());
         let progress = greet.advance(&mut BytesMut::new(), &mut out);
         (progress, out.to_vec())
     }
@@ -251,8 +419,8 @@ mod tests {
                 secured,
                 ..login(Some("mysql_clear_password"), password.to_vec())
             };
-            let mut out = BytesMut::new();
-            let progress = Greet::new(&login, secret()).advance(&mut BytesMut::new(), &mut out);
+            let mut greet = Greet::new(&login, secret(), OwnKey::default());
+            let progress = advance(&mut greet, &[]).0;
             match (right, secured) {
                 (true, _) => assert_eq!(done(progress), 2),
                 (false, true) => assert!(matches!(progress, Err(WireError::BadCredentials))),
@@ -328,7 +496,11 @@ mod tests {
     #[test]
     fn the_answer_to_a_switch_decides() {
         for (password, right) in [("secret", true), ("wrong", false)] {
-            let mut greet = Greet::new(&login(Some("dialog"), Vec::new()), secret());
+            let mut greet = Greet::new(
+                &login(Some("dialog"), Vec::new()),
+                secret(),
+                OwnKey::default(),
+            );
             let mut out = BytesMut::new();
             let asked = greet.advance(&mut BytesMut::new(), &mut out);
             assert!(matches!(asked, Ok(Progress::NeedMore)));
@@ -359,6 +531,85 @@ mod tests {
         assert!(matches!(progress, Err(WireError::BadCredentials)));
     }
 
+    /// As MySQL keeps it, of `secret`.
+    const STORED_SHA2: &str = "0x2441243030412478522C354F4E2C42522D2C130F58317E1F0D6012416C4138546A434E2E2E50413157534D496B30522E39785271536D7568487A70306868576D324E32724F39";
+
+    /// A client whose token cannot be judged, or not any more.
+    fn asked_in_full(expect: Expect, secured: bool, key: OwnKey) -> Greet {
+        let login = ClientLogin {
+            secured,
+            ..login(SHA2, caching_sha2_token(b"secret", &nonce()))
+        };
+        let mut greet = Greet::new(&login, expect, key);
+        let (progress, out) = advance(&mut greet, &[]);
+        assert!(matches!(progress, Ok(Progress::NeedMore)));
+        assert_eq!(out, b"\x02\0\0\x02\x01\x04");
+        greet
+    }
+
+    #[test]
+    fn a_slow_hash_is_proved_by_the_password_and_from_then_on_by_a_token() {
+        let stored = || Verifier::parse(STORED_SHA2).unwrap();
+        let mut greet = asked_in_full(Expect::Password(stored()), true, OwnKey::default());
+        let (progress, out) = advance(&mut greet, &packet(3, b"secret\0"));
+        assert_eq!((done(progress), out), (4, Vec::new()));
+        let digested = greet.learnt().unwrap();
+
+        let knowing = Expect::Password(stored().knowing(&digested));
+        let (progress, _) = first(
+            SHA2,
+            caching_sha2_token(b"secret", &nonce()),
+            knowing.clone(),
+        );
+        assert_eq!(done(progress), 3);
+        let (progress, out) = first(SHA2, caching_sha2_token(b"Secret", &nonce()), knowing);
+        assert!(matches!(progress, Ok(Progress::NeedMore)));
+        assert_eq!(&out[4..], FULL_AUTHENTICATION);
+    }
+
+    #[test]
+    fn without_tls_the_password_comes_under_our_key() {
+        let key = OwnKey::default();
+        for (password, right) in [("secret", true), ("Secret", false)] {
+            let stored = Expect::Password(Verifier::parse(STORED_SHA2).unwrap());
+            let mut greet = asked_in_full(stored, false, key.clone());
+            let (progress, out) = advance(&mut greet, &packet(3, &[ASKS_KEY]));
+            assert!(matches!(progress, Ok(Progress::NeedMore)));
+            assert_eq!((out[3], out[4]), (4, AUTH_MORE_DATA));
+            let sealed = super::super::rsa::seal(password.as_bytes(), &nonce(), &out[5..]).unwrap();
+            let (progress, _) = advance(&mut greet, &packet(5, &sealed));
+            match right {
+                true => assert_eq!(done(progress), 6),
+                false => assert!(matches!(progress, Err(WireError::BadCredentials))),
+            }
+            assert_eq!(greet.learnt().is_some(), right);
+        }
+    }
+
+    #[test]
+    fn a_password_asked_for_is_not_heard_in_clear_and_wrong_ones_end_alike() {
+        let stored = || Verifier::parse(STORED_SHA2).unwrap();
+        let plain = Verifier::of_password(&Secret::new("other")).asked_in_full(5000);
+        for (verifier, secured, said) in [
+            (stored(), false, &b"secret\0"[..]),
+            (stored(), true, b"Secret\0"),
+            (stored(), true, b"\0"),
+            (stored(), true, b""),
+            (stored(), true, &[ASKS_KEY]),
+            (Verifier::of_nobody_in_full(5000), true, b"secret\0"),
+            (plain, true, b"secret\0"),
+        ] {
+            let mut greet = asked_in_full(Expect::Password(verifier), secured, OwnKey::default());
+            let (progress, out) = advance(&mut greet, &packet(3, said));
+            assert!(
+                matches!(progress, Err(WireError::BadCredentials)),
+                "{said:?}"
+            );
+            assert_eq!((out, greet.next_sequence()), (Vec::new(), 4));
+            assert!(greet.learnt().is_none());
+        }
+    }
+
     #[test]
     fn trust_takes_any_token_and_still_ends_the_method_properly() {
         let (progress, out) = first(SHA2, vec![5; 32], Expect::Trust);
@@ -377,7 +628,7 @@ mod tests {
             plugin: SHA2.map(str::to_owned),
             attributes: Vec::new(),
         };
-        let mut greet = Greet::change_user(&request, nonce(), secret());
+        let mut greet = Greet::change_user(&request, nonce(), false, secret(), OwnKey::default());
         let mut out = BytesMut::new();
         assert!(matches!(
             greet.advance(&mut BytesMut::new(), &mut out),

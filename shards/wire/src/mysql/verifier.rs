@@ -2,12 +2,17 @@
 //!
 //! Knows the arithmetic of `mysql_native_password` (SHA-1) and of the fast path of
 //! `caching_sha2_password` (SHA-256). Both are the same idea: the server keeps `H(H(password))`, the
-//! client sends `H(password)` masked by a hash over that and the server's nonce.
+//! client sends `H(password)` masked by a hash over that and the server's nonce. What MySQL keeps on
+//! disk for the latter is a hash of another kind, [`super::stored_sha2`]: with that alone the password
+//! itself must be asked for, once.
 
 use aws_lc_rs::digest::{self, Algorithm, Digest};
 use subtle::ConstantTimeEq;
 
+use zeroize::Zeroizing;
+
 use super::greeting::Nonce;
+use super::stored_sha2::StoredSha2;
 use crate::secret::Secret;
 
 /// An authentication method by its name on the wire.
@@ -82,21 +87,72 @@ pub struct Verifier {
     sha2: Option<[u8; SHA2_TOKEN]>,
     /// `SHA1(SHA1(password))`.
     native: Option<[u8; NATIVE_TOKEN]>,
+    /// By which the password itself is judged, where no token proves it.
+    stored: Option<StoredSha2>,
     /// There is no password; an empty token is the right one.
     empty: bool,
 }
 
+/// `SHA256(SHA256(password))` of a password that a client has said: from then on a token is enough.
+#[derive(Clone)]
+pub struct Digested(pub(super) Zeroizing<[u8; SHA2_TOKEN]>);
+
+impl std::fmt::Debug for Digested {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digested(..)")
+    }
+}
+
+impl Digested {
+    pub(super) fn of(password: &[u8]) -> Digested {
+        let mut digest = Zeroizing::new([0; SHA2_TOKEN]);
+        digest.copy_from_slice(sha256(&[sha256(&[password]).as_ref()]).as_ref());
+        Digested(digest)
+    }
+}
+
 impl Verifier {
+    const NONE: Verifier = Verifier {
+        sha2: None,
+        native: None,
+        stored: None,
+        empty: false,
+    };
+
     /// From the password in clear.
     pub fn of_password(password: &Secret) -> Self {
         let password = password.expose().as_bytes();
         Verifier {
-            sha2: sha256(&[sha256(&[password]).as_ref()])
-                .as_ref()
-                .try_into()
-                .ok(),
+            sha2: Some(*Digested::of(password).0),
             native: sha1(&[sha1(&[password]).as_ref()]).as_ref().try_into().ok(),
             empty: password.is_empty(),
+            ..Verifier::NONE
+        }
+    }
+
+    /// How many rounds of hashing it takes to judge the password itself; `None` if a token is enough.
+    pub fn rounds(&self) -> Option<u32> {
+        self.stored.as_ref().map(|stored| stored.rounds)
+    }
+
+    /// The same, where of others only slow hashes are known: whose token proves nothing is asked for the
+    /// password itself like one of those, and it takes as many rounds to refuse it.
+    pub fn asked_in_full(mut self, rounds: u32) -> Self {
+        let hash = || StoredSha2::of_nobody(rounds);
+        self.stored.get_or_insert_with(hash);
+        self
+    }
+
+    /// Of somebody unknown there.
+    pub fn of_nobody_in_full(rounds: u32) -> Self {
+        Verifier::NONE.asked_in_full(rounds)
+    }
+
+    /// The same after its client has said the password, once.
+    pub fn knowing(self, digested: &Digested) -> Self {
+        Verifier {
+            sha2: Some(*digested.0),
+            ..self
         }
     }
 
@@ -105,39 +161,55 @@ impl Verifier {
         Verifier {
             sha2: Some([0; SHA2_TOKEN]),
             native: Some([0; NATIVE_TOKEN]),
-            empty: false,
+            ..Verifier::NONE
         }
     }
 
     /// From a stored form: `*` and 40 hexadecimal digits are `SHA1(SHA1(password))`, as MySQL and
-    /// MariaDB keep it; `SHA256$` and 64 digits are `SHA256(SHA256(password))`. (What MySQL keeps
-    /// for `caching_sha2_password` is a slow hash of something else; no token can be checked with it.)
-    /// Both with a space between serve clients of either method without a switch.
+    /// MariaDB keep it; `SHA256$` and 64 digits are `SHA256(SHA256(password))`; `$A$` and 67 bytes are
+    /// what MySQL keeps for `caching_sha2_password`, and `0x` and 140 digits the same in hexadecimal.
+    /// One for either method, with a space between, serves clients of both without a switch.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut verifier = Verifier {
-            sha2: None,
-            native: None,
-            empty: false,
-        };
-        for form in text.split(' ') {
-            match form.strip_prefix('*') {
-                Some(digits) if verifier.native.is_none() => {
-                    verifier.native = Some(unhex(digits)?);
-                }
-                None if verifier.sha2.is_none() => {
-                    let digits = form.strip_prefix(STORED_SHA2)?;
-                    verifier.sha2 = Some(unhex(digits)?);
-                }
-                _ => return None,
+        let mut verifier = Verifier::NONE;
+        let mut rest = text;
+        loop {
+            // The salt behind it may hold spaces.
+            let length = match rest.starts_with(STORED) {
+                true => StoredSha2::LENGTH,
+                false => rest.find(' ').unwrap_or(rest.len()),
+            };
+            let (form, behind) = rest.split_at_checked(length)?;
+            verifier.take(form)?;
+            match behind.strip_prefix(' ') {
+                Some(more) => rest = more,
+                None => return behind.is_empty().then_some(verifier),
             }
         }
-        Some(verifier)
     }
 
-    /// Whether tokens of this method can be checked.
+    /// One more form, if its method has none yet.
+    fn take(&mut self, form: &str) -> Option<()> {
+        let is_new = match form.starts_with('*') {
+            true => self.native.is_none(),
+            false => self.sha2.is_none() && self.stored.is_none(),
+        };
+        if let Some(digits) = form.strip_prefix('*') {
+            self.native = Some(unhex(digits)?);
+        } else if let Some(digits) = form.strip_prefix(DIGESTED) {
+            self.sha2 = Some(unhex(digits)?);
+        } else if let Some(digits) = form.strip_prefix("0x") {
+            let stored: [u8; StoredSha2::LENGTH] = unhex(digits)?;
+            self.stored = Some(StoredSha2::parse(&stored)?);
+        } else {
+            self.stored = Some(StoredSha2::parse(form.as_bytes())?);
+        }
+        is_new.then_some(())
+    }
+
+    /// Whether proofs by this method can be checked.
     pub fn serves(&self, plugin: Plugin) -> bool {
         match plugin {
-            Plugin::CachingSha2 => self.sha2.is_some(),
+            Plugin::CachingSha2 => self.sha2.is_some() || self.stored.is_some(),
             Plugin::Native => self.native.is_some(),
             Plugin::Sha256 | Plugin::Clear => false,
         }
@@ -164,16 +236,19 @@ impl Verifier {
 }
 
 impl Verifier {
-    /// Whether this is the password itself, said in clear.
+    /// Whether this is the password itself, said in clear. Takes as many [`Verifier::rounds`] for a wrong
+    /// one as for the right one.
     pub fn accepts_clear(&self, password: &[u8]) -> bool {
+        let as_stored = self.stored.as_ref().map(|stored| stored.accepts(password));
+        self.is_digest_of(password) || as_stored == Some(true)
+    }
+
+    fn is_digest_of(&self, password: &[u8]) -> bool {
         if password.is_empty() || self.empty {
             return password.is_empty() && self.empty;
         }
         match (&self.sha2, &self.native) {
-            (Some(stored), _) => {
-                let said = sha256(&[sha256(&[password]).as_ref()]);
-                bool::from(said.as_ref().ct_eq(stored))
-            }
+            (Some(stored), _) => bool::from(Digested::of(password).0.ct_eq(stored)),
             (None, Some(stored)) => {
                 let said = sha1(&[sha1(&[password]).as_ref()]);
                 bool::from(said.as_ref().ct_eq(stored))
@@ -194,7 +269,8 @@ pub const SHA2_TOKEN: usize = 32;
 /// Bytes of a `mysql_native_password` token.
 pub const NATIVE_TOKEN: usize = 20;
 
-const STORED_SHA2: &str = "SHA256$";
+const DIGESTED: &str = "SHA256$";
+const STORED: &str = "$A$";
 
 fn sha256(parts: &[&[u8]]) -> Digest {
     hash(&digest::SHA256, parts)
@@ -289,6 +365,32 @@ mod tests {
         assert!(both.serves(Plugin::Native) && both.serves(Plugin::CachingSha2));
         assert!(both.accepts(&native_token(b"secret", &nonce), &nonce));
         assert!(both.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
+
+        for stored in [
+            "0x2441243030412478522C354F4E2C42522D2C130F58317E1F0D6012416C4138546A434E2E2E50413157534D496B30522E39785271536D7568487A70306868576D324E32724F39",
+            "$A$00A$xR,5ON,BR-,\u{13}\u{f}X1~\u{1f}\r`\u{12}AlA8TjCN..PA1WSMIk0R.9xRqSmuhHzp0hhWm2N2rO9",
+        ] {
+            let alone = Verifier::parse(stored).unwrap();
+            assert!(alone.rounds() == Some(10_000) && alone.serves(Plugin::CachingSha2));
+            assert!(alone.accepts_clear(b"secret") && !alone.accepts_clear(b"Secret"));
+            assert!(!alone.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
+            let knowing = alone.knowing(&Digested::of(b"secret"));
+            assert!(knowing.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
+            for both in [
+                format!("{stored} *14E65567ABDB5135D0CFD9A70B3032C179A49EE7"),
+                format!("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 {stored}"),
+            ] {
+                assert!(Verifier::parse(&both).unwrap().serves(Plugin::Native));
+            }
+            for bad in [
+                format!("{stored} {sha2}"),
+                format!("{stored} {stored}"),
+                format!("{stored}."),
+                stored[..stored.len() - 1].to_owned(),
+            ] {
+                assert_eq!(Verifier::parse(&bad), None, "{bad}");
+            }
+        }
 
         for bad in [
             "",

@@ -24,6 +24,12 @@ pub fn house() -> House {
     House::new(greeting(), Expect::Password(verifier))
 }
 
+/// One that cannot judge tokens.
+pub fn house_with_a_slow_hash() -> House {
+    let verifier = Verifier::of_nobody_in_full(5000);
+    House::new(greeting(), Expect::Password(verifier))
+}
+
 pub fn change_user() -> BackendChangeUser {
     let mut login = Login::new(request("secret"));
     let mut inbound = BytesMut::from(&databases()[0][..]);
@@ -58,11 +64,15 @@ pub fn clients() -> Vec<Vec<u8>> {
     let mut switched = response("dialog", Vec::new());
     let token = native_token(b"secret", &nonce());
     switched.extend(transcript(|out| packet::put(out, 3, &token)));
+    let by_token = response(
+        "caching_sha2_password",
+        caching_sha2_token(b"secret", &nonce()),
+    );
+    let mut asks_key = by_token.clone();
+    asks_key.extend(transcript(|out| packet::put(out, 3, &[2])));
     vec![
-        response(
-            "caching_sha2_password",
-            caching_sha2_token(b"secret", &nonce()),
-        ),
+        by_token,
+        asks_key,
         response("mysql_native_password", native_token(b"wrong", &nonce())),
         switched,
         transcript(|out| put_ssl_request(out, 1, Capabilities::OFFERED, 45)),

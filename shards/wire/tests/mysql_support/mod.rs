@@ -2,10 +2,10 @@
 
 use bytes::BytesMut;
 use wire::mysql::{
-    Capabilities, Code, Expect, Greet, Greeting, LoginRequest, Nonce, OkPacket, Preface,
+    Capabilities, Code, Expect, Greet, Greeting, LoginRequest, Nonce, OkPacket, OwnKey, Preface,
     PrefaceReader, Shape, Tls, code, put_err, status,
 };
-use wire::{Exchange, Progress, Secret, WireError};
+use wire::{Derived, Exchange, Progress, Secret, WireError};
 
 /// The connection id that [`House`] tells its guests.
 pub const CONNECTION_ID: u32 = 0x8000_0007;
@@ -65,7 +65,8 @@ impl Exchange for House {
         if let Door::Preface(reader) = &mut self.door {
             match reader.advance(inbound, outbound)? {
                 Progress::Done(Preface::Login(login)) => {
-                    self.door = Door::Greet(Greet::new(&login, self.expect.clone()));
+                    let (expect, key) = (self.expect.clone(), OwnKey::default());
+                    self.door = Door::Greet(Greet::new(&login, expect, key));
                 }
                 Progress::Done(Preface::StartTls) => panic!("TLS was not offered"),
                 _ => return Ok(Progress::NeedMore),
@@ -79,7 +80,8 @@ impl Exchange for House {
                 put_ok(outbound, greeted.sequence);
                 Ok(Progress::Done(()))
             }
-            Ok(_) => Ok(Progress::NeedMore),
+            Ok(Progress::Derive(derivation)) => Ok(Progress::Derive(derivation)),
+            Ok(Progress::NeedMore) => Ok(Progress::NeedMore),
             Err(error) => {
                 put_refusal(
                     outbound,
@@ -88,6 +90,12 @@ impl Exchange for House {
                 );
                 Err(error)
             }
+        }
+    }
+
+    fn derived(&mut self, derived: Derived) {
+        if let Door::Greet(greet) = &mut self.door {
+            greet.derived(derived);
         }
     }
 }
