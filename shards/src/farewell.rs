@@ -18,7 +18,7 @@ use wire::{Refusal, WireError, mysql, pg};
 pub use self::tally::Unproven;
 use crate::admission::Crowd;
 use crate::channel::NotSecured;
-use crate::contract::{Dialect, Disproof, TenantId};
+use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
 use crate::pace::{Limit, Overdue};
 
@@ -398,6 +398,7 @@ fn refused(refusal: &Refusal) -> Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Disproof;
 
     fn unproven(disproof: Disproof) -> SessionEnd {
         let peer = SocketAddr::from(([127, 0, 0, 1], 5));

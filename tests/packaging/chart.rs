@@ -380,7 +380,7 @@ fn plain() -> Vec<String> {
     )
 }
 
-fn full() -> Vec<String> {
+pub fn full() -> Vec<String> {
     let file = project("tests/packaging/values/full.yaml");
     vec!["--values".to_owned(), file.display().to_string()]
 }

@@ -8,6 +8,7 @@
 
 mod chart;
 mod containers;
+mod custom;
 mod image;
 mod plan;
 mod pod;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let mut plan = Plan::default();
     image::plan(&mut plan);
     chart::plan(&mut plan);
+    custom::plan(&mut plan);
     pod::plan(&mut plan);
     service::plan(&mut plan);
     let exit = plan.run();
