@@ -58,7 +58,10 @@ fn resources_are_what_their_operators_know() {
         .arg(folder.join("resources.mts"))
         .run()
         .expect_ok();
-    tool("node").arg(folder.join("resources.mjs")).run().expect_ok();
+    tool("node")
+        .arg(folder.join("resources.mjs"))
+        .run()
+        .expect_ok();
 }
 
 fn packages() -> PathBuf {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{self, SHA256};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection,
     WebPkiClientVerifier,
@@ -15,6 +14,7 @@ use rustls::{RootCertStore, ServerConfig};
 use wire::Secret;
 
 use super::certificate::{Certificate, chain, end_point};
+use super::fingerprint::fingerprint;
 use super::identity::{IdentityError, IdentityText};
 use super::session::{Session, TlsError};
 use super::{ALPN_POSTGRESQL, provider};
@@ -134,21 +134,13 @@ impl ClientsTls {
 impl ClientsTlsText {
     /// A hash of all there is, to tell whether anything has changed.
     fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = digest::Context::new(&SHA256);
         let flags = format!("{:?} {} {:?}", self.mode, self.only_tls13, self.sni_domain);
-        let parts = [
+        fingerprint(&[
             flags.as_str(),
             &self.identity.certificate,
             Secret::expose(&self.identity.key),
             self.client_ca.as_deref().unwrap_or_default(),
-        ];
-        for part in parts {
-            hash.update(&part.len().to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(hash.finish().as_ref());
-        fingerprint
+        ])
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{self, SHA256};
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
@@ -11,6 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::certificate::chain;
+use super::fingerprint::fingerprint;
 use super::identity::{IdentityError, IdentityText};
 use super::session::{Session, TlsError};
 use super::verify::{Trust, Verifier};
@@ -124,25 +124,17 @@ impl DatabaseTls {
 impl DatabaseTlsText {
     /// A hash of the certificates and keys, to tell whether they have changed.
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = digest::Context::new(&SHA256);
         let roots = match &self.roots {
             None => "",
             Some(Roots::System) => "system",
             Some(Roots::Given(pem)) => pem,
         };
         let identity = self.identity.as_ref();
-        let parts = [
+        fingerprint(&[
             roots,
             identity.map_or("", |identity| &identity.certificate),
             identity.map_or("", |identity| identity.key.expose()),
-        ];
-        for part in parts {
-            hash.update(&part.len().to_be_bytes());
-            hash.update(part.as_bytes());
-        }
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(hash.finish().as_ref());
-        fingerprint
+        ])
     }
 }
 

@@ -6,6 +6,7 @@
 mod certificate;
 mod clients;
 mod database;
+mod fingerprint;
 mod identity;
 mod session;
 mod verify;

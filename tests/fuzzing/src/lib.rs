@@ -15,7 +15,6 @@
 mod control;
 mod corpus;
 mod dice;
-mod feed;
 mod mutate;
 mod mysql;
 mod pg;
@@ -25,6 +24,8 @@ mod sql;
 mod tracker;
 
 // What the tests of `wire` begin with.
+#[path = "../../../shards/wire/tests/feed/mod.rs"]
+mod feed;
 #[path = "../../../shards/wire/tests/mysql_samples/mod.rs"]
 mod mysql_samples;
 #[path = "../../../shards/wire/tests/mysql_support/mod.rs"]

@@ -8,14 +8,14 @@ use wire::pg::login::LOGIN_LIMIT;
 use wire::pg::preface::{HASTE, PACKET_LIMIT};
 use wire::pg::scram::{ClientKeys, Verifier};
 use wire::pg::{
-    Greet, Login, LoginRequest, Passed, Ping, Preface, PrefaceReader, Sender, StartupMessage,
-    Stored, TlsOffer, TlsRequest, Walker, error_response, name_tenant, options,
+    Greet, Login, LoginRequest, Ping, Preface, PrefaceReader, Sender, StartupMessage, Stored,
+    TlsOffer, TlsRequest, error_response, name_tenant, options,
 };
-use wire::{Exchange, Progress, WireError, is_tenant_id};
+use wire::{Exchange, Progress, is_tenant_id};
 
 use crate::Target;
 use crate::dice::Dice;
-use crate::feed::{feed, feed_both};
+use crate::feed::{feed, feed_both, walk};
 use crate::pg_pair::{meet, request};
 use crate::pg_samples::{
     CHALLENGES, PASSWORD, REFUSALS, SSL, VERIFIER, challenge, prefaces, traffic,
@@ -221,29 +221,6 @@ fn texts(bytes: &[u8]) {
         PACKET_LIMIT,
         false,
     );
-}
-
-/// Adds up what a walker says of pieces.
-fn walk<'a>(
-    sender: Sender,
-    pieces: impl Iterator<Item = &'a [u8]>,
-) -> Result<(Passed, bool), WireError> {
-    let mut walker = Walker::new(sender);
-    let mut sum = Passed::default();
-    for piece in pieces {
-        let passed = walker.feed(piece)?;
-        sum.messages += passed.messages;
-        sum.requests += passed.requests;
-        sum.awaits_ready += passed.awaits_ready;
-        sum.batch_open = passed.batch_open.or(sum.batch_open);
-        sum.terminate |= passed.terminate;
-        sum.ready += passed.ready;
-        sum.transactions += passed.transactions;
-        sum.status = passed.status.or(sum.status);
-        sum.errors += passed.errors;
-        sum.fatal |= passed.fatal;
-    }
-    Ok((sum, walker.at_boundary()))
 }
 
 /// Each of these with the choices before it.

@@ -1,9 +1,11 @@
-//! An exchange fed with bytes, however they are cut.
+//! Exchanges and walkers fed with bytes, however they are cut. Fuzzing and the tests of `wire` share it.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fmt::Debug;
 
 use bytes::BytesMut;
-use wire::{Exchange, Progress};
+use wire::pg::{Passed, Sender, Walker};
+use wire::{Exchange, Progress, WireError};
 
 /// What an exchange made of its input.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,6 +73,29 @@ where
     let cut = feed(begin(), bytes.chunks(size), held, dear);
     assert_eq!(cut, whole, "in pieces of {size}");
     whole
+}
+
+/// Adds up what a walker says of pieces.
+pub fn walk<'a>(
+    sender: Sender,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Result<(Passed, bool), WireError> {
+    let mut walker = Walker::new(sender);
+    let mut sum = Passed::default();
+    for piece in pieces {
+        let passed = walker.feed(piece)?;
+        sum.messages += passed.messages;
+        sum.requests += passed.requests;
+        sum.awaits_ready += passed.awaits_ready;
+        sum.batch_open = passed.batch_open.or(sum.batch_open);
+        sum.terminate |= passed.terminate;
+        sum.ready += passed.ready;
+        sum.transactions += passed.transactions;
+        sum.status = passed.status.or(sum.status);
+        sum.errors += passed.errors;
+        sum.fatal |= passed.fatal;
+    }
+    Ok((sum, walker.at_boundary()))
 }
 
 /// No dialogue says more than this to its peer, in bytes.
