@@ -8,7 +8,7 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mysql_async::prelude::Queryable;
-use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::{Authority, Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 
 use crate::drivers::{mysql_options, postgres_config, try_postgres};
 
@@ -43,11 +43,25 @@ async fn secrets_come_out_nowhere(server: &'static Server) {
     ));
     wrong.set("acquire_timeout: 1s");
     wrong.password = format!("{MARK}-not-the-one");
-    let config = Config::for_tenants(&[tenant.clone(), wrong.clone()])
+    let authority = Authority::new();
+    authority.certify("server", "localhost", &["localhost"]);
+    authority.certify("client", "bouncer", &[]);
+    tenant.set(&format!("sslcert: {}", authority.path("client.crt")));
+    tenant.set(&format!("sslkey: {}", authority.path("client.key")));
+    let mut tenants = vec![tenant.clone(), wrong.clone()];
+    if server.kind.is_postgres() {
+        tenants.extend(by_the_database(server, &tenant));
+    }
+    let config = Config::for_tenants(&tenants)
         .env("RUST_LOG", "trace")
         .env("HUSH", &format!("{MARK}-env"))
-        .with(&format!("api_key: {MARK}-api-key"));
+        .with(&format!("api_key: {MARK}-api-key"))
+        .with(&format!("tls_cert: {}", authority.path("server.crt")))
+        .with(&format!("tls_key: {}", authority.path("server.key")));
     let bouncer = Bouncer::start(&config);
+    let keys = ["server.key", "client.key"]
+        .map(|key| std::fs::read_to_string(authority.path(key)).unwrap())
+        .concat();
 
     let mut came_out = Vec::new();
     let door = |tenant: &Tenant, user: &str, password: &str| {
@@ -56,19 +70,26 @@ async fn secrets_come_out_nowhere(server: &'static Server) {
         door.password = format!("{MARK}-{password}");
         door
     };
-    for (tenant, user, password, is_good) in [
+    let mut logins = vec![
         (&tenant, "app", "app", true),
         (&tenant, "bob", "tenant", true),
         (&tenant, "eve", "env", true),
         (&tenant, "app", "a-bad-guess", false),
         (&tenant, "nobody", "a-bad-guess", false),
         (&wrong, "app", "file", false),
-    ] {
+    ];
+    for (tenant, is_good) in tenants[2..].iter().zip([true, true, false]) {
+        logins.push((tenant, &tenant.username, "tenant", is_good));
+        logins.push((tenant, &tenant.username, "a-bad-guess", false));
+    }
+    for (tenant, user, password, is_good) in logins {
         let told = work(&door(tenant, user, password)).await;
         assert_eq!(told.is_ok(), is_good, "{user}: {told:?}");
         came_out.extend(told.err());
     }
     came_out.extend(ask_for_everything(&bouncer, &tenant));
+    let no_key = format!("-----BEGIN PRIVATE KEY-----\n{MARK}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(authority.path("server.key"), no_key).unwrap();
     came_out.push(reload_what_is_bad(&bouncer, &config, &tenant));
     let log = bouncer.log();
     assert!(
@@ -80,10 +101,12 @@ async fn secrets_come_out_nowhere(server: &'static Server) {
 
     let mut secrets = vec![MARK.to_owned(), "HUSH-".to_owned()];
     secrets.extend(
-        ["tenant", "app", "env", "file", "api-key"]
+        ["tenant", "app", "env", "file", "api-key", "auth"]
             .map(|word| STANDARD.encode(format!("{MARK}-{word}"))),
     );
-    secrets.extend(["tenant", "app"].map(|word| hex(&format!("{MARK}-{word}"))));
+    secrets.extend(["tenant", "app", "auth"].map(|word| hex(&format!("{MARK}-{word}"))));
+    let lines = keys.lines().filter(|line| !line.starts_with('-'));
+    secrets.extend(lines.map(str::to_owned));
     // Of a verifier, what follows its salt.
     secrets.extend(
         verifier
@@ -104,6 +127,39 @@ async fn secrets_come_out_nowhere(server: &'static Server) {
         }
     }
     bouncer.stop();
+}
+
+/// The same tenant with users that its own database decides on: passed on to it, looked up in it, and looked up by somebody
+/// whom it refuses.
+fn by_the_database(server: &Server, tenant: &Tenant) -> [Tenant; 3] {
+    let looker = format!("{}_looker", tenant.dbname);
+    server.sql(
+        "",
+        &format!("CREATE ROLE {looker} SUPERUSER LOGIN PASSWORD '{MARK}-auth'"),
+    );
+    let like = |name: &str, settings: &[&str]| {
+        let id = format!("{}-{name}", tenant.id);
+        let mut like = Tenant {
+            id,
+            settings: Vec::new(),
+            ..tenant.clone()
+        };
+        for setting in settings {
+            like.set(setting);
+        }
+        like
+    };
+    let (asks, by) = ("auth_query: pg_authid", format!("auth_user: {looker}"));
+    let right = format!("auth_password: {MARK}-auth");
+    let wrong = format!("auth_password: {MARK}-not-auth");
+    [
+        like(
+            "passed",
+            &["client_auth: passthrough", "pool_mode: session"],
+        ),
+        like("looked", &[asks, &by, &right]),
+        like("refused", &[asks, &by, &wrong]),
+    ]
 }
 
 /// Gives the tenant's account its password, and answers how the database keeps it.
