@@ -29,6 +29,10 @@ pub fn plan(plan: &mut Plan) {
             ("chart::its_config_is_good", its_config_is_good),
             ("chart::secrets_stay_in_secrets", secrets_stay_in_secrets),
             (
+                "chart::odd_values_render_what_kubernetes_takes",
+                odd_values_render_what_kubernetes_takes,
+            ),
+            (
                 "chart::tenants_change_without_a_restart",
                 tenants_change_without_a_restart,
             ),
@@ -109,6 +113,14 @@ fn wrong_values_are_refused_in_words() {
             "unit other than ms, s, m and h",
         ),
         ("tls.enabled=true", "say where the certificate comes from"),
+        (
+            "tls.enabled=true,tls.certManager.enabled=true",
+            "say who issues the certificate",
+        ),
+        (
+            "autoscaling.enabled=true,autoscaling.minReplicas=5,autoscaling.maxReplicas=2",
+            "maxReplicas is below minReplicas",
+        ),
         (
             "metrics.serviceMonitor.enabled=true,config.listen.metrics_port=0",
             "config.listen.metrics_port",
@@ -237,8 +249,10 @@ fn put_secrets(documents: &[Value], folder: &Path) {
 }
 
 fn secrets_stay_in_secrets() {
+    let everywhere =
+        "config.defaults.auth_password=s3cret-asker,config.tenants.one.auth_password=s3cret-other";
     for way in ["files", "env"] {
-        let values = [full(), set(&format!("secrets.as={way}"))].concat();
+        let values = [full(), set(&format!("secrets.as={way},{everywhere}"))].concat();
         let rendered = template("helm4", &values).expect_ok();
         assert!(!rendered.contains("s3cret"), "in clear");
         let holders: Vec<_> = documents(&rendered)
@@ -269,6 +283,32 @@ fn secrets_stay_in_secrets() {
     ] {
         assert!(config.contains(reference), "{reference} in {config}");
     }
+}
+
+/// Values that few people set.
+fn odd_values_render_what_kubernetes_takes() {
+    let folder = folder("odd");
+    let odd = [
+        "service.type=LoadBalancer,service.loadBalancerSourceRanges[0]=10.0.0.0/8,service.externalTrafficPolicy=Local",
+        "replicaCount=0,connectionsScope=total,probes=null,resources=null",
+        "config.listen.mysql_port=0,config.listen.metrics_port=0,serviceAccount.create=false",
+        "podDisruptionBudget.minAvailable=50%,fullnameOverride=pool,podAntiAffinity=none",
+        "config.defaults.auth_query=pg_authid,config.defaults.auth_user=a,config.defaults.auth_password=s3cret,secrets.as=env",
+        "networkPolicy.enabled=true,networkPolicy.egress.enabled=true,service.type=NodePort,service.postgresNodePort=30432",
+    ];
+    let mut files = Vec::new();
+    for (number, values) in odd.iter().enumerate() {
+        let rendered = template("helm4", &[plain(), set(values)].concat()).expect_ok();
+        assert!(!rendered.contains("s3cret"), "in clear");
+        files.push(folder.join(format!("{number}.yaml")));
+        fs::write(&files[number], rendered).unwrap();
+    }
+    let validator = cache().unwrap().join("venv/bin/kubernetes-validate");
+    let said = tool(&validator.to_string_lossy())
+        .args(["--strict", "--quiet", "-k", KUBERNETES[1]])
+        .args(&files)
+        .run();
+    assert!(said.ok, "{}{}", said.out, said.err);
 }
 
 fn tenants_change_without_a_restart() {

@@ -21,8 +21,12 @@ prints nothing, and puts into `into`
 {{- $_ := set $config "shutdown_grace" "30s" -}}
 {{- end -}}
 {{- include "dbbouncer.settleSecret" (dict "root" $root "into" $into "in" $config "key" "api_key" "at" "api_key" "expected" true) -}}
+{{- with $config.defaults -}}
+{{- include "dbbouncer.settleSecret" (dict "root" $root "into" $into "in" . "key" "auth_password" "at" "defaults.auth_password" "expected" false) -}}
+{{- end -}}
 {{- range $name, $tenant := $config.tenants -}}
 {{- $at := printf "tenants.%s" $name -}}
+{{- include "dbbouncer.settleSecret" (dict "root" $root "into" $into "in" $tenant "key" "auth_password" "at" (printf "%s.auth_password" $at) "expected" false) -}}
 {{- include "dbbouncer.settleSecret" (dict "root" $root "into" $into "in" $tenant "key" "password" "at" (printf "%s.password" $at) "expected" (not (hasKey $tenant "users"))) -}}
 {{- range $user, $proof := $tenant.users -}}
 {{/* A user may have a name that no key of a Secret can have. */}}
@@ -106,7 +110,7 @@ prints nothing, and puts into `into`
 {{/* Each replica's part of the connections that are meant in total. */}}
 {{- define "dbbouncer.settleConnections" -}}
 {{- if eq .root.Values.connectionsScope "total" -}}
-{{- $replicas := include "dbbouncer.replicas" .root | int -}}
+{{- $replicas := include "dbbouncer.replicas" .root | int | max 1 -}}
 {{- if not .config.defaults -}}
 {{- $_ := set .config "defaults" dict -}}
 {{- end -}}

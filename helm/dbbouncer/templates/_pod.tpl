@@ -66,7 +66,9 @@ httpGet: {path: {{ .path }}, port: metrics}
 exec:
   command: [/usr/bin/dbbouncer, healthcheck, --config, /etc/dbbouncer/config.yaml{{ if eq .path "/ready" }}, --ready{{ end }}]
 {{- end }}
-{{ toYaml .more }}
+{{- with .more }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "dbbouncer.volumeMounts" -}}
