@@ -1,9 +1,11 @@
 """Runs a driver's own suite, which must use unittest, and says of each test how it went.
 
-    unittest_verdicts.py FOLDER [TEST...]
+    unittest_verdicts.py FOLDER PART/PARTS
+    unittest_verdicts.py FOLDER TEST...
 
-FOLDER holds the package `tests`. Where the database is stands in the environment (PGHOST and so on). Prints one line
-for each test, `ok NAME`, `skipped NAME` or `failed NAME`; why it failed goes to stderr.
+FOLDER holds the package `tests`, of which every PARTS-th test is run, or these. Where the database is stands in the
+environment (PGHOST and so on). Prints one line for each test, `ok NAME`, `skipped NAME` or `failed NAME`, and at last
+`end`; why it failed goes to stderr.
 """
 
 import os
@@ -46,12 +48,23 @@ class Verdicts(unittest.TestResult):
             print("failed", test.id(), flush=True)  # a whole class or module, which has no end of its own
 
 
+def each(suite):
+    """The tests of suites within suites, in their order."""
+    for test in suite:
+        yield from each(test) if isinstance(test, unittest.TestSuite) else [test]
+
+
 def main(folder, *names):
     os.chdir(folder)
     sys.path.insert(0, os.getcwd())
     loader = unittest.TestLoader()
-    suite = loader.loadTestsFromNames(names) if names else loader.discover("tests", top_level_dir=".")
+    if "/" in names[0]:
+        part, parts = map(int, names[0].split("/"))
+        suite = unittest.TestSuite(list(each(loader.discover("tests", top_level_dir=".")))[part::parts])
+    else:
+        suite = loader.loadTestsFromNames(names)
     suite.run(Verdicts())
+    print("end", flush=True)
 
 
 main(*sys.argv[1:])

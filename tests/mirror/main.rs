@@ -24,6 +24,18 @@ use worlds::{LEAKS, WORLDS, World};
 
 fn main() -> ExitCode {
     let mut plan = Plan::default();
+    // First, since most of their time is waiting: the others run meanwhile.
+    for suite in suites::SUITES {
+        let what = format!("suite of {}", suite.name);
+        let name = format!("suite_of_{}", suite.name);
+        plan.add_if(
+            suite.is_here(),
+            &what,
+            Kind::Postgres,
+            &name,
+            async move |_| suite.run(),
+        );
+    }
     for scenario in scenarios::all() {
         for world in WORLDS {
             if world.backends >= scenario.backends {
@@ -67,20 +79,6 @@ fn main() -> ExitCode {
         "pgbench_with_200_clients",
         crowd::two_hundred_on_ten,
     );
-    for suite in suites::SUITES
-        .into_iter()
-        .filter(|_| suites::are_asked_for())
-    {
-        let what = format!("suite of {}", suite.name);
-        let name = format!("suite_of_{}", suite.name);
-        plan.add_if(
-            suite.is_here(),
-            &what,
-            Kind::Postgres,
-            &name,
-            async move |_| suite.run(),
-        );
-    }
     let code = plan.run(env!("CARGO_BIN_EXE_dbbouncer"));
     if worlds::close() {
         code

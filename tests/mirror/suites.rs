@@ -1,135 +1,175 @@
 //! The suites that drivers bring along: each of their tests goes through the bouncer, in transaction mode, as it goes at
 //! the database itself. What differs is listed in `tests/suites-differ.txt`, each with its cause, and nothing else may.
+//!
+//! Most of a suite's time is waiting, so it is run in parts side by side, each on servers of its own, since its tests mean
+//! the database to themselves. Their tests have time limits of their own, which a busy machine breaks, straight as well
+//! as through: one that goes otherwise is run again, both ways and with few beside it, before that counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod verdicts;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use testbed::{
     Config, Door, Front, Kind, Server, Tenant, Tool, cache, project, python_within, tool_within,
 };
+use verdicts::{Record, Verdict, Verdicts};
 
 /// A driver's suite, and how it is run.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
     pub name: &'static str,
-    /// The program that runs it, with its arguments, or only these of its tests.
-    command: fn(&Path, &[&str]) -> Option<Tool>,
-    /// The verdicts in what it prints.
-    verdicts: fn(&str) -> Verdicts,
+    /// In how many parts.
+    parts: usize,
+    /// How many tests it has at least: fewer, and somebody has lost some.
+    tests: usize,
+    /// The program that runs these of its tests.
+    command: fn(&Path, Which<'_>) -> Option<Tool>,
+    /// The verdict in a line of what it prints, and whose it is.
+    verdict: fn(&str) -> Option<(&str, &str)>,
+    /// Whether a line of what it prints is its last.
+    ends: fn(&str) -> bool,
 }
 
-/// How each test went.
-type Verdicts = BTreeMap<String, String>;
+/// Which tests of a suite are run.
+#[derive(Clone, Copy, Debug)]
+enum Which<'a> {
+    /// This part of so many.
+    Part(usize, usize),
+    These(&'a [String]),
+}
 
 pub const SUITES: [Suite; 2] = [
     // Python; a protocol of its own in C.
     Suite {
         name: "asyncpg",
-        command: |folder, tests| {
-            let folder = folder.to_string_lossy();
-            let tool = python_within(SECONDS, "unittest_verdicts.py")?;
-            Some(tool.arg(&*folder).args(tests))
+        parts: 3,
+        tests: 350,
+        command: |folder, which| {
+            let tool = python_within(SECONDS, "unittest_verdicts.py")?.arg(folder);
+            Some(match which {
+                Which::Part(part, parts) => tool.arg(format!("{part}/{parts}")),
+                Which::These(tests) => tool.args(tests),
+            })
         },
-        verdicts: |said| lines(said, |line| line.split_once(' ')),
+        verdict: |line| line.split_once(' '),
+        ends: |line| line == "end",
     },
     // Go, all of it.
     Suite {
         name: "pq",
-        command: |folder, tests| {
-            let only = tests
-                .iter()
-                .map(|test| format!("^{test}$"))
-                .collect::<Vec<_>>();
-            let only = if only.is_empty() {
-                ".".to_owned()
-            } else {
-                only.join("|")
+        parts: 1,
+        tests: 220,
+        command: |folder, which| {
+            let only = match which {
+                Which::Part(..) => ".".to_owned(),
+                Which::These(tests) => only(tests),
             };
             let program = folder.join("pq.test");
             let tool = tool_within(SECONDS, &program.to_string_lossy()).in_folder(folder);
             Some(tool.args(["-test.v", "-test.run", &only]))
         },
-        verdicts: |said| {
-            lines(said, |line| {
-                let (verdict, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
-                Some((verdict, rest.split_once(' ')?.0))
-            })
+        verdict: |line| {
+            let (verdict, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
+            Some((verdict, rest.split_once(' ')?.0))
         },
+        ends: |line| matches!(line, "PASS" | "FAIL"),
     },
 ];
 
-/// They take minutes.
-pub fn are_asked_for() -> bool {
-    std::env::var_os("DBBOUNCER_TEST_SUITES").is_some_and(|value| value == "1")
+/// For Go: tests by the pattern of their names. Those within others are run by the whole.
+fn only(tests: &[String]) -> String {
+    let whole = tests.iter().map(|test| match test.split_once('/') {
+        Some((whole, _)) => format!("^{whole}$"),
+        None => format!("^{test}$"),
+    });
+    whole.collect::<Vec<_>>().join("|")
 }
 
-const SECONDS: u32 = 400;
+/// The longest that a part may take.
+const SECONDS: u32 = 200;
 
-fn lines<'a>(said: &'a str, read: impl Fn(&'a str) -> Option<(&'a str, &'a str)>) -> Verdicts {
-    let all = said.lines().filter_map(read);
-    all.map(|(verdict, name)| (name.to_owned(), verdict.to_owned()))
-        .collect()
-}
+/// How often a test that goes otherwise is run again.
+const AGAIN: usize = 4;
 
 impl Suite {
     /// Whether this machine has it.
     pub fn is_here(self) -> bool {
-        self.folder().is_some_and(|folder| folder.exists()) && self.tool(&[]).is_some()
+        self.folder().is_some_and(|folder| folder.exists())
+            && self.tool(Which::Part(0, 1)).is_some()
     }
 
     /// Runs it both ways, and holds what differs to the list.
     pub fn run(self) {
-        let ways = [Way::straight(), Way::through()];
-        let mut differ = self.differences(&ways, &[]);
-        // Some tests of theirs fail now and then, wherever they are run.
-        for _ in 0..2 {
-            let again: Vec<_> = differ.iter().map(|(name, _)| name.as_str()).collect();
+        let listed = self.listed();
+        let mut record = Record::default();
+        let kept = self.run_parts(&mut record);
+        for _ in 0..AGAIN {
+            let again = record.doubtful(&listed);
             if !again.is_empty() {
-                differ = self.differences(&ways, &again);
+                let [straight, through] = self.run_both(&kept, Which::These(&again));
+                record.note(&straight, &through, Some(&again));
             }
         }
-        let listed = self.listed();
-        let found: BTreeSet<_> = differ.iter().map(|(name, _)| name.clone()).collect();
-        let new: Vec<_> = differ
-            .iter()
-            .filter(|(name, _)| !listed.contains_key(name))
-            .collect();
-        let vanished: Vec<_> = listed
-            .iter()
-            .filter(|(name, always)| **always && !found.contains(*name))
-            .collect();
-        let [_, through] = ways;
+        let complaints = record.complaints(&listed);
+        let [_, through] = kept;
         through.close();
         assert!(
-            new.is_empty(),
-            "these go otherwise (straight, through): {new:#?}"
+            record.len() >= self.tests,
+            "only {} tests have been run",
+            record.len()
         );
-        assert!(
-            vanished.is_empty(),
-            "these differ no more: take them off the list: {vanished:#?}"
-        );
+        assert!(complaints.is_empty(), "{complaints:#?}");
     }
 
-    /// Tests that go otherwise, and how: straight, through.
-    fn differences(self, ways: &[Way; 2], tests: &[&str]) -> Vec<(String, [Option<String>; 2])> {
-        let [straight, through] = std::thread::scope(|scope| {
+    /// Runs all of it; the two ways of the first part, to be used again.
+    fn run_parts(self, record: &mut Record) -> [Way; 2] {
+        // A bouncer ends with the thread that has started it, so that must be this one.
+        let servers: Vec<[Database; 2]> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..self.parts)
+                .map(|_| [(); 2].map(|()| scope.spawn(Database::start)))
+                .collect();
+            let started = starts
+                .into_iter()
+                .map(|pair| pair.map(|start| start.join().expect("a server can be started")));
+            started.collect()
+        });
+        let mut ways: Vec<_> = servers
+            .into_iter()
+            .map(|[one, other]| [Way::straight(one), Way::through(other)])
+            .collect();
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = ways
+                .iter()
+                .enumerate()
+                .map(|(part, ways)| {
+                    scope.spawn(move || self.run_both(ways, Which::Part(part, self.parts)))
+                })
+                .collect();
+            for run in runs {
+                let [straight, through] = run.join().expect("the suite can be run");
+                record.note(&straight, &through, None);
+            }
+        });
+        for [_, through] in ways.drain(1..) {
+            through.close();
+        }
+        ways.pop().expect("a suite has a part")
+    }
+
+    /// How these tests go, straight and through.
+    fn run_both(self, ways: &[Way; 2], which: Which<'_>) -> [Verdicts; 2] {
+        std::thread::scope(|scope| {
             let runs = ways
                 .each_ref()
-                .map(|way| scope.spawn(|| self.verdicts_at(&way.door, tests)));
+                .map(|way| scope.spawn(|| self.run_at(&way.door, which)));
             runs.map(|run| run.join().expect("the suite can be run"))
-        });
-        let names: BTreeSet<_> = straight.keys().chain(through.keys()).collect();
-        let both = |name: &String| [straight.get(name).cloned(), through.get(name).cloned()];
-        names
-            .into_iter()
-            .map(|name| (name.clone(), both(name)))
-            .filter(|(_, [one, other])| one != other)
-            .collect()
+        })
     }
 
-    fn verdicts_at(self, door: &Door, tests: &[&str]) -> Verdicts {
+    fn run_at(self, door: &Door, which: Which<'_>) -> Verdicts {
         let said = self
-            .tool(tests)
+            .tool(which)
             .expect("asked for before")
             .env("PGHOST", &door.host())
             .env("PGPORT", &door.port())
@@ -138,18 +178,22 @@ impl Suite {
             .env("PGDATABASE", &door.dbname)
             .env("PGSSLMODE", "disable")
             .run();
-        let verdicts = (self.verdicts)(&said.out);
         assert!(
-            !verdicts.is_empty(),
-            "{} says nothing: {}",
+            said.out.lines().any(self.ends),
+            "{} was not at its end within {SECONDS} s: {}\n{}",
             self.name,
+            said.out,
             said.err
         );
-        verdicts
+        let verdicts = said.out.lines().filter_map(|line| {
+            let (word, test) = (self.verdict)(line)?;
+            Some((test.to_owned(), Verdict::of(word)?))
+        });
+        verdicts.collect()
     }
 
-    fn tool(self, tests: &[&str]) -> Option<Tool> {
-        (self.command)(&self.folder()?, tests)
+    fn tool(self, which: Which<'_>) -> Option<Tool> {
+        (self.command)(&self.folder()?, which)
     }
 
     /// Where `scripts/install-test-deps` puts it.
@@ -157,8 +201,7 @@ impl Suite {
         Some(cache()?.join("suites").join(self.name))
     }
 
-    /// The names of this suite's tests in the list.
-    /// What differs, and whether it always does.
+    /// The names of this suite's tests in the list, and whether they always differ.
     fn listed(self) -> BTreeMap<String, bool> {
         let list =
             std::fs::read_to_string(project("tests/suites-differ.txt")).expect("the list is there");
@@ -173,7 +216,40 @@ impl Suite {
     }
 }
 
-/// A server of its own, since suites leave things behind, and the way to it.
+/// A server of its own, since suites leave things behind.
+struct Database {
+    tenant: Tenant,
+    server: Server,
+}
+
+impl Database {
+    /// The suites mean an account that may do everything, in the database of this name.
+    fn start() -> Database {
+        let server = Server::start(Kind::Postgres);
+        server.sql(
+            "",
+            "CREATE ROLE suite LOGIN SUPERUSER PASSWORD 'suite'; GRANT by_trust TO suite",
+        );
+        let tenant = Tenant {
+            id: "suite".to_owned(),
+            kind: server.kind,
+            address: server.address,
+            dbname: "postgres".to_owned(),
+            username: "suite".to_owned(),
+            password: "suite".to_owned(),
+            settings: [
+                "pool_mode: transaction",
+                "max_connections: 10",
+                "client_auth: trust",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        };
+        Database { tenant, server }
+    }
+}
+
+/// The way to a server.
 struct Way {
     door: Door,
     front: Option<Front>,
@@ -181,17 +257,16 @@ struct Way {
 }
 
 impl Way {
-    fn straight() -> Way {
-        let (server, tenant) = server();
+    fn straight(database: Database) -> Way {
         Way {
-            door: Door::of_server(&tenant),
+            door: Door::of_server(&database.tenant),
             front: None,
-            _server: server,
+            _server: database.server,
         }
     }
 
-    fn through() -> Way {
-        let (server, tenant) = server();
+    fn through(database: Database) -> Way {
+        let Database { tenant, server } = database;
         let front = Front::with(Config::for_tenants(std::slice::from_ref(&tenant)));
         Way {
             door: front.door(&tenant),
@@ -205,29 +280,4 @@ impl Way {
             front.close();
         }
     }
-}
-
-/// The suites mean an account that may do everything, in the database of this name.
-fn server() -> (Server, Tenant) {
-    let server = Server::start(Kind::Postgres);
-    server.sql(
-        "",
-        "CREATE ROLE suite LOGIN SUPERUSER PASSWORD 'suite'; GRANT by_trust TO suite",
-    );
-    let tenant = Tenant {
-        id: "suite".to_owned(),
-        kind: server.kind,
-        address: server.address,
-        dbname: "postgres".to_owned(),
-        username: "suite".to_owned(),
-        password: "suite".to_owned(),
-        settings: [
-            "pool_mode: transaction",
-            "max_connections: 10",
-            "client_auth: trust",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    };
-    (server, tenant)
 }
