@@ -3,8 +3,8 @@
 //!
 //! What cannot be held to that, and is not tried:
 //!
-//! - A function's body is not seen. What is made in there stays on the backend, unless the tenant says `reset: always`;
-//!   that is the world in which this way is tried, and there its maker does not see it again either.
+//! - A function's body is not seen, so the backend is cleaned behind a call: its maker does not see it again either, and
+//!   is not asked.
 //! - A library that a function or a DO block loads stays loaded, and a seed of random() that it sets stays set.
 
 use crate::frames::*;
@@ -224,7 +224,7 @@ pub enum Extent {
     Full,
     /// A few, on a release that differs little from the one on which all are.
     Short,
-    /// A function, where backends are always cleaned.
+    /// By a function, behind which its maker sees nothing more either.
     Hidden,
 }
 
@@ -264,7 +264,7 @@ fn scenario(
     kind: &Kind,
     (how, way): &(&str, Way),
     (ends, end): &(&str, End),
-    always: bool,
+    hidden: bool,
 ) -> Scenario {
     let shows = || [query(kind.shows)];
     let made = way.frames(kind.makes);
@@ -280,7 +280,7 @@ fn scenario(
     match end {
         End::Leaves => scenario.leaves().client(1).says(&shows()),
         End::Vanishes | End::VanishesInTransaction => scenario.vanishes().client(1).says(&shows()),
-        _ if always => scenario
+        _ if hidden => scenario
             .client(1)
             .says(&shows())
             .client(0)

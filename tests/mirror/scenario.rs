@@ -311,6 +311,7 @@ fn hear(raw: &mut Raw, until: Until) -> Vec<String> {
 /// - the process id in a notification, which is the notifying backend's;
 /// - OIDs of what was created after the databases were, in RowDescription and ParameterDescription;
 /// - the order of settings that are reported together (see [`hear`]);
+/// - in which line of its source the database refuses what has no place in a COPY, and ends;
 /// - by which of its functions the database refuses what is said in a failed transaction: a Bind may need a Parse first.
 fn same((kind, mut body): Message) -> Message {
     match kind {
@@ -330,7 +331,7 @@ fn same((kind, mut body): Message) -> Message {
         b't' => body[2..].chunks_exact_mut(4).for_each(alike),
         b'E' if body
             .split(|&byte| byte == 0)
-            .any(|field| field == b"C25P02") =>
+            .any(|field| field == b"C25P02" || field == b"C08P01") =>
         {
             let fields = body.split_inclusive(|&byte| byte == 0);
             let told = fields.filter(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')));

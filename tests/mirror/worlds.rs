@@ -43,17 +43,21 @@ pub const WORLDS: [World; 6] = [
 ];
 
 /// Where state is made, and how much of it is.
-pub const LEAKS: [(World, Extent); 3] = [
+pub const LEAKS: [(World, Extent); 4] = [
     (
         leaks(Kind::Postgres, "leaks", &[TRANSACTION], 6),
         Extent::Full,
+    ),
+    (
+        leaks(Kind::Postgres, "leaks_of_functions", &[TRANSACTION], 7),
+        Extent::Hidden,
     ),
     (
         leaks(
             Kind::Postgres,
             "leaks_always",
             &[TRANSACTION, "reset: always"],
-            7,
+            9,
         ),
         Extent::Hidden,
     ),
@@ -118,7 +122,7 @@ impl World {
     }
 }
 
-static PLACES: [OnceLock<Mutex<Place>>; 9] = [const { OnceLock::new() }; 9];
+static PLACES: [OnceLock<Mutex<Place>>; 10] = [const { OnceLock::new() }; 10];
 
 /// A bouncer, and two ways to databases that are the same.
 pub struct Place {

@@ -22,17 +22,17 @@ struct Limit {
 const LIMITS: [Limit; 3] = [
     Limit {
         mode: Mode::Simple,
-        instructions: 10_300,
+        instructions: 10_500,
         allocations: 3,
     },
     Limit {
         mode: Mode::Extended,
-        instructions: 14_800,
+        instructions: 15_400,
         allocations: 7,
     },
     Limit {
         mode: Mode::Prepared,
-        instructions: 9_600,
+        instructions: 9_800,
         allocations: 5,
     },
 ];

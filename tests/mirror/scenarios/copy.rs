@@ -1,6 +1,4 @@
 //! COPY in and out, and all the ways in which it goes wrong.
-//!
-//! Not played: a message that has no place in a COPY. The database closes on it; the bouncer ends the COPY, and goes on.
 
 use testbed::raw::message;
 
@@ -108,6 +106,21 @@ pub fn list() -> Vec<Scenario> {
                 .collect::<Vec<_>>(),
             &[query("ROLLBACK")],
         ].concat()),
+        Scenario::named("a message that has no place in a copy")
+            .says(&[query("COPY item FROM STDIN"), copy_data(b"9\tx\n9"), count()])
+            .messages(3)
+            .client(1)
+            .says(&[count()])
+            .says(&[table(), query("COPY c FROM STDIN"), copy_data(b"1\n"), bind("", "nothing"), sync()])
+            .messages(6)
+            .client(2)
+            .says(&[copy("COPY item FROM STDIN"), sync(), copy_data(b"9\tx\n"), parse("", "SELECT 1"), sync()])
+            .messages(5)
+            .client(3)
+            .says(&[count()]),
+        Scenario::named("a message behind a copy that has failed")
+            .says(&[query("COPY item FROM STDIN"), copy_data(b"x\ty\n"), count(), query("SELECT 'and on'")])
+            .says(&[copy("COPY item FROM STDIN"), flush(), copy_data(b"x\ty\n"), unnamed("SELECT 'skipped'"), sync()]),
         Scenario::named("copy data out of nowhere").says(&[copy_data(b"1\n"), copy_done(), copy_fail("x"), count()]),
         Scenario::named("copy in binary")
             .says(&[table()])

@@ -235,6 +235,36 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("DEALLOCATE s; PREPARE s AS SELECT 2")])
             .says(&[query("EXECUTE s")])
             .says(&[run("s")]),
+        Scenario::named("PREPARE, prepared itself, of a name of the protocol's")
+            .says(&[parse("s", "SELECT 1"), sync()])
+            .says(&[unnamed("PREPARE s AS SELECT 2"), sync(), run("s")])
+            .says(&[
+                parse("p", "PREPARE s AS SELECT 3"),
+                bind("", "p"),
+                execute(""),
+                sync(),
+            ])
+            .says(&[
+                query("BEGIN"),
+                bind("", "p"),
+                execute(""),
+                sync(),
+                query("ROLLBACK"),
+                run("s"),
+            ])
+            .says(&[
+                parse("t", "SELECT 4"),
+                unnamed("PREPARE t AS SELECT 5"),
+                sync(),
+                run("t"),
+            ])
+            .says(&[
+                close("s"),
+                bind("", "p"),
+                execute(""),
+                sync(),
+                query("EXECUTE s; DEALLOCATE s"),
+            ]),
         Scenario::named("PREPARE in a transaction that is rolled back")
             .says(&[query("BEGIN; PREPARE p AS SELECT 1; ROLLBACK")])
             .says(&[query("EXECUTE p; DEALLOCATE p")])
@@ -331,6 +361,35 @@ pub fn list() -> Vec<Scenario> {
             execute(""),
             sync(),
         ]),
+        Scenario::named("Describe in a failed transaction")
+            .says(&[
+                parse("i", "INSERT INTO line VALUES ($1, $2)"),
+                describe("i"),
+                parse("s", "SELECT 1"),
+                describe("s"),
+                sync(),
+            ])
+            .client(1)
+            // So that the backend has none of them, where it keeps one or two.
+            .says(&[
+                parse("a", "SELECT 'a'"),
+                parse("b", "SELECT 'b'"),
+                parse("c", "SELECT 'c'"),
+                sync(),
+            ])
+            .client(0)
+            .says(&[query("BEGIN; SELECT 1/0")])
+            .says(&[describe("i"), sync()])
+            .says(&[describe("s"), sync()])
+            .says(&[describe("nothing"), sync()])
+            .says(&[
+                describe("i"),
+                flush(),
+                describe("i"),
+                bind_with("", "i", &["1", "1"]),
+                sync(),
+            ])
+            .says(&[query("ROLLBACK"), describe("i"), sync()]),
         Scenario::named("who vanishes without a Sync")
             .says(&[parse("s", "SELECT 1"), bind("", "s"), execute(""), flush()])
             .messages(4)

@@ -405,9 +405,9 @@ impl FakePostgres {
         self.begin_implicit();
         let text = if body[0] == b'S' {
             let statement = self.statement(name)?;
-            // The real one would describe a statement without rows even now; through the tracker, it
-            // cannot be prepared where it is not.
-            self.allowed(&statement.text)?;
+            if sql::returns_rows(&statement.text) {
+                self.allowed(&statement.text)?;
+            }
             self.say(b't', &statement.types);
             statement.text
         } else {

@@ -57,7 +57,12 @@ pub fn extended(random: &mut Random, out: &mut Vec<u8>) {
             frame(out, b'P', format!("{name}\0{text}\0{types}").as_bytes());
         }
         3 | 4 => bind(out, portal, name),
-        5 => frame(out, b'D', format!("S{name}\0").as_bytes()),
+        5 => {
+            // Not in a failed transaction, where the tracker does not always know what would be described.
+            frame(out, b'S', b"");
+            frame(out, b'Q', b"ROLLBACK\0");
+            frame(out, b'D', format!("S{name}\0").as_bytes());
+        }
         6 => frame(out, b'D', format!("P{portal}\0").as_bytes()),
         7 => frame(out, b'C', format!("S{name}\0").as_bytes()),
         8 => {
@@ -95,9 +100,10 @@ pub fn execute(out: &mut Vec<u8>, portal: &str, most: u32) {
     frame(out, b'E', &body);
 }
 
-/// COPY FROM STDIN, with data that is good, bad, ended or not.
+/// COPY FROM STDIN, with data that is good or bad, and an end.
 pub fn copy(random: &mut Random, out: &mut Vec<u8>) {
     let is_extended = random.below(2) == 0;
+    let mut copies = 1;
     if is_extended {
         frame(out, b'P', b"\0COPY t FROM STDIN\0\0\0");
         bind(out, "", "");
@@ -110,21 +116,25 @@ pub fn copy(random: &mut Random, out: &mut Vec<u8>) {
             "COPY t FROM STDIN; COPY t FROM STDIN",
         ]);
         frame(out, b'Q', format!("{text}\0").as_bytes());
+        copies = text.matches("COPY").count();
     }
-    for _ in 0..random.below(3) {
-        frame(
-            out,
-            b'd',
-            random.pick(&["good\n", "good\n", "bad\n"]).as_bytes(),
-        );
-    }
-    match random.below(5) {
-        0 => frame(out, b'f', b"no more\0"),
-        // Left open: the next message ends it with an error.
-        1 => return,
-        _ => frame(out, b'c', b""),
+    for _ in 0..copies {
+        for _ in 0..random.below(3) {
+            frame(
+                out,
+                b'd',
+                random.pick(&["good\n", "good\n", "bad\n"]).as_bytes(),
+            );
+        }
+        match random.below(5) {
+            0 => frame(out, b'f', b"no more\0"),
+            _ => frame(out, b'c', b""),
+        }
     }
     if is_extended {
+        frame(out, b'S', b"");
+        // Lest it be bound again, without data.
+        frame(out, b'P', b"\0SELECT 1\0\0\0");
         frame(out, b'S', b"");
     }
 }
@@ -234,16 +244,12 @@ pub fn messages(mut stream: &[u8]) -> Vec<&[u8]> {
     messages
 }
 
-/// What of a stream must be the same: not ParameterStatus, which may come a little earlier or later,
-/// nor the words for what has no place in a COPY.
+/// What of a stream must be the same: not ParameterStatus, which may come a little earlier or later.
 pub fn comparable(stream: &[u8]) -> Vec<u8> {
     let mut comparable = Vec::new();
     for message in messages(stream) {
-        let body = String::from_utf8_lossy(&message[5..]);
-        match message[0] {
-            b'S' => {}
-            b'E' if body.contains("during COPY from stdin") => comparable.extend(b"E\0\0\0\x04"),
-            _ => comparable.extend(message),
+        if message[0] != b'S' {
+            comparable.extend(message);
         }
     }
     comparable

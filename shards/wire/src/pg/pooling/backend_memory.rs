@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use super::changes::Unnamed;
 use super::prepared::Prepared;
-use super::replies::Unnamed;
 use super::settings::Map;
 use super::tracker::BackendFault;
 use crate::pg::Parameters;
@@ -22,6 +22,8 @@ pub struct BackendMemory {
     pub(super) unnamed: Unnamed,
     /// The session that used it last; 0 if no one's traces can be on it.
     pub(super) user: u64,
+    /// The session that was seen to draw the values of sequences that it knows; 0 if none was.
+    pub(super) drawn_by: u64,
 }
 
 impl BackendMemory {
@@ -33,6 +35,7 @@ impl BackendMemory {
             prepared: Prepared::default(),
             unnamed: Unnamed::Absent,
             user: 0,
+            drawn_by: 0,
         }
     }
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use super::BackendMemory;
+use super::changes::Unnamed;
 use super::pins::{Pin, Pins};
 use super::prepared::own_name;
-use super::replies::Unnamed;
 use super::request::{put_about_statement, put_query};
 use crate::pg::frame::{take_message, type_name};
 use crate::pg::{TransactionStatus, error_response};
@@ -43,6 +43,8 @@ pub struct Cleanup {
     resets: bool,
     deallocates: bool,
     all: bool,
+    /// The values of sequences are forgotten.
+    draws: bool,
     asked: bool,
     /// The rows of the last question are names of statements.
     lists: bool,
@@ -92,6 +94,7 @@ impl Cleanup {
             resets,
             deallocates,
             all,
+            draws: left.contains(Pin::SequenceValue),
             asked: false,
             lists: false,
             left: Vec::new(),
@@ -124,8 +127,12 @@ impl Cleanup {
         if self.all {
             memory.user = 0;
         }
+        if self.all || self.draws {
+            memory.drawn_by = 0;
+        }
         if self.resets {
             memory.settings = Rc::default();
+            memory.prepared.is_certain_again();
         }
         Ok(memory)
     }

@@ -21,6 +21,7 @@
 //! knows no socket, no clock, no pool, and not who waits for whom.
 
 mod backend_memory;
+mod changes;
 mod cleanup;
 mod commons;
 mod names;

@@ -46,6 +46,8 @@ pub(super) struct Entry {
     /// The epoch of its Parse, or 0 if names in it may mean something else by now. A client that prepared it later must not meet the older one: its
     /// result type may have changed since.
     pub(super) epoch: u64,
+    /// When it was put there.
+    made: u64,
     used: u64,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Prepared {
     clock: u64,
     /// What has been used since then is needed by the message that is being dealt with.
     message_began: u64,
+    /// Since then nobody knows how the session is set in which statements are prepared.
+    uncertain_since: Option<u64>,
 }
 
 impl Prepared {
@@ -78,6 +82,7 @@ impl Prepared {
         let entry = Entry {
             key: key.clone(),
             epoch,
+            made: self.clock,
             used: self.clock,
         };
         self.entries.insert(key.id(), entry)
@@ -119,6 +124,21 @@ impl Prepared {
     pub(super) fn age(&mut self) {
         for entry in self.entries.values_mut() {
             entry.epoch = 0;
+        }
+    }
+
+    /// From now on something may have set the session that cannot be seen.
+    pub(super) fn becomes_uncertain(&mut self) {
+        self.uncertain_since.get_or_insert(self.clock);
+    }
+
+    /// The session is set as one thinks again: what was prepared since that was not certain is to be prepared anew.
+    pub(super) fn is_certain_again(&mut self) {
+        if let Some(since) = self.uncertain_since.take() {
+            let entries = self.entries.values_mut();
+            for entry in entries.filter(|entry| entry.made > since) {
+                entry.epoch = 0;
+            }
         }
     }
 

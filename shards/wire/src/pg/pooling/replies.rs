@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::names::{Named, Names};
-use super::prepared::{Entry, Key, Prepared};
+use super::changes::{Change, Tables, Unnamed};
+use super::names::Named;
 use super::renamed::Shifts;
 use super::sql::{Script, Step};
 use super::statement::Statement;
@@ -34,6 +34,8 @@ pub(super) struct Owed {
     pub(super) remarked: bool,
     /// Where its text differs from the client's.
     pub(super) shifts: Option<Shifts>,
+    /// The statement that it describes, if that may be of use later.
+    pub(super) describes: Option<Rc<Statement>>,
 }
 
 /// What was asked, by which the replies to it are known.
@@ -67,29 +69,6 @@ pub(super) enum To {
     Us,
 }
 
-/// A change in our tables, with what was there before.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// What a name of the client means.
-    Name { name: Bytes, before: Option<Named> },
-    /// What is prepared on the backend.
-    Prepared { key: Key, before: Option<Entry> },
-    /// The unnamed statement: the client's, and the one on the backend.
-    Unnamed { client: Unnamed, backend: Unnamed },
-}
-
-/// An unnamed statement.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Unnamed {
-    /// There is none.
-    #[default]
-    Absent,
-    /// This one.
-    Known(Rc<Statement>),
-    /// One too long to be kept, or not known; it cannot be made again.
-    Unknown,
-}
-
 /// How far a reply brings what it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Advance {
@@ -113,6 +92,7 @@ impl Owed {
             copies: false,
             remarked: false,
             shifts: None,
+            describes: None,
         }
     }
 
@@ -336,46 +316,5 @@ impl Replies {
             }
         }
         false
-    }
-}
-/// The tables that changes are made in.
-pub(super) struct Tables<'a> {
-    pub(super) names: &'a mut Names,
-    pub(super) prepared: &'a mut Prepared,
-    pub(super) client_unnamed: &'a mut Unnamed,
-    pub(super) backend_unnamed: &'a mut Unnamed,
-}
-
-impl Tables<'_> {
-    fn restore(&mut self, change: Change) {
-        match change {
-            Change::Name { name, before } => {
-                self.names.set(&name, before);
-            }
-            Change::Prepared { key, before } => self.prepared.restore(&key, before),
-            Change::Unnamed { client, backend } => {
-                *self.client_unnamed = client;
-                *self.backend_unnamed = backend;
-            }
-        }
-    }
-}
-
-impl Change {
-    fn concerns_same(&self, other: &Change) -> bool {
-        match (self, other) {
-            (Change::Name { name: one, .. }, Change::Name { name: other, .. }) => one == other,
-            (Change::Prepared { key: one, .. }, Change::Prepared { key: other, .. }) => {
-                one == other
-            }
-            (Change::Unnamed { .. }, Change::Unnamed { .. }) => true,
-            _ => false,
-        }
-    }
-
-    /// This change was made to what an earlier one left, which was never made.
-    fn found_instead(&mut self, earlier: Change) {
-        // They concern the same, so all that a change is, besides, is what it found.
-        *self = earlier;
     }
 }

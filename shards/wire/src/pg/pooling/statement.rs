@@ -1,13 +1,13 @@
 //! Prepared statements as a tenant's clients share them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
 use super::prepared::PREFIX;
-use super::sql::Script;
+use super::sql::{Script, Traces};
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
 #[derive(Debug)]
@@ -21,8 +21,24 @@ pub(super) struct Statement {
     /// Its text names other statements (EXECUTE, DEALLOCATE). What these are is found out when it is
     /// used.
     pub(super) names_others: bool,
+    /// What its execution may leave behind beside that.
+    pub(super) traces: Traces,
     /// When a backend has accepted it last, outside of transactions and without a remark.
     accepted: Cell<Option<Acceptance>>,
+    /// What a backend has said of it when it described it last.
+    described: RefCell<Description>,
+}
+
+/// A statement's description, as far as it may be said in a backend's stead.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Description {
+    /// None has been given; or it returns rows, of which only a backend can tell.
+    #[default]
+    Unknown,
+    /// The body of a ParameterDescription. What follows it is not known.
+    Parameters(Bytes),
+    /// It returns nothing: ParameterDescription had this body, and NoData followed.
+    Nothing(Acceptance, Bytes),
 }
 
 /// The circumstances in which a backend accepts a statement.
@@ -38,6 +54,33 @@ impl Statement {
     /// A backend has accepted it.
     pub(super) fn accept(&self, acceptance: Acceptance) {
         self.accepted.set(Some(acceptance));
+    }
+
+    /// Whether a description of it is worth listening to.
+    pub(super) fn is_undescribed(&self, as_now: Acceptance) -> bool {
+        self.described_as_nothing(as_now).is_none()
+    }
+
+    /// A backend has said ParameterDescription, with this body.
+    pub(super) fn takes(&self, parameters: Bytes) {
+        *self.described.borrow_mut() = Description::Parameters(parameters);
+    }
+
+    /// Behind that it has said NoData, or RowDescription.
+    pub(super) fn returns(&self, nothing: bool, as_now: Acceptance) {
+        let mut described = self.described.borrow_mut();
+        *described = match std::mem::take(&mut *described) {
+            Description::Parameters(body) if nothing => Description::Nothing(as_now, body),
+            _ => Description::Unknown,
+        };
+    }
+
+    /// The body of the ParameterDescription of a statement that returns nothing, if that is known as of now.
+    pub(super) fn described_as_nothing(&self, as_now: Acceptance) -> Option<Bytes> {
+        match &*self.described.borrow() {
+            Description::Nothing(then, body) if *then == as_now => Some(body.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -76,6 +119,7 @@ impl Statements {
         if let Some(known) = self.by_source.get(&draft.source).and_then(Weak::upgrade)
             // Where strings are read otherwise, the same text may do otherwise.
             && known.script == draft.script
+            && known.traces == draft.traces
         {
             return known;
         }
@@ -107,7 +151,9 @@ impl Statements {
             source: draft.source,
             script: draft.script,
             names_others: draft.names_others,
+            traces: draft.traces,
             accepted: Cell::default(),
+            described: RefCell::default(),
         }
     }
 }
@@ -118,6 +164,7 @@ pub(super) struct Draft {
     pub(super) source: Bytes,
     pub(super) script: Option<Rc<Script>>,
     pub(super) names_others: bool,
+    pub(super) traces: Traces,
 }
 
 /// Fewest statements at which a sweep is worth its while.
@@ -132,6 +179,7 @@ mod tests {
             source: Bytes::from_static(source.as_bytes()),
             script: None,
             names_others: false,
+            traces: Traces::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! the worst that it may be.
 
 mod assign;
+mod calls;
 mod lexer;
 mod literal;
 mod statement;
@@ -120,6 +121,25 @@ pub struct Reading {
     pub count: usize,
     /// Prepared statements that are named, in order.
     pub mentions: Vec<Mention>,
+    /// What may be left behind by what cannot be seen.
+    pub traces: Traces,
+}
+
+/// What a text may leave behind beside what its steps say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// It may draw values of sequences.
+    pub draws: bool,
+    /// It calls functions that are not PostgreSQL's own, which may do anything.
+    pub calls: bool,
+}
+
+impl Traces {
+    /// Of a text that cannot be read.
+    pub const ALL: Traces = Traces {
+        draws: true,
+        calls: true,
+    };
 }
 
 /// How the bytes of a text are to be read.
@@ -140,6 +160,7 @@ pub fn read(text: &[u8], dialect: Dialect<'_>) -> Reading {
             script: Some(Script::default()),
             count: 0,
             mentions: Vec::new(),
+            traces: Traces::ALL,
         };
     }
     Reader::new(text, dialect).read()

@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::super::pins::{Pin, Pins};
 use super::assign::{self, Call};
+use super::calls::Calls;
 use super::lexer::{Lexer, Token};
 use super::literal::undouble;
 use super::vocabulary::{Lead, Notable};
-use super::{Act, Assignment, Dialect, Mention, Reading, Script, Step};
+use super::{Act, Assignment, Dialect, Mention, Reading, Script, Step, Traces};
 
 /// Goes through a text.
 pub(super) struct Reader<'a> {
@@ -17,6 +18,8 @@ pub(super) struct Reader<'a> {
     plain: usize,
     steps: Vec<Step>,
     mentions: Vec<Mention>,
+    calls: Calls<'a>,
+    draws: bool,
 }
 
 /// What has been seen in the statement that is being read.
@@ -48,6 +51,8 @@ impl<'a> Reader<'a> {
             plain: 0,
             steps: Vec::new(),
             mentions: Vec::new(),
+            calls: Calls::default(),
+            draws: false,
         }
     }
 
@@ -59,11 +64,17 @@ impl<'a> Reader<'a> {
             }
         }
         let count = self.step();
+        let calls = self.calls.found;
+        let traces = Traces {
+            draws: self.draws || calls,
+            calls,
+        };
         let script = (!self.steps.is_empty()).then_some(Script { steps: self.steps });
         Reading {
             script,
             count,
             mentions: self.mentions,
+            traces,
         }
     }
 
@@ -91,6 +102,10 @@ impl<'a> Reader<'a> {
             Token::Symbol(b'(') => (Lead::Other, 1),
             _ => (Lead::Unknown, 0),
         };
+        self.draws |= matches!(lead, Lead::Insert | Lead::Merge | Lead::Copy);
+        // What is executed, or done by DO, has been written elsewhere.
+        self.calls.found |= matches!(lead, Lead::Execute | Lead::Unknown);
+        self.calls = Calls::begin(first, self.calls.found);
         let mut statement = Statement {
             lead,
             rest: self.lexer.clone(),
@@ -113,20 +128,28 @@ impl<'a> Reader<'a> {
             let previous = std::mem::take(&mut statement.previous);
             match token {
                 Token::Symbol(b';') if statement.depth == 0 && statement.body == 0 => break,
-                Token::Symbol(b'(') => statement.depth += 1,
-                Token::Symbol(b')') => statement.depth = statement.depth.saturating_sub(1),
+                Token::Symbol(symbol) => {
+                    self.calls.symbol(symbol);
+                    match symbol {
+                        b'(' => statement.depth += 1,
+                        b')' => statement.depth = statement.depth.saturating_sub(1),
+                        _ => {}
+                    }
+                }
                 Token::Word(word) => {
+                    self.calls.name(word, false);
                     if let Some(notable) = Notable::of(word) {
                         self.notice(&mut statement, notable, previous);
                     }
                     statement.previous = word;
                 }
                 Token::Quoted(name) => {
+                    self.calls.name(name, true);
                     if let Some(notable) = Notable::of_name(name) {
                         self.notice(&mut statement, notable, previous);
                     }
                 }
-                _ => {}
+                _ => self.calls.other(),
             }
         }
         self.judge(statement)
@@ -137,6 +160,8 @@ impl<'a> Reader<'a> {
         match notable {
             Notable::Conditional => statement.conditional = true,
             Notable::Pins(pin) => statement.pins.insert(pin),
+            Notable::Draws => self.draws = true,
+            Notable::Default => self.draws |= statement.lead == Lead::Update,
             Notable::UnlockAll => statement.unlocks_all = true,
             Notable::Temporary => {
                 let makes = after(&["create", "replace", "local", "global"])

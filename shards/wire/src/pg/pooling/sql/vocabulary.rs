@@ -13,6 +13,7 @@ pub(super) enum Lead {
     Explain,
     Update,
     Insert,
+    Merge,
     Commit,
     Rollback,
     Savepoint,
@@ -41,6 +42,10 @@ pub(super) enum Notable {
     SetConfig,
     /// A function that leaves state behind.
     Pins(Pin),
+    /// What draws values of sequences.
+    Draws,
+    /// DEFAULT, which may do so in an UPDATE.
+    Default,
     UnlockAll,
     Temporary,
     /// The schema of temporary objects, by any of its names.
@@ -69,6 +74,7 @@ impl Lead {
             b"explain" => Lead::Explain,
             b"update" => Lead::Update,
             b"insert" => Lead::Insert,
+            b"merge" => Lead::Merge,
             b"commit" | b"end" => Lead::Commit,
             b"rollback" | b"abort" => Lead::Rollback,
             b"savepoint" => Lead::Savepoint,
@@ -85,11 +91,12 @@ impl Lead {
             b"close" => Lead::Close,
             b"load" => Lead::Load,
             b"copy" => Lead::Copy,
-            b"begin" | b"start" | b"with" | b"values" | b"table" | b"delete" | b"merge"
-            | b"show" | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum" | b"analyze"
-            | b"analyse" | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reindex"
-            | b"cluster" | b"refresh" | b"checkpoint" | b"notify" | b"import" | b"reassign"
-            | b"security" => Lead::Other,
+            b"begin" | b"start" | b"with" | b"values" | b"table" | b"delete" | b"show"
+            | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum" | b"analyze" | b"analyse"
+            | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reindex" | b"cluster"
+            | b"refresh" | b"checkpoint" | b"notify" | b"import" | b"reassign" | b"security" => {
+                Lead::Other
+            }
             _ => Lead::Unknown,
         }
     }
@@ -114,6 +121,8 @@ impl Notable {
             b"hold" => Notable::Hold,
             b"stdin" => Notable::Stdin,
             b"execute" => Notable::Execute,
+            b"insert" => Notable::Draws,
+            b"default" => Notable::Default,
             word => return Notable::of_name(word),
         })
     }
@@ -128,10 +137,13 @@ impl Notable {
             | b"pg_try_advisory_lock_shared" => Notable::Pins(Pin::AdvisoryLock),
             b"setseed" => Notable::Pins(Pin::RandomSeed),
             b"pg_advisory_unlock_all" => Notable::UnlockAll,
+            b"nextval" | b"setval" => Notable::Draws,
             b"currval" | b"lastval" => Notable::Pins(Pin::SequenceValue),
-            b"dblink_connect" | b"dblink_connect_u" | b"pg_replication_origin_session_setup" => {
-                Notable::Pins(Pin::Unknown)
-            }
+            b"dblink_connect"
+            | b"dblink_connect_u"
+            | b"pg_replication_origin_session_setup"
+            | b"pg_backup_start"
+            | b"pg_start_backup" => Notable::Pins(Pin::Unknown),
             b"pg_settings" => Notable::Settings,
             name if name.starts_with(b"pg_temp") => Notable::TemporarySchema,
             _ => return None,

@@ -8,9 +8,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::Outbound;
+use super::super::changes::Unnamed;
 use super::super::commons::PreparedStatements;
 use super::super::names::Named;
-use super::super::replies::Unnamed;
 use super::super::request::{Request, put_bare, string};
 use super::closing::CLOSE_COMPLETE;
 use super::said::Fate;

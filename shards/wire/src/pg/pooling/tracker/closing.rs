@@ -2,11 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::super::changes::{Change, Unnamed};
 use super::super::names::Named;
-use super::super::replies::{Change, Owed, To, Unnamed, What};
+use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_bare};
 use super::said::Fate;
-use super::statements::{about, is_about_name};
+use super::statements::about;
+use super::taken::is_about_name;
 use super::{Fault, Tracker};
 
 impl Tracker {

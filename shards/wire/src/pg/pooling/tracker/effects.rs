@@ -1,5 +1,6 @@
 //! What statements have done to the session, now that they have succeeded.
 
+use super::super::changes::Values;
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
 use super::super::prepared::PREFIX;
@@ -64,6 +65,9 @@ impl Tracker {
             Act::Ends(pin) => {
                 self.settings.end(*pin);
                 self.lasting.remove(*pin);
+                if *pin == Pin::SequenceValue {
+                    self.forget_values();
+                }
             }
             Act::Prepare(name) if self.names.is_full() => {
                 let _ = name;
@@ -95,6 +99,21 @@ impl Tracker {
                 self.settings.commit();
                 self.portals.clear();
                 self.lasting = self.lasting.for_good();
+                self.forget_values();
+                if let Some(link) = &mut self.link {
+                    link.calls = false;
+                }
+            }
+        }
+    }
+
+    /// The backend has forgotten the values of sequences.
+    fn forget_values(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.strangers = false;
+            // What the client has drawn since then, it keeps.
+            if link.values == Values::Others {
+                link.values = Values::Unknown;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! ErrorResponse on its way to the client.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::super::names::Named;
 use super::super::outbound::Passing;
@@ -8,8 +8,40 @@ use super::super::prepared::clients_own;
 use super::super::renamed::in_clients_words;
 use super::super::request::put_header;
 use super::Tracker;
+use super::link::Copy;
+use super::said::offence;
+use crate::pg::sqlstate;
 
 impl Tracker {
+    /// The body of an error that says that our CopyFail has ended a COPY, as PostgreSQL would have said it of the
+    /// message in whose stead that was sent; `None` if it is another error.
+    pub(super) fn offends(&self, body: &[u8]) -> Option<BytesMut> {
+        let link = self.link.as_ref().filter(|link| link.inbound.kept)?;
+        let Copy::Offended(kind) = link.copy else {
+            return None;
+        };
+        let offence = offence(kind);
+        let mut told = BytesMut::with_capacity(body.len());
+        let mut is_ours = false;
+        for field in body.split_inclusive(|&byte| byte == 0) {
+            match field {
+                [b'C', .., 0] => {
+                    told.extend_from_slice(b"C");
+                    told.extend_from_slice(sqlstate::PROTOCOL_VIOLATION.as_bytes());
+                    told.extend_from_slice(b"\0");
+                }
+                [b'M', message @ .., 0] if message.ends_with(offence.as_bytes()) => {
+                    is_ours = true;
+                    told.extend_from_slice(b"M");
+                    told.extend_from_slice(offence.as_bytes());
+                    told.extend_from_slice(b"\0");
+                }
+                field => told.extend_from_slice(field),
+            }
+        }
+        is_ours.then_some(told)
+    }
+
     /// Passes on an error that was kept, in the client's words.
     pub(super) fn pass_error(&self, body: &[u8], input: &mut Passing<'_>) {
         let Some(link) = self.link.as_ref().filter(|link| link.inbound.kept) else {

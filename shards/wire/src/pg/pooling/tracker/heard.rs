@@ -4,17 +4,18 @@ use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 
 use super::super::backend_memory::parameter;
+use super::super::changes::{Change, Tables};
 use super::super::outbound::Passing;
-use super::super::replies::{Advance, Change, Owed, Replies, Tables, To, What};
-use super::super::request::{HEADER, put_bare};
+use super::super::replies::{Advance, Owed, Replies, To, What};
+use super::super::request::{HEADER, put_bare, put_header};
 use super::errors::is_fatal;
-use super::link::{Copy, Inbound};
-use super::said::offence;
+use super::inbound::Header;
+use super::link::Copy;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
 use crate::pg::frame::type_name;
 use crate::pg::walker::BACKEND_LIMIT;
-use crate::pg::{TransactionStatus, backend, error_response};
+use crate::pg::{ErrorResponse, TransactionStatus, backend, error_response, sqlstate};
 
 impl Tracker {
     /// Goes through what has come, to its end.
@@ -75,6 +76,7 @@ impl Tracker {
             b'S' => PARAMETER_LIMIT,
             b'E' => ERROR_LIMIT,
             b'C' | b'Z' => TAG_LIMIT,
+            b't' if link.is_describing() => DESCRIPTION_LIMIT,
             _ => 0,
         };
         match (passes && !link.inbound.kept, header.in_input) {
@@ -107,12 +109,21 @@ impl Tracker {
             }
             b'E' => {
                 self.tally.errors += u32::from(passes);
+                if let Some(told) = self.offends(&body) {
+                    put_header(input.ours(), b'E', told.len());
+                    input.ours().extend_from_slice(&told);
+                    return Err(Fault::Client(ErrorResponse::fatal(
+                        sqlstate::PROTOCOL_VIOLATION,
+                        "terminating connection because protocol synchronization was lost",
+                    )));
+                }
                 self.pass_error(&body, input);
                 self.failed(passes, body);
                 self.say_own(input);
                 return Ok(());
             }
             b'G' => self.copy_begins(),
+            b't' | b'T' | b'n' => self.described(kind, body),
             b'C' | b's' | b'I' => self.statement_done(kind, &body),
             b'Z' => {
                 self.ready(&body)?;
@@ -217,10 +228,6 @@ impl Tracker {
             return;
         };
         front.fail();
-        if let Copy::Offended(kind) = link.copy {
-            let told = error_response::parse(body.clone()).message;
-            link.drops_next = !front.is_extended() && told.ends_with(&offence(kind));
-        }
         link.copy = Copy::No;
         if front.to == To::Us {
             link.refusal = Some(error_response::parse(body));
@@ -234,6 +241,7 @@ impl Tracker {
                 prepared: &mut link.memory.prepared,
                 client_unnamed: &mut self.unnamed,
                 backend_unnamed: &mut link.memory.unnamed,
+                values: &mut link.values,
             };
             if !link.replies.skip_to_sync(&mut tables) {
                 link.skipping = true;
@@ -328,53 +336,6 @@ fn out_of_turn(kind: u8) -> BackendFault {
     }
 }
 
-/// A header, and whether its bytes are still in the input or were taken from it before.
-struct Header {
-    bytes: [u8; HEADER],
-    in_input: bool,
-}
-
-impl Inbound {
-    /// The next header, once all of it is here. What is here of it is taken.
-    fn gather_header(&mut self, input: &mut Passing<'_>) -> Option<Header> {
-        let rest = input.rest();
-        if let (0, Some(bytes)) = (self.have, rest.first_chunk::<HEADER>()) {
-            return Some(Header {
-                bytes: *bytes,
-                in_input: true,
-            });
-        }
-        let count = rest.len().min(HEADER - self.have);
-        self.header[self.have..self.have + count].copy_from_slice(&rest[..count]);
-        self.have += count;
-        input.skip(count);
-        if self.have < HEADER {
-            return None;
-        }
-        self.have = 0;
-        Some(Header {
-            bytes: self.header,
-            in_input: false,
-        })
-    }
-
-    /// Moves on through the body, keeping of it what is of interest.
-    fn pass_body(&mut self, input: &mut Passing<'_>) {
-        let count = self.left.min(input.rest().len());
-        let mut part = &input.rest()[..count];
-        part = &part[..part
-            .len()
-            .min(self.gathers - self.gathered.len().min(self.gathers))];
-        self.gathered.extend_from_slice(part);
-        if self.passes && !self.kept {
-            input.keep(count);
-        } else {
-            input.skip(count);
-        }
-        self.left -= count;
-    }
-}
-
 const MALFORMED_HEADER: WireError = WireError::Malformed {
     what: "message header from the database",
 };
@@ -387,6 +348,9 @@ const PARAMETER_LIMIT: usize = 64 * 1024;
 
 /// How much of an ErrorResponse is kept, in bytes.
 const ERROR_LIMIT: usize = 64 * 1024;
+
+/// How much of a ParameterDescription is kept, in bytes; longer ones are not made use of.
+pub(super) const DESCRIPTION_LIMIT: usize = 4 * 1024;
 
 /// How much of a CommandComplete is kept, in bytes.
 const TAG_LIMIT: usize = 64;

@@ -3,9 +3,11 @@
 use bytes::{Bytes, BytesMut};
 
 use super::super::BackendMemory;
+use super::super::changes::Values;
 use super::super::replies::{Owed, Replies, To, What};
-use super::super::request::{HEADER, put_about_statement, put_bare};
+use super::super::request::{put_about_statement, put_bare};
 use super::Tracker;
+use super::inbound::Inbound;
 use crate::error::Refusal;
 
 /// The attachment.
@@ -25,8 +27,6 @@ pub(super) struct Link {
     pub(super) setting: bool,
     /// Why it would not be set.
     pub(super) refusal: Option<Refusal>,
-    /// The client's next message has ended a COPY, and means nothing else.
-    pub(super) drops_next: bool,
     /// The client's next message waits for a reply.
     pub(super) holds: bool,
     /// Something of the client's has been sent.
@@ -35,8 +35,12 @@ pub(super) struct Link {
     pub(super) leftovers: Vec<Bytes>,
     /// The client's last message has ended the batch for good, even if that had failed.
     pub(super) ended: bool,
-    /// The values of sequences that the backend knows may be somebody else's.
-    pub(super) others_values: bool,
+    /// Whose values of sequences the backend knows.
+    pub(super) values: Values,
+    /// Somebody else has used the backend since these were made forgotten.
+    pub(super) strangers: bool,
+    /// The client has called functions that may have left anything.
+    pub(super) calls: bool,
     /// The client has run something.
     pub(super) ran: bool,
     /// The client waits for a ReadyForQuery that has come: first the backend is put right.
@@ -53,26 +57,8 @@ pub(super) enum Copy {
     /// Its end has been sent, and is not confirmed.
     Ended,
     /// The client has sent a message of this type, which has no place in it; it was ended with
-    /// CopyFail in its stead, and an error will follow.
+    /// CopyFail in its stead. The error that follows says whether the COPY was still there to be ended.
     Offended(u8),
-}
-
-/// Where the stream from the backend stands.
-#[derive(Debug, Default)]
-pub(super) struct Inbound {
-    /// A header that is not all there.
-    pub(super) header: [u8; HEADER],
-    pub(super) have: usize,
-    /// The message whose body is passing.
-    pub(super) kind: u8,
-    pub(super) left: usize,
-    /// Whether the client gets it.
-    pub(super) passes: bool,
-    /// Whether it gets it as a whole, when all of it has come, and perhaps changed.
-    pub(super) kept: bool,
-    /// As much of its body as is of interest.
-    pub(super) gathered: BytesMut,
-    pub(super) gathers: usize,
 }
 
 impl Tracker {
@@ -97,8 +83,13 @@ impl Tracker {
 }
 
 impl Link {
-    pub(super) fn new(memory: BackendMemory, others_values: bool) -> Link {
+    /// For the session of this number.
+    pub(super) fn new(mut memory: BackendMemory, number: u64) -> Link {
+        let user = std::mem::replace(&mut memory.user, number);
         Link {
+            values: Values::on(&memory, number),
+            strangers: user != 0 && user != number,
+            calls: false,
             memory,
             replies: Replies::default(),
             inbound: Inbound::default(),
@@ -108,12 +99,10 @@ impl Link {
             skipping: false,
             setting: false,
             refusal: None,
-            drops_next: false,
             holds: false,
             touched: false,
             leftovers: Vec::new(),
             ended: false,
-            others_values,
             ran: false,
             ready_waits: false,
         }

@@ -6,28 +6,32 @@
 
 mod alone;
 mod closing;
+mod describing;
 mod effects;
 mod errors;
 mod heard;
+mod inbound;
 mod link;
 mod provide;
+mod release;
 mod said;
-mod sequences;
 mod startup;
 mod statements;
+mod taken;
 mod text;
+mod traces;
 
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::changes::Unnamed;
 use super::names::Names;
 use super::outbound::Passing;
-use super::pins::{Pin, Pins};
-use super::replies::Unnamed;
+use super::pins::Pins;
 use super::settings::Settings;
 use super::sql::{Encoding, Script};
-use super::{BackendMemory, Cleanup, Commons, Outbound, Passage, Release, Reset, Tally};
+use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
 use link::Link;
@@ -174,12 +178,11 @@ impl Tracker {
     /// Takes a backend, sets it as the session needs it, and lets go on what was kept.
     ///
     /// The backend must be idle, with nothing unread.
-    pub fn attach(&mut self, mut memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
+    pub fn attach(&mut self, memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
         debug_assert!(self.link.is_none(), "one backend at a time");
         self.wants_backend = false;
         self.settings.attached(Rc::clone(&memory.settings));
-        let user = std::mem::replace(&mut memory.user, self.number);
-        self.link = Some(Link::new(memory, user != 0 && user != self.number));
+        self.link = Some(Link::new(memory, self.number));
         self.discard_values_that_matter(&mut out.to_backend);
         if self.settings.differ() {
             self.correct(&mut out.to_backend);
@@ -263,22 +266,6 @@ impl Tracker {
         self.wants_backend = !self.kept.is_empty();
     }
 
-    /// Whether the attached backend may be released: nothing is owed or kept, no transaction is
-    /// open, no message is half forwarded, nothing pins. (That nothing of it is unread is for the
-    /// socket's owner to see.)
-    pub fn may_release(&self) -> bool {
-        self.link.is_some() && self.at_rest() && self.pins().is_empty()
-    }
-
-    /// Whether the session may end here without a loss: as above, pinned or not.
-    pub fn at_rest(&self) -> bool {
-        let settled = self.link.as_ref().is_none_or(Link::is_settled);
-        settled
-            && self.status == TransactionStatus::Idle
-            && self.tail.is_none()
-            && self.kept.is_empty()
-    }
-
     /// Whether a transaction is open, that of a batch which the client has begun and not ended among
     /// them.
     pub fn is_open(&self) -> bool {
@@ -289,18 +276,6 @@ impl Tracker {
     /// What the last ReadyForQuery said.
     pub fn status(&self) -> TransactionStatus {
         self.status
-    }
-
-    /// What keeps the client at its backend.
-    pub fn pins(&self) -> Pins {
-        let mut pins = self.lasting.union(self.settings.pins());
-        if self.names.any_own() {
-            pins.insert(Pin::PreparedStatement);
-        }
-        if self.unnamed == Unnamed::Unknown {
-            pins.insert(Pin::LongStatement);
-        }
-        pins
     }
 
     /// What has been said since this was last asked.
@@ -321,43 +296,6 @@ impl Tracker {
     /// Whether a message of ours may be put behind what the client has been sent so far.
     pub fn may_speak(&self) -> bool {
         self.link.as_ref().is_none_or(Link::is_between_messages)
-    }
-
-    /// Gives up the backend: after [`may_release`](Self::may_release), or because the client has
-    /// left or must leave. `None` if there is none.
-    pub fn detach(&mut self) -> Option<Release> {
-        let before = self.pins();
-        let link = self.link.take()?;
-        let settled = link.is_settled() && self.tail.is_none();
-        if !settled || !before.for_good().is_empty() {
-            let busy = link.is_owed();
-            return Some(Release::Close { busy });
-        }
-        let mut memory = link.memory;
-        let open = self.status != TransactionStatus::Idle;
-        if open {
-            self.settings.rollback();
-            self.status = TransactionStatus::Idle;
-        }
-        // What ended within the transaction is there again after its rollback.
-        let pins = before.union(self.pins());
-        memory.settings = Rc::clone(self.settings.actual());
-        let reset = self.commons.rules().reset;
-        let left = if reset == Reset::Never {
-            Pins::NONE
-        } else {
-            pins
-        };
-        if !open && left.is_empty() && reset != Reset::Always {
-            return Some(Release::Clean(memory));
-        }
-        Some(Release::Cleanup(Cleanup::new(
-            memory,
-            open,
-            left,
-            reset == Reset::Always,
-            self.names.own(),
-        )))
     }
 
     /// Tells the client what it has been told otherwise.

@@ -4,14 +4,15 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::super::changes::{Change, Unnamed};
 use super::super::names::Named;
 use super::super::outbound::Passing;
 use super::super::pins::Pin;
 use super::super::prepared::{Key, own_name};
-use super::super::replies::{Change, Owed, To, Unnamed, What};
+use super::super::replies::{Owed, To, What};
 use super::super::request::{put_about_statement, put_bare, put_parse};
 use super::super::settings::CONTEXT;
-use super::super::sql::{Act, Assignment, Script};
+use super::super::sql::{Act, Assignment, Script, Traces};
 use super::super::statement::Statement;
 use super::Tracker;
 use crate::pg::TransactionStatus;
@@ -22,6 +23,8 @@ pub(super) struct Meant {
     pub(super) server_name: Option<Bytes>,
     /// What its execution does to the session.
     pub(super) script: Option<Rc<Script>>,
+    /// What it may leave behind beside that.
+    pub(super) traces: Traces,
 }
 
 impl Tracker {
@@ -53,6 +56,8 @@ impl Tracker {
                 Some(Meant {
                     server_name: (own != name).then_some(own),
                     script,
+                    // They were noted when it was prepared, on this backend.
+                    traces: Traces::default(),
                 })
             }
         }
@@ -72,6 +77,7 @@ impl Tracker {
         Some(Meant {
             server_name: Some(key.server_name()),
             script: statement.script.clone(),
+            traces: statement.traces,
         })
     }
 
@@ -105,6 +111,10 @@ impl Tracker {
         let there = self.link.as_ref().map(|link| link.memory.unnamed.clone());
         let there = there.unwrap_or_default();
         let unnamed = self.unnamed.clone();
+        let traces = match &unnamed {
+            Unnamed::Known(statement) => statement.traces,
+            Unnamed::Absent | Unnamed::Unknown => Traces::default(),
+        };
         let script = match &unnamed {
             Unnamed::Known(statement) if statement.names_others => {
                 let statement = Rc::clone(statement);
@@ -130,6 +140,7 @@ impl Tracker {
         Some(Meant {
             server_name: None,
             script,
+            traces,
         })
     }
 

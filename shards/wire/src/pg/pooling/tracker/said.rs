@@ -2,8 +2,9 @@
 
 use bytes::BytesMut;
 
+use super::super::changes::Unnamed;
 use super::super::outbound::Passing;
-use super::super::replies::{Owed, To, Unnamed, What};
+use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_bare, put_copy_fail, put_query};
 use super::super::restore;
 use super::link::{Copy, Link};
@@ -136,9 +137,6 @@ impl Tracker {
         if link.setting {
             return Ok(Fate::Held);
         }
-        if std::mem::take(&mut link.drops_next) {
-            return Ok(Fate::Dropped);
-        }
         if let Some(fate) = decide_in_copy(link, request, input) {
             return Ok(fate);
         }
@@ -176,14 +174,11 @@ impl Tracker {
             b'Q' => self.query(request, input),
             b'P' => self.parse(request, input),
             b'B' => self.bind(request, input),
-            b'D' => self.describe(request, input),
+            b'D' => self.describe(request, input, to_client),
             b'C' => self.close(request, to_client),
-            b'E' => Ok(self.execute(request)),
-            // A FunctionCall: the reader of headers lets nothing else come here.
-            _ => {
-                self.push(Owed::new(What::FunctionCall, To::Client));
-                Ok(Fate::Passes)
-            }
+            b'E' => Ok(self.execute(request, input)),
+            // The reader of headers lets nothing else come here.
+            _ => Ok(self.function_call(request)),
         }
     }
 
@@ -243,8 +238,8 @@ fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>
         // Ignored during COPY. An error may be on its way, and then the backend would heed it; but a
         // client that means it so sends another one when it hears of the error.
         (b'S' | b'H', Copy::Open) => Some(Fate::Dropped),
-        // It ends the COPY with an error, unless that has failed already and the message means what
-        // it says. CopyFail does the one and leaves the other to be found out.
+        // It ends the COPY and the session, unless the COPY has failed already and the message means
+        // what it says. CopyFail does the one and leaves the other to be found out.
         (kind, Copy::Open) => {
             put_copy_fail(input.ours(), &offence(kind));
             link.copy = Copy::Offended(kind);

@@ -4,19 +4,17 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::super::changes::{Change, Unnamed};
 use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
 use super::super::outbound::Passing;
-use super::super::prepared::own_name;
 use super::super::renamed::Shifts;
-use super::super::replies::{Change, Owed, To, Unnamed, What};
-use super::super::request::{
-    HEADER, NAME_LIMIT, Request, put_about_statement, put_bare, put_header, put_parse, put_query,
-    string,
-};
-use super::super::sql::{Act, Script};
+use super::super::replies::{Owed, To, What};
+use super::super::request::{HEADER, NAME_LIMIT, Request, put_header, put_query, string};
+use super::super::sql::{Script, Traces};
 use super::super::statement::Draft;
 use super::said::Fate;
+use super::taken::is_about_name;
 use super::text::Text;
 use super::{Fault, Tracker};
 use crate::pg::{ErrorResponse, TransactionStatus};
@@ -27,29 +25,30 @@ impl Tracker {
         request: Request<'_>,
         input: &mut Passing<'_>,
     ) -> Result<Fate, Fault> {
-        if request.is_long() {
-            self.push_query(Some(Rc::default()), true, None);
-            return Ok(Fate::Passes);
-        }
-        if !request.is_whole() {
+        if !request.is_whole() && !request.is_long() {
             return Ok(Fate::Incomplete);
         }
-        let Some((text, _)) = string(request.body()) else {
-            self.push_query(None, false, None);
-            return Ok(Fate::Passes);
+        let read = match string(request.body()) {
+            _ if request.is_long() => Some(Text::unread()),
+            Some((text, _)) => self.read(text),
+            None => Some(Text::default()),
         };
-        let Some(read) = self.read(text) else {
+        let Some(read) = read else {
             return Ok(Fate::Held);
         };
         if self.must_wait_for_batch(&read) {
             return Ok(Fate::Held);
         }
-        if self.asks_for_others_values(read.script.as_deref()) {
+        if self.needs_discard(read.script.as_deref(), read.traces) {
             let apart = self.link.as_ref().is_some_and(|link| !link.batch_open);
             self.discard_others_values(apart, input.ours());
         }
+        self.note_traces(read.traces);
         if let Some(script) = &read.script {
-            self.refuse_taken(script, input);
+            let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+            // A Sync of ours would commit what the client's own batch has done.
+            let apart = !in_batch || self.status != TransactionStatus::Idle;
+            self.refuse_taken(script, apart, input);
         }
         let mut fate = Fate::Passes;
         if let Some(renamed) = &read.renamed {
@@ -62,31 +61,6 @@ impl Tracker {
         let barrier = self.is_barrier(read.script.as_deref());
         self.push_query(read.script, barrier, read.shifts);
         Ok(fate)
-    }
-
-    /// Whether a batch of ours may have to go before a text, and cannot yet: it is not certain what
-    /// there is, or its Sync would end what the backend ignores because of an error of the client's.
-    fn must_wait_for_batch(&self, read: &Text) -> bool {
-        let steps = read.script.iter().flat_map(|script| &script.steps);
-        let mut prepares = steps.filter_map(|step| match &step.act {
-            Act::Prepare(name) => Some(name),
-            _ => None,
-        });
-        let undecided = |name: &Bytes| {
-            self.is_undecided(|change| is_about_name(change, name)) || self.may_own_yet(name)
-        };
-        if prepares.clone().any(undecided) {
-            return true;
-        }
-        let may_need = !read.needs.is_empty()
-            || prepares.next().is_some()
-            || self.asks_for_others_values(read.script.as_deref());
-        let link = self.link.as_ref();
-        may_need
-            && link.is_some_and(|link| match link.batch_open {
-                true => !link.replies.is_empty(),
-                false => link.replies.may_skip(),
-            })
     }
 
     fn push_query(&mut self, script: Option<Rc<Script>>, barrier: bool, shifts: Option<Shifts>) {
@@ -103,31 +77,6 @@ impl Tracker {
         self.push(owed);
     }
 
-    /// SQL PREPARE of a name that a shared statement has: the backend must refuse it, so it is given
-    /// a statement of that name, which goes again behind the Query.
-    fn refuse_taken(&mut self, script: &Script, input: &mut Passing<'_>) {
-        for step in &script.steps {
-            match &step.act {
-                Act::Prepare(name) if matches!(self.names.get(name), Some(Named::Shared(..))) => {
-                    let Some(link) = &mut self.link else {
-                        return;
-                    };
-                    put_parse(input.ours(), name, EMPTY_STATEMENT);
-                    link.leftovers.push(name.clone());
-                    if link.batch_open && self.status == TransactionStatus::Idle {
-                        link.push(Owed::new(What::Parse, To::NobodyUnlessError));
-                    } else {
-                        link.push(Owed::new(What::Parse, To::Nobody));
-                        put_bare(input.ours(), b'S');
-                        link.push(Owed::new(What::Sync, To::Nobody));
-                    }
-                }
-                Act::Deallocate(..) | Act::DeallocateAll | Act::DiscardAll => return,
-                _ => {}
-            }
-        }
-    }
-
     pub(super) fn parse(
         &mut self,
         request: Request<'_>,
@@ -140,9 +89,11 @@ impl Tracker {
             return Ok(Fate::Incomplete);
         }
         if request.is_long() {
+            self.provide_for(None, Traces::ALL, input);
             return Ok(self.parse_long(name));
         }
         let draft = self.draft(source);
+        let traces = draft.traces;
         if name.is_empty() {
             self.parse_unnamed(draft);
             return Ok(Fate::Passes);
@@ -161,6 +112,7 @@ impl Tracker {
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
             None if self.names.is_full() => Err(too_many()),
             None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
+                self.provide_for(None, traces, input);
                 self.push_parse_own(&name, draft.script);
                 Ok(self.pass_about(request, &name, source, input))
             }
@@ -223,53 +175,6 @@ impl Tracker {
         self.push_extended(owed);
     }
 
-    /// Whether the backend may turn out to have a statement of this name still.
-    fn may_own_yet(&self, name: &Bytes) -> bool {
-        let may = |change: &Change| match change {
-            Change::Name {
-                name: other,
-                before,
-            } => other == name && matches!(before, Some(Named::Own(_))),
-            _ => false,
-        };
-        let link = self.link.as_ref();
-        link.is_some_and(|link| link.replies.has_change(may))
-    }
-
-    /// A name that is taken. The backend must refuse it, in its own words and after it has looked at
-    /// the text; so it is given a statement of that name first, which goes again after the batch.
-    fn parse_again(
-        &mut self,
-        name: &Bytes,
-        source: &[u8],
-        request: Request<'_>,
-        input: &mut Passing<'_>,
-    ) -> Fate {
-        put_parse(input.ours(), &own_name(name), EMPTY_STATEMENT);
-        self.push_extended(Owed::new(What::Parse, To::NobodyUnlessError));
-        self.push_extended(Owed::new(What::Parse, To::Client));
-        if let Some(link) = &mut self.link {
-            link.leftovers.push(own_name(name));
-        }
-        self.pass_about(request, name, source, input)
-    }
-
-    /// A Parse under the client's own name, which is nearly always forwarded as it is.
-    fn pass_about(
-        &mut self,
-        request: Request<'_>,
-        name: &Bytes,
-        source: &[u8],
-        input: &mut Passing<'_>,
-    ) -> Fate {
-        let own = own_name(name);
-        if own == name {
-            return Fate::Passes;
-        }
-        put_parse(input.ours(), &own, source);
-        Fate::Rewritten(request.total)
-    }
-
     pub(super) fn bind(
         &mut self,
         request: Request<'_>,
@@ -283,9 +188,7 @@ impl Tracker {
         let Some(meant) = self.provide(name, input) else {
             return Ok(Fate::Held);
         };
-        if self.asks_for_others_values(meant.script.as_deref()) {
-            self.discard_others_values(false, input.ours());
-        }
+        self.provide_for(meant.script.as_deref(), meant.traces, input);
         self.note_portal(portal, meant.script);
         self.push_extended(Owed::new(What::Bind, To::Client));
         Ok(match meant.server_name {
@@ -303,32 +206,7 @@ impl Tracker {
         })
     }
 
-    pub(super) fn describe(
-        &mut self,
-        request: Request<'_>,
-        input: &mut Passing<'_>,
-    ) -> Result<Fate, Fault> {
-        if !request.is_whole() {
-            return Ok(Fate::Incomplete);
-        }
-        let Some((b'S', name)) = about(request.body()) else {
-            self.push_extended(Owed::new(What::DescribePortal, To::Client));
-            return Ok(Fate::Passes);
-        };
-        let Some(meant) = self.provide(name, input) else {
-            return Ok(Fate::Held);
-        };
-        self.push_extended(Owed::new(What::DescribeStatement, To::Client));
-        Ok(match meant.server_name {
-            None => Fate::Passes,
-            Some(server_name) => {
-                put_about_statement(input.ours(), b'D', &server_name);
-                Fate::Rewritten(request.total)
-            }
-        })
-    }
-
-    pub(super) fn execute(&mut self, request: Request<'_>) -> Fate {
+    pub(super) fn execute(&mut self, request: Request<'_>, input: &mut Passing<'_>) -> Fate {
         if !request.is_whole() {
             return Fate::Incomplete;
         }
@@ -336,6 +214,12 @@ impl Tracker {
             let known = self.portals.iter().find(|(name, _)| name == portal);
             known.map(|(_, script)| Rc::clone(script))
         });
+        if let Some(script) = &script {
+            if self.prepares_undecided(Some(script)) {
+                return Fate::Held;
+            }
+            self.refuse_taken(script, false, input);
+        }
         let barrier = self.is_barrier(script.as_deref());
         let mut owed = Owed::new(What::Execute, To::Client).doing(script);
         owed.barrier = barrier;
@@ -363,11 +247,6 @@ impl Tracker {
     }
 }
 
-/// A name of the client's that is taken; it is about this one.
-pub(super) fn is_about_name(change: &Change, name: &Bytes) -> bool {
-    matches!(change, Change::Name { name: other, .. } if other == name)
-}
-
 /// The body of Describe and Close: whether it is a statement or a portal, and its name.
 pub(super) fn about(body: &[u8]) -> Option<(u8, &[u8])> {
     let (&kind, rest) = body.split_first()?;
@@ -383,9 +262,6 @@ fn too_many() -> Fault {
         ),
     ))
 }
-
-/// A Parse's body behind the name, for a statement without text or parameters.
-const EMPTY_STATEMENT: &[u8] = b"\0\0\0";
 
 /// The SQLSTATE `program_limit_exceeded`.
 const PROGRAM_LIMIT_EXCEEDED: &str = "54000";

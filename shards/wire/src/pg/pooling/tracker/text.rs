@@ -4,17 +4,18 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::super::changes::Change;
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
 use super::super::prepared::Key;
 use super::super::renamed::Shifts;
-use super::super::replies::Change;
 use super::super::request::string;
-use super::super::sql::{self, Act, Dialect, Mention, Reading, Script, Step};
+use super::super::sql::{self, Act, Dialect, Mention, Reading, Script, Step, Traces};
 use super::super::statement::{Draft, Statement};
 use super::Tracker;
 
 /// A text that has been read.
+#[derive(Default)]
 pub(super) struct Text {
     /// As it must be sent, if not as it is.
     pub(super) renamed: Option<Vec<u8>>,
@@ -24,6 +25,19 @@ pub(super) struct Text {
     pub(super) shifts: Option<Shifts>,
     /// The shared statements that it names, which the backend must have.
     pub(super) needs: Vec<Key>,
+    /// What it may leave behind beside that.
+    pub(super) traces: Traces,
+}
+
+impl Text {
+    /// One that is too long to be read.
+    pub(super) fn unread() -> Text {
+        Text {
+            script: Some(Rc::default()),
+            traces: Traces::ALL,
+            ..Text::default()
+        }
+    }
 }
 
 /// What a statement that names others comes to.
@@ -53,6 +67,7 @@ impl Tracker {
                 script: reading.script.map(Rc::new),
                 shifts: None,
                 needs: Vec::new(),
+                traces: reading.traces,
             });
         }
         let mut meanings = Vec::with_capacity(reading.mentions.len());
@@ -78,6 +93,7 @@ impl Tracker {
             shifts,
             script: reading.script.map(Rc::new),
             needs,
+            traces: reading.traces,
         })
     }
 
@@ -90,6 +106,7 @@ impl Tracker {
             source: Bytes::copy_from_slice(source),
             script: reading.script.map(Rc::new),
             names_others: !reading.mentions.is_empty(),
+            traces: reading.traces,
         }
     }
 
@@ -103,6 +120,7 @@ impl Tracker {
                 source: [&renamed[..], b"\0", types].concat().into(),
                 script: read.script.clone(),
                 names_others: false,
+                traces: read.traces,
             })
         });
         Some(Resolved {

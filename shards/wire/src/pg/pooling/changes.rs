@@ -1,0 +1,90 @@
+//! What messages change in our tables in the belief that they will succeed, and how that is taken back.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::names::{Named, Names};
+use super::prepared::{Entry, Key, Prepared};
+use super::statement::Statement;
+
+/// A change in our tables, with what was there before.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// What a name of the client means.
+    Name { name: Bytes, before: Option<Named> },
+    /// What is prepared on the backend.
+    Prepared { key: Key, before: Option<Entry> },
+    /// The unnamed statement: the client's, and the one on the backend.
+    Unnamed { client: Unnamed, backend: Unnamed },
+    /// Whose values of sequences the backend knows.
+    Values { before: Values },
+}
+
+/// An unnamed statement.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    /// There is none.
+    #[default]
+    Absent,
+    /// This one.
+    Known(Rc<Statement>),
+    /// One too long to be kept, or not known; it cannot be made again.
+    Unknown,
+}
+
+/// Whose values of sequences a backend knows, as its client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Values {
+    /// None that somebody was seen to draw.
+    Unknown,
+    /// The client's own.
+    Own,
+    /// Somebody else's.
+    Others,
+}
+
+/// The tables that changes are made in.
+pub(super) struct Tables<'a> {
+    pub(super) names: &'a mut Names,
+    pub(super) prepared: &'a mut Prepared,
+    pub(super) client_unnamed: &'a mut Unnamed,
+    pub(super) backend_unnamed: &'a mut Unnamed,
+    pub(super) values: &'a mut Values,
+}
+
+impl Tables<'_> {
+    pub(super) fn restore(&mut self, change: Change) {
+        match change {
+            Change::Name { name, before } => {
+                self.names.set(&name, before);
+            }
+            Change::Prepared { key, before } => self.prepared.restore(&key, before),
+            Change::Unnamed { client, backend } => {
+                *self.client_unnamed = client;
+                *self.backend_unnamed = backend;
+            }
+            Change::Values { before } => *self.values = before,
+        }
+    }
+}
+
+impl Change {
+    pub(super) fn concerns_same(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Name { name: one, .. }, Change::Name { name: other, .. }) => one == other,
+            (Change::Prepared { key: one, .. }, Change::Prepared { key: other, .. }) => {
+                one == other
+            }
+            (Change::Unnamed { .. }, Change::Unnamed { .. })
+            | (Change::Values { .. }, Change::Values { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// This change was made to what an earlier one left, which was never made.
+    pub(super) fn found_instead(&mut self, earlier: Change) {
+        // They concern the same, so all that a change is, besides, is what it found.
+        *self = earlier;
+    }
+}

@@ -1,0 +1,207 @@
+//! Calls of functions that are not PostgreSQL's own: nobody here knows what these leave behind.
+
+use std::sync::LazyLock;
+
+use super::lexer::Token;
+use super::statement::is;
+
+/// Looks for them, token by token.
+#[derive(Debug, Default)]
+pub(super) struct Calls<'a> {
+    /// The name that an opening parenthesis would call now; empty if there is none.
+    name: &'a [u8],
+    /// The word or the name that stands before it.
+    before: &'a [u8],
+    schema: &'a [u8],
+    /// It is written in quotes.
+    quoted: bool,
+    /// A dot stands behind it.
+    dotted: bool,
+    /// It is a type, to which something is cast.
+    is_type: bool,
+    /// Whether one has been found.
+    pub(super) found: bool,
+}
+
+impl<'a> Calls<'a> {
+    /// At the first token of a statement.
+    pub(super) fn begin(first: Token<'a>, found: bool) -> Calls<'a> {
+        let mut calls = Calls {
+            found,
+            ..Calls::default()
+        };
+        if let Token::Word(word) = first {
+            calls.name(word, false);
+        }
+        calls
+    }
+
+    /// At a word or a name in quotes.
+    #[inline]
+    pub(super) fn name(&mut self, name: &'a [u8], quoted: bool) {
+        // One that is written in escapes is some name, too.
+        let name = if name.is_empty() { b"?" } else { name };
+        let known = std::mem::replace(&mut self.name, name);
+        self.quoted = quoted;
+        if self.dotted {
+            self.dotted = false;
+            self.schema = known;
+        } else {
+            self.before = known;
+            self.schema = b"";
+            self.is_type &= known.is_empty();
+        }
+    }
+
+    #[inline]
+    pub(super) fn symbol(&mut self, symbol: u8) {
+        if symbol == b'.' && !self.name.is_empty() {
+            self.dotted = true;
+            return;
+        }
+        if symbol == b'(' {
+            self.found = self.found || self.is_call();
+        }
+        self.is_type = symbol == b':';
+        self.other();
+    }
+
+    /// At what is no name.
+    #[inline]
+    pub(super) fn other(&mut self) {
+        self.name = b"";
+        self.dotted = false;
+    }
+
+    fn is_call(&self) -> bool {
+        let defined = || DEFINE.iter().any(|word| is(self.before, word));
+        if self.name.is_empty() || self.is_type || defined() {
+            return false;
+        }
+        let elsewhere = !self.schema.is_empty() && !is(self.schema, "pg_catalog");
+        self.quoted || elsewhere || !is_harmless(self.name)
+    }
+}
+
+/// Whether a word is a function of PostgreSQL's own, or of one of its extensions that keep nothing, or no function at
+/// all. Those that leave state behind in a way that is followed are among them.
+fn is_harmless(word: &[u8]) -> bool {
+    static HARMLESS: LazyLock<Vec<&[u8]>> =
+        LazyLock::new(|| LIST.split_whitespace().map(str::as_bytes).collect());
+    let mut lower = [0; LONGEST];
+    let Some(lower) = lower.get_mut(..word.len()) else {
+        return false;
+    };
+    lower.copy_from_slice(word);
+    lower.make_ascii_lowercase();
+    HARMLESS.binary_search(&&*lower).is_ok()
+}
+
+/// In the order of bytes: what `pg_proc` has in `pg_catalog` on PostgreSQL 15 and 18, and for pgcrypto, uuid-ossp,
+/// `pg_trgm`, unaccent, hstore, ltree, citext, fuzzystrmatch, cube, earthdistance and intarray; the keywords that can be no
+/// function (`pg_get_keywords`, categories R, C and T), and others that an opening parenthesis may follow. Without
+/// what runs any SQL (`query_to_xml`), sets settings (`set_limit`) or begins something in the session (`pg_backup_start`).
+const LIST: &str = include_str!("harmless.txt");
+
+/// Longest word of the list, in bytes.
+const LONGEST: usize = 64;
+
+/// Words behind which a name with a parenthesis is defined, not called: a table, an alias.
+const DEFINE: [&str; 12] = [
+    "into",
+    "as",
+    "with",
+    "recursive",
+    "copy",
+    "table",
+    "exists",
+    "references",
+    "view",
+    "function",
+    "procedure",
+    "aggregate",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dialect, Encoding, Traces, read};
+    use super::*;
+
+    fn traces(text: &str) -> Traces {
+        let dialect = Dialect {
+            backslash_escapes: false,
+            encoding: Encoding::UTF8,
+        };
+        read(text.as_bytes(), dialect).traces
+    }
+
+    #[test]
+    fn the_list_is_in_order() {
+        let words: Vec<_> = LIST.split_whitespace().collect();
+        assert!(words.is_sorted());
+        assert!(words.iter().all(|word| word.len() <= LONGEST));
+    }
+
+    #[test]
+    fn what_postgres_has_itself_is_no_call() {
+        for text in [
+            "select count(*), max(a), NOW() from t where a in (1, 2) and exists (select 1)",
+            "insert into t (a, b) values (1, coalesce($1, lower('x'))) on conflict (a) do nothing returning (a)",
+            "insert into public.\"T\" (a) values (1)",
+            "with x (a) as (select 1) select * from x as y(b), generate_series(1, 2)",
+            "select a::numeric(10, 2), '1'::my.vector(3), cast(b as varchar(3)) from t",
+            "select sum(a) over (partition by b), pg_catalog.format('%s', 1)",
+            "select set_config('a.b', 'c', false), 'f(1)', $$ f(1) $$ /* f(1) */",
+            "create table if not exists t (a int)",
+            "create function f(a int) returns int language sql as 'select 1'",
+            "copy t (a, b) from stdin",
+            "select t.*, \"a\" = (1) from t",
+        ] {
+            assert!(!traces(text).calls, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_others_have_made_is_a_call() {
+        for text in [
+            "select f(1)",
+            "select 1; select * from f()",
+            "select app.lower('x')",
+            "select \"lower\"('x')",
+            "select distinct on (a) f(b) from t",
+            "insert into t select f (1)",
+            "select a from t join u on f(a)",
+            "select query_to_xml('select f()', true, true, '')",
+            "call f()",
+            "execute s",
+            "with x as (select f(1)) select 1",
+            "select U&\"f\"(1)",
+        ] {
+            assert!(traces(text).calls, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_may_draw_values() {
+        for text in [
+            "insert into t values (1)",
+            "with x as (insert into t values (1) returning a) select a from x",
+            "select nextval('s')",
+            "select pg_catalog.setval('s', 1)",
+            "update t set a = default",
+            "copy t from stdin",
+            "merge into t using u on true when not matched then insert values (1)",
+            "select f()",
+        ] {
+            assert!(traces(text).draws, "{text}");
+        }
+        for text in [
+            "select 1",
+            "update t set a = 1",
+            "begin",
+            "set a to default",
+        ] {
+            assert!(!traces(text).draws, "{text}");
+        }
+    }
+}

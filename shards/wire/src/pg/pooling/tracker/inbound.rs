@@ -1,0 +1,71 @@
+//! Where the stream from a backend stands: in which message, and how far.
+
+use bytes::BytesMut;
+
+use super::super::outbound::Passing;
+use super::super::request::HEADER;
+
+/// Where the stream from the backend stands.
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// A header that is not all there.
+    pub(super) header: [u8; HEADER],
+    pub(super) have: usize,
+    /// The message whose body is passing.
+    pub(super) kind: u8,
+    pub(super) left: usize,
+    /// Whether the client gets it.
+    pub(super) passes: bool,
+    /// Whether it gets it as a whole, when all of it has come, and perhaps changed.
+    pub(super) kept: bool,
+    /// As much of its body as is of interest.
+    pub(super) gathered: BytesMut,
+    pub(super) gathers: usize,
+}
+
+/// A header, and whether its bytes are still in the input or were taken from it before.
+pub(super) struct Header {
+    pub(super) bytes: [u8; HEADER],
+    pub(super) in_input: bool,
+}
+
+impl Inbound {
+    /// The next header, once all of it is here. What is here of it is taken.
+    pub(super) fn gather_header(&mut self, input: &mut Passing<'_>) -> Option<Header> {
+        let rest = input.rest();
+        if let (0, Some(bytes)) = (self.have, rest.first_chunk::<HEADER>()) {
+            return Some(Header {
+                bytes: *bytes,
+                in_input: true,
+            });
+        }
+        let count = rest.len().min(HEADER - self.have);
+        self.header[self.have..self.have + count].copy_from_slice(&rest[..count]);
+        self.have += count;
+        input.skip(count);
+        if self.have < HEADER {
+            return None;
+        }
+        self.have = 0;
+        Some(Header {
+            bytes: self.header,
+            in_input: false,
+        })
+    }
+
+    /// Moves on through the body, keeping of it what is of interest.
+    pub(super) fn pass_body(&mut self, input: &mut Passing<'_>) {
+        let count = self.left.min(input.rest().len());
+        let mut part = &input.rest()[..count];
+        part = &part[..part
+            .len()
+            .min(self.gathers - self.gathered.len().min(self.gathers))];
+        self.gathered.extend_from_slice(part);
+        if self.passes && !self.kept {
+            input.keep(count);
+        } else {
+            input.skip(count);
+        }
+        self.left -= count;
+    }
+}

@@ -1,0 +1,170 @@
+//! What statements leave behind in a backend that their texts do not tell.
+//!
+//! `currval` and `lastval` mean the values that the session itself has drawn. A backend keeps those of whoever drew
+//! the last ones, which are nobody else's to see. So they are made forgotten before another client draws values of its own
+//! on that backend, or asks for one. (Not each time that it changes hands: reading draws none.) Which statements
+//! draw values is seen from their texts; a trigger, or a function of the tenant's own, may draw some as well. Hence
+//! where a client has ever asked for one, they are made forgotten whenever the backend changes hands.
+//!
+//! A function of the tenant's own may leave anything: then the backend is cleaned before anybody else has it.
+
+use bytes::BytesMut;
+
+use super::super::BackendMemory;
+use super::super::changes::{Change, Values};
+use super::super::outbound::Passing;
+use super::super::pins::Pin;
+use super::super::replies::{Owed, To, What};
+use super::super::request::{Request, put_bare, put_run};
+use super::super::sql::{Script, Step, Traces};
+use super::Tracker;
+use super::link::Link;
+use super::said::Fate;
+use crate::pg::TransactionStatus;
+
+impl Values {
+    /// At the moment that the session of this number gets a backend.
+    pub(super) fn on(memory: &BackendMemory, number: u64) -> Values {
+        match memory.drawn_by {
+            0 => Values::Unknown,
+            by if by == number => Values::Own,
+            _ => Values::Others,
+        }
+    }
+
+    /// Notes it, for whoever gets the backend next, as the session of this number gives it up.
+    pub(super) fn leave(self, memory: &mut BackendMemory, number: u64) {
+        match self {
+            Values::Unknown => memory.drawn_by = 0,
+            Values::Own => memory.drawn_by = number,
+            // Still those of whoever it was.
+            Values::Others => {}
+        }
+    }
+}
+
+impl Tracker {
+    /// Whether the backend must forget the values of others before a statement.
+    pub(super) fn needs_discard(&self, script: Option<&Script>, traces: Traces) -> bool {
+        let asks = |step: &Step| step.pins.contains(Pin::SequenceValue);
+        let asks = script.is_some_and(|script| script.steps.iter().any(asks));
+        if asks {
+            self.commons.values_matter();
+        }
+        let Some(link) = &self.link else {
+            return false;
+        };
+        let others = match link.values {
+            Values::Others => asks || traces.draws,
+            // What a client has drawn itself where nobody could see it must not be taken from it.
+            Values::Unknown => asks && link.strangers && !link.ran,
+            Values::Own => false,
+        };
+        // A failed transaction refuses us as it will refuse the client.
+        others && self.status != TransactionStatus::Failed
+    }
+
+    /// Sees to it that a statement of the extended protocol finds no values of others, and notes what it may leave.
+    pub(super) fn provide_for(
+        &mut self,
+        script: Option<&Script>,
+        traces: Traces,
+        input: &mut Passing<'_>,
+    ) {
+        if self.needs_discard(script, traces) {
+            self.discard_others_values(false, input.ours());
+        }
+        self.note_traces(traces);
+    }
+
+    /// A statement is sent that may leave this.
+    pub(super) fn note_traces(&mut self, traces: Traces) {
+        if let Some(link) = &mut self.link {
+            if traces.calls {
+                link.calls = true;
+                link.memory.prepared.becomes_uncertain();
+            }
+            if traces.draws && link.values == Values::Unknown {
+                link.values = Values::Own;
+            }
+        }
+    }
+
+    /// FunctionCall, of a function that is known by its OID only.
+    pub(super) fn function_call(&mut self, request: Request<'_>) -> Fate {
+        let Some(oid) = request.body().first_chunk() else {
+            return match request.is_whole() {
+                true => self.call(Traces::ALL),
+                false => Fate::Incomplete,
+            };
+        };
+        let about_large_objects = LARGE_OBJECTS.contains(&u32::from_be_bytes(*oid));
+        self.call(match about_large_objects {
+            true => Traces::default(),
+            false => Traces::ALL,
+        })
+    }
+
+    fn call(&mut self, traces: Traces) -> Fate {
+        self.note_traces(traces);
+        self.push(Owed::new(What::FunctionCall, To::Client));
+        Fate::Passes
+    }
+
+    /// The backend has changed hands.
+    pub(super) fn discard_values_that_matter(&mut self, to_backend: &mut BytesMut) {
+        if self.commons.do_values_matter() && self.link.as_ref().is_some_and(Link::knows_others) {
+            self.discard_others_values(true, to_backend);
+        }
+    }
+
+    /// Makes the backend forget them, within the batch that is open, or in one of its own.
+    pub(super) fn discard_others_values(&mut self, apart: bool, to_backend: &mut BytesMut) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let before = match link.strangers {
+            // Nothing was seen of them; but there may be some.
+            true => Values::Others,
+            false => link.values,
+        };
+        link.values = Values::Unknown;
+        link.strangers = false;
+        put_run(to_backend, "DISCARD SEQUENCES");
+        for what in [
+            What::Parse,
+            What::Bind,
+            What::Execute,
+            What::Close,
+            What::Close,
+        ] {
+            let mut owed = Owed::new(what, To::NobodyUnlessError);
+            if what == What::Execute {
+                owed.changes.push(Change::Values { before });
+            }
+            match apart {
+                true => {
+                    owed.to = To::Nobody;
+                    link.push(owed);
+                }
+                false => link.push_extended(owed),
+            }
+        }
+        if apart {
+            put_bare(to_backend, b'S');
+            link.push(Owed::new(What::Sync, To::Nobody));
+        }
+    }
+}
+
+/// The functions for large objects, which drivers call in this way: what they open ends with the transaction.
+const LARGE_OBJECTS: [u32; 16] = [
+    715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172,
+];
+
+impl Link {
+    /// Whether the backend may know values of others.
+    fn knows_others(&self) -> bool {
+        self.values == Values::Others || self.values == Values::Unknown && self.strangers
+    }
+}
