@@ -27,6 +27,12 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(
         World::Any,
+        &[Kind::Postgres],
+        "a_pipeline_of_who_vanishes_is_not_half_cancelled",
+        a_pipeline_of_who_vanishes_is_not_half_cancelled,
+    );
+    plan.add(
+        World::Any,
         &[Kind::MariaDb, Kind::MySql],
         "a_client_that_vanishes_at_any_byte",
         a_mysql_client_that_vanishes,
@@ -151,6 +157,37 @@ async fn a_client_that_vanishes_at_any_byte(server: &'static Server) {
         "nothing was committed"
     );
     assert_eq!(whoami(&door).await, tenant.id);
+    front.close();
+}
+
+/// A cancel would end the first query, and with it the BEGIN that the second one needs, lest it be committed.
+async fn a_pipeline_of_who_vanishes_is_not_half_cancelled(server: &'static Server) {
+    let tenant = tight(Tenant::on(server, "half")).with("client_auth: trust");
+    server.sql("", &format!("GRANT by_trust TO {}", tenant.username));
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let door = front.door(&tenant);
+    let mut raw = Raw::to(door.address);
+    raw.say(&startup(&[
+        ("user", &door.user),
+        ("database", &door.dbname),
+    ]))
+    .until_ready();
+    let pipeline = [
+        message(b'Q', b"SELECT pg_sleep(2); BEGIN\0"),
+        message(b'Q', b"INSERT INTO whoami VALUES ('left behind')\0"),
+    ];
+    raw.say(&pipeline.concat());
+    let asleep = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = '{}'",
+        tenant.dbname
+    );
+    eventually("it sleeps", || {
+        (server.sql("", &asleep) == "1").then_some(())
+    });
+    raw.vanish();
+    until_all_gone(server, &tenant);
+    let left = "SELECT count(*) FROM whoami WHERE id = 'left behind'";
+    assert_eq!(server.sql(&tenant.dbname, left), "0");
     front.close();
 }
 
