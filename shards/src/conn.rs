@@ -102,7 +102,9 @@ impl Conn {
         let mut outbound = BytesMut::new();
         loop {
             let progress = exchange.advance(&mut self.unread, &mut outbound);
-            self.told = progress.is_err() && !outbound.is_empty();
+            // Who is wrong about itself is told so at the end, whatever it was asked in between.
+            let is_disproof = matches!(progress, Err(WireError::BadCredentials));
+            self.told = progress.is_err() && !is_disproof && !outbound.is_empty();
             self.say(outbound.split());
             match progress? {
                 Progress::Done(outcome) => return Ok(outcome),

@@ -130,9 +130,12 @@ pub async fn dial_as(
         }
     });
     dialled.await.unwrap_or_else(|_| {
-        Err(DialFailure::Unreachable(format!(
-            "no login within {limit:?}"
-        )))
+        let why = format!("no login within {limit:?}");
+        // What a client takes its time with is no fault of its database's.
+        Err(match shape.is_spent() {
+            true => DialFailure::ClientFailed(why),
+            false => DialFailure::Unreachable(why),
+        })
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Protocol, Socket, Type};
-use sockets::{Bell, doorbell};
+use sockets::{Bell, doorbell, keepalive};
 use wire::mysql::OwnKey;
 use wire::pg::MockKey;
 
@@ -273,6 +273,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     )?;
     // A restart must not wait for connections of the process before it.
     socket.set_reuse_address(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -15,7 +15,9 @@ use crate::contract::TenantId;
 /// The verifiers of one shard, kept so that each is derived once.
 pub struct Verifiers {
     mock: MockKey,
-    derived: RefCell<HashMap<(TenantId, String), Verifier>>,
+    /// By tenant and user, each with what it was made of: it holds for that alone, whatever the user
+    /// was a moment ago to whom.
+    derived: RefCell<HashMap<(TenantId, String), (Secret, Verifier)>>,
 }
 
 impl Verifiers {
@@ -34,12 +36,10 @@ impl Verifiers {
 
     /// The verifier for a user, from what is stored of its secret; `None` for a user nobody knows.
     pub async fn scram(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Verifier {
-        let derived = match self.known(tenant, user) {
+        let password = self.password(tenant, user, stored);
+        let derived = match self.known(tenant, user, &password) {
             Some(verifier) => verifier,
-            None => {
-                self.derive(tenant, user, self.password(tenant, user, stored))
-                    .await
-            }
+            None => self.derive(tenant, user, password).await,
         };
         match stored {
             Some(Stored::Scram(verifier)) => verifier.clone(),
@@ -47,9 +47,11 @@ impl Verifiers {
         }
     }
 
-    fn known(&self, tenant: &TenantId, user: &str) -> Option<Verifier> {
+    fn known(&self, tenant: &TenantId, user: &str, password: &Secret) -> Option<Verifier> {
         let key = (tenant.clone(), user.to_owned());
-        self.derived.borrow().get(&key).cloned()
+        let all = self.derived.borrow();
+        let (_, verifier) = all.get(&key).filter(|(of, _)| of == password)?;
+        Some(verifier.clone())
     }
 
     /// What must be derived from at the first sight of a user, whoever it is. Of one whose verifier is
@@ -66,6 +68,7 @@ impl Verifiers {
 
     async fn derive(&self, tenant: &TenantId, user: &str, password: Secret) -> Verifier {
         let salt = self.mock.salt(tenant.as_str(), user);
+        let of = password.clone();
         let derived = sockets::blocking(move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
         })
@@ -75,7 +78,7 @@ impl Verifiers {
         if all.len() >= VERIFIERS_KEPT {
             all.clear();
         }
-        all.insert((tenant.clone(), user.to_owned()), verifier.clone());
+        all.insert((tenant.clone(), user.to_owned()), (of, verifier.clone()));
         verifier
     }
 

@@ -14,6 +14,18 @@ pub fn plan(plan: &mut Plan) {
     let each = [Kind::Postgres, Kind::MariaDb];
     plan.add(
         World::Bouncer,
+        &[Kind::Postgres],
+        "a_wrong_password_that_was_not_waited_for_is_told_so",
+        a_wrong_password_that_was_not_waited_for_is_told_so,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "what_a_stranger_was_compared_with_is_not_a_users",
+        what_a_stranger_was_compared_with_is_not_a_users,
+    );
+    plan.add(
+        World::Bouncer,
         &each,
         "a_tenant_has_so_many_clients",
         a_tenant_has_so_many_clients,
@@ -133,6 +145,34 @@ async fn session(door: &Door) -> Session {
     } else {
         Session::MySql(Box::new(mysql(door).await))
     }
+}
+
+async fn a_wrong_password_that_was_not_waited_for_is_told_so(server: &'static Server) {
+    let tenant = Tenant::on(server, "hasty").with("client_auth: md5");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let mut both = startup(&[("user", &door.user)]);
+    both.extend(message(b'p', b"md5 nothing of the kind\0"));
+    let mut raw = Raw::to(door.address);
+    assert_eq!(raw.say(&both).message().0, b'R');
+    assert_eq!(raw.last_words().state, "28P01");
+    bouncer.stop();
+}
+
+/// From an address that is not allowed, a user's name is a stranger's; from the next one it is the user's again.
+async fn what_a_stranger_was_compared_with_is_not_a_users(server: &'static Server) {
+    let tenant = Tenant::on(server, "poisoned").with("allowed_addresses: [127.0.0.2]");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    assert_eq!(refusal(&door).await.state, "28P01");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let stream = socket.connect(door.address).await.unwrap();
+    let login = postgres_config(&door)
+        .connect_raw(stream, tokio_postgres::NoTls)
+        .await;
+    assert!(login.is_ok(), "{:?}", login.err());
+    bouncer.stop();
 }
 
 async fn a_tenant_has_so_many_clients(server: &'static Server) {

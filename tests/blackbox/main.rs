@@ -11,6 +11,7 @@ mod auth_query;
 mod crowd;
 mod drivers;
 mod faults;
+mod gone;
 mod health;
 mod hostile;
 mod injection;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     timeouts::plan(&mut plan);
     pooled::plan(&mut plan);
     crowd::plan(&mut plan);
+    gone::plan(&mut plan);
     hostile::plan(&mut plan);
     injection::plan(&mut plan);
     secrets::plan(&mut plan);

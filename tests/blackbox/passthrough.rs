@@ -4,6 +4,7 @@ use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventual
 use tokio_postgres::error::SqlState;
 
 use crate::drivers::{postgres_config, try_postgres};
+use crate::health::sample;
 use crate::limits::refusal;
 use crate::raw::{Raw, startup};
 
@@ -20,6 +21,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres],
         "passed_on_logins_take_places_and_give_them_back",
         places,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "a_login_that_its_client_does_not_finish_is_no_fault_of_the_databases",
+        unfinished,
     );
 }
 
@@ -100,6 +107,30 @@ async fn logins_are_passed_on(server: &'static Server) {
             .message()
     });
     assert_eq!(asked[0], asked[1]);
+    bouncer.stop();
+}
+
+async fn unfinished(server: &'static Server) {
+    let tenant = passed_on(Tenant::on(server, "unfinished")).with("connect_timeout: 300ms");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = Door {
+        user: format!("{}__{}", tenant.id, tenant.username),
+        ..bouncer.door(&tenant)
+    };
+    // Asked for their password, they say nothing until they are told to go.
+    for _ in 0..2 {
+        let mut raw = Raw::to(door.address);
+        assert_eq!(raw.say(&startup(&[("user", &door.user)])).message().0, b'R');
+        raw.rest();
+    }
+    let series = format!(
+        "dbbouncer_backend_connect_failures_total{{reason=\"unreachable\",tenant=\"{}\"}}",
+        tenant.id
+    );
+    let failures = sample(bouncer.api(), &series);
+    assert_eq!(failures, 0.0);
+    let client = try_postgres(&postgres_config(&door)).await.unwrap();
+    client.batch_execute("SELECT 1").await.unwrap();
     bouncer.stop();
 }
 

@@ -230,6 +230,9 @@ fn certificates_as_logins(server: &'static Server) {
     let (door, other_door) = (bouncer.door(&tenant), bouncer.door(&mapped));
     authority.certify("own", &door.user, &[]);
     authority.certify("service", "anything", &["service.test"]);
+    let user = door.user.strip_prefix(&format!("{}__", tenant.id));
+    let user = user.expect("a door names its tenant");
+    authority.certify("bare", user, &[]);
     stranger.certify("own", &door.user, &[]);
     let login = |door: &Door, shown: Option<(&Authority, &str)>| {
         let path = |file: &str, ending: &str| format!("{file}.{ending}");
@@ -277,6 +280,26 @@ fn certificates_as_logins(server: &'static Server) {
         (&other_door, Some((&authority, "own"))),
     ] {
         let said = login(door, shown);
+        assert!(said.err.contains(denied), "{}", said.err);
+    }
+    // However the client names the tenant, the certificate must name it.
+    if server.kind.is_postgres() {
+        let by_option = Door {
+            user: user.to_owned(),
+            ..door.clone()
+        };
+        let parts = |file: &str| {
+            let path = |ending: &str| authority.path(&format!("{file}.{ending}"));
+            format!(
+                "sslmode=require sslcert={} sslkey={} options='-c tenant_id={}'",
+                path("crt"),
+                path("key"),
+                tenant.id
+            )
+        };
+        let said = psql(&by_option, &parts("own"), WHOAMI);
+        assert_eq!(said.expect_ok(), tenant.id);
+        let said = psql(&by_option, &parts("bare"), WHOAMI);
         assert!(said.err.contains(denied), "{}", said.err);
     }
     let said = login(&door, Some((&stranger, "own")));

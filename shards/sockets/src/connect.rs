@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use io_uring::{opcode, types};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::options::SocketOptions;
+use crate::options::{SocketOptions, keepalive};
 use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
 use crate::run::current;
 
@@ -37,9 +37,7 @@ pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Re
 fn prepare(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(idle) = options.keepalive {
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
-    }
+    socket.set_tcp_keepalive(&keepalive())?;
     if let Some(longest) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(longest))?;
     }

@@ -66,7 +66,7 @@ pub use chunk::Chunk;
 pub use doorbell::{Bell, Doorbell, RingFailed, doorbell};
 pub use listener::{ACCEPT_PAUSE, Listener};
 pub use names::look_names_up_without_plugins;
-pub use options::{RingLimits, SocketOptions};
+pub use options::{RingLimits, SocketOptions, keepalive};
 pub use probe::{RingError, probe};
 pub use run::{PREEMPT_TIMER, run};
 pub use stream::{LINGER, Stream};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
+
 /// The limits of one executor's ring.
 #[derive(Debug, Clone)]
 pub struct RingLimits {
@@ -45,12 +47,21 @@ impl Default for RingLimits {
     }
 }
 
-/// Options of a socket made by [`Stream::connect`](crate::Stream::connect).
+/// How it is noticed that the machine at the other end of a silent connection is gone: after a
+/// minute of silence it is asked, and given up 30 seconds later. The kernel does it alone. For a
+/// listener, from which accepted sockets have it.
+pub fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3)
+}
+
+/// Options of a socket made by [`Stream::connect`](crate::Stream::connect), beyond [`keepalive`].
 #[derive(Debug, Clone, Default)]
 pub struct SocketOptions {
-    /// Idle time before the first TCP keepalive probe; none: no keepalive.
-    pub keepalive: Option<Duration>,
     /// TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged before the connection is given
-    /// up.
+    /// up. None is as long as the kernel does: a peer that lives and reads nothing would count as
+    /// gone, too.
     pub user_timeout: Option<Duration>,
 }

@@ -98,9 +98,11 @@ impl Socket {
 
     /// The descriptor and what was received, once nothing is in flight.
     pub(crate) fn give_away(self: Rc<Self>) -> io::Result<(OwnedFd, Vec<Chunk>)> {
-        let received = self.inbox.borrow_mut().take_all()?;
+        let received = self.inbox.borrow_mut().take_all();
+        // Whatever that came to: nobody else will let go of it.
         self.closed.set(true);
         self.reactor.retire(self.slot);
+        let received = received?;
         // With nothing in flight the table's share is gone, and this one is the last.
         let alone = Rc::into_inner(self);
         let socket = alone.ok_or_else(|| io::Error::other("an operation is in flight"))?;

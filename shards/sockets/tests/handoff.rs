@@ -4,10 +4,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::SockRef;
 use sockets::{Bell, Doorbell, Stream, doorbell};
 use support::*;
 
@@ -68,6 +71,44 @@ fn a_receiving_stream_is_released_with_what_it_has_not_given() {
             assert_eq!(rest, stream_of(20..40));
         }
     });
+}
+
+#[test]
+fn a_socket_that_was_reset_is_not_kept_by_its_release() {
+    executor(patient(), || async {
+        let (mut random, mut failed) = (Random::new(), 0);
+        for _ in 0..300 {
+            let (stream, mut plain) = half_pair().await;
+            assert!(stream.is_quiet()); // receiving has begun
+            let socket = named(stream.options().as_raw_fd()).unwrap();
+            plain.write_all(b"last words").unwrap();
+            SockRef::from(&plain)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(plain);
+            for _ in 0..random.below(8) {
+                yield_now().await;
+            }
+            if stream.release().await.is_err() {
+                failed += 1;
+                while is_open(&socket) {
+                    yield_now().await;
+                }
+            }
+        }
+        assert!(failed > 10, "only {failed} releases failed");
+    });
+}
+
+/// The kernel's name for what is behind a descriptor.
+fn named(fd: RawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()
+}
+
+fn is_open(socket: &PathBuf) -> bool {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|name| name == *socket))
 }
 
 /// Takes the socket over, echoes a while, and gives it to the other side; until all is echoed.

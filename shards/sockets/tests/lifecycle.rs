@@ -100,7 +100,6 @@ fn a_cancelled_connect_leaves_nothing_behind() {
         let (listener, addr) = listen();
         for _ in 0..200 {
             let options = SocketOptions {
-                keepalive: Some(Duration::from_secs(60)),
                 user_timeout: Some(Duration::from_secs(9)),
             };
             let mut connecting = Box::pin(Stream::connect(addr, &options));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use wire::Secret;
 use wire::pg::Stored;
 
-use super::{Dialect, Networks};
+use super::{Dialect, Networks, TenantId};
 
 /// Who may connect to a tenant, and how they prove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Access {
     /// Where clients come from of whom nothing is asked, whatever the method.
     pub trusted: Networks,
     /// For [`ClientAuth::Cert`]: who is let in as which user, by a name in the certificate; `None`
-    /// where it must be the name that the client logs in by, `TENANT__USER`.
+    /// where it must be `TENANT__USER`, however the client says the two.
     pub cert_users: Option<HashMap<String, String>>,
 }
 
@@ -64,10 +64,10 @@ impl Access {
         }
     }
 
-    /// Whether the holder of a certificate with these names may come in as `user`, who is called
-    /// `login` by the client. A bare user's name is not enough without the operator's word: a
-    /// certificate for one tenant must not open another's.
-    pub fn lets_in(&self, names: &[String], user: &str, login: &str) -> bool {
+    /// Whether the holder of a certificate with these names may come in as `user` of `tenant`,
+    /// however the client has named the two. A bare user's name is not enough without the operator's
+    /// word: a certificate for one tenant must not open another's.
+    pub fn lets_in(&self, names: &[String], tenant: &TenantId, user: &str) -> bool {
         let is_known = match &self.users {
             Users::Named(users) => users.contains_key(user) || self.lookup.is_some(),
             Users::Any(_) | Users::Unknown => true,
@@ -76,7 +76,10 @@ impl Access {
         is_known
             && match &self.cert_users {
                 Some(users) => names.any(|name| users.get(name).is_some_and(|is| is == user)),
-                None => names.any(|name| name == login),
+                None => names.any(|name| {
+                    let of_user = name.strip_suffix(user);
+                    of_user.and_then(|name| name.strip_suffix("__")) == Some(tenant.as_str())
+                }),
             }
     }
 }
@@ -154,7 +157,12 @@ impl Credential {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::parse(name).unwrap()
+    }
 
     #[test]
     fn a_certificate_lets_in_whom_it_names_and_whom_the_operator_says() {
@@ -168,16 +176,19 @@ mod tests {
             cert_users,
         };
         let names = ["app".to_owned(), "acme__app".to_owned()];
-        assert!(access(None).lets_in(&names, "app", "acme__app"));
-        assert!(!access(None).lets_in(&names[..1], "app", "acme__app"));
-        assert!(!access(None).lets_in(&names, "app", "globex__app"));
+        let (acme, globex) = (tenant("acme"), tenant("globex"));
+        assert!(access(None).lets_in(&names, &acme, "app"));
+        assert!(!access(None).lets_in(&names[..1], &acme, "app"));
+        assert!(!access(None).lets_in(&names, &globex, "app"));
+        assert!(!access(None).lets_in(&names, &acme, "me__app"));
+        assert!(!access(None).lets_in(&names, &acme, ""));
         let map = HashMap::from([("app".to_owned(), "reader".to_owned())]);
-        assert!(access(Some(map.clone())).lets_in(&names, "reader", "acme__reader"));
-        assert!(!access(Some(map.clone())).lets_in(&names, "app", "acme__app"));
+        assert!(access(Some(map.clone())).lets_in(&names, &acme, "reader"));
+        assert!(!access(Some(map.clone())).lets_in(&names, &acme, "app"));
         let listed = Access {
             users: Users::Named(HashMap::new()),
             ..access(Some(map))
         };
-        assert!(!listed.lets_in(&names, "reader", "acme__reader"));
+        assert!(!listed.lets_in(&names, &acme, "reader"));
     }
 }

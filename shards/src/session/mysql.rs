@@ -97,7 +97,7 @@ fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
         ClientAuth::Trust => return Expect::Trust,
         ClientAuth::Cert => {
             let names = client.conn.peer_names();
-            return match spec.access.lets_in(&names, &named.user, &named.raw_user) {
+            return match spec.access.lets_in(&names, &client.id, &named.user) {
                 true => Expect::Trust,
                 false => Expect::Nobody,
             };

@@ -132,7 +132,7 @@ async fn prove(
     };
     let is_let_in = |access: &Access| {
         let names = client.conn.peer_names();
-        access.lets_in(&names, &named.user, &named.raw_user)
+        access.lets_in(&names, &client.id, &named.user)
     };
     if method == ClientAuth::Cert && !access.is_some_and(is_let_in) {
         let disproof = why_unproven(shard, client, access, &named.user);
