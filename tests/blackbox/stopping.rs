@@ -15,6 +15,12 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(
         World::Bouncer,
+        &[Kind::Postgres],
+        "who_has_copied_owes_nothing",
+        who_has_copied_owes_nothing,
+    );
+    plan.add(
+        World::Bouncer,
         &all,
         "who_does_not_finish_is_cut_off",
         who_does_not_finish_is_cut_off,
@@ -106,6 +112,32 @@ async fn the_idle_go_and_transactions_finish(server: &'static Server) {
         "2",
         "what was committed in the grace period stays"
     );
+}
+
+/// COPY FROM STDIN in the extended protocol, as libpq does it: of its two Syncs the database ignores the first.
+async fn who_has_copied_owes_nothing(server: &'static Server) {
+    let tenant = tenant_of(server, "copied");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant)).with("shutdown_grace: 60s");
+    let bouncer = Bouncer::start(&config);
+    let mut client = Client::of(&bouncer, &tenant);
+    let copy = [
+        message(b'P', b"\0COPY whoami FROM STDIN\0\0\0"),
+        message(b'B', b"\0\0\0\0\0\0\0\0"),
+        message(b'E', b"\0\0\0\0\0"),
+        message(b'S', b""),
+    ];
+    client.raw.say(&copy.concat());
+    while client.raw.message().0 != b'G' {}
+    let data = [
+        message(b'd', b"copied\n"),
+        message(b'c', b""),
+        message(b'S', b""),
+    ];
+    let answer = client.raw.say(&data.concat()).until_ready();
+    assert_eq!(answer[0].0, b'C');
+    bouncer.tell_to_stop();
+    client.hears_of_the_stop();
+    bouncer.ended();
 }
 
 async fn who_does_not_finish_is_cut_off(server: &'static Server) {

@@ -1,16 +1,15 @@
 //! A PostgreSQL client's session in session mode: one backend, from login to leave.
 
+mod watch;
+
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use sockets::Chunk;
 use wire::WireError;
 use wire::pg::md5::Md5Hash;
 use wire::pg::scram::{ChannelBinding, ScramServer};
-use wire::pg::{
-    self, Challenge, Greet, NamedStartup, Replication, Sender, Stored, TransactionStatus, Walker,
-};
+use wire::pg::{self, Challenge, Greet, NamedStartup, Replication, Stored, TransactionStatus};
 
 use super::known::known_of;
 use super::{
@@ -19,17 +18,15 @@ use super::{
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
-use crate::channel::Channel;
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{Access, BackendUser, ClientAuth, Dialect, PoolMode, TenantSpec};
-use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
-use crate::relay::{Relay, RelayEnd, Said, Watch};
-use crate::stats::{Meter, Stats};
+use crate::relay::{Relay, RelayEnd};
 use crate::tenant::{Seated, Tenant};
+use watch::PgWatch;
 
 /// Serves one client to its end: lets it log in, and then lets what follows take its place.
 pub(super) async fn serve<'a>(login: Phase<'a, Option<Phase<'a>>>) {
@@ -289,10 +286,8 @@ pub(super) async fn work(
             unreachable!("nothing a PostgreSQL client says interrupts its relay")
         }
     };
-    // Where several queries are under way, a cancel would end one of them: without its BEGIN, what
-    // stands behind would stay.
-    let may_be_cancelled = !watch.at_rest() && watch.owed <= 1;
-    if !watch.backend.at_boundary() {
+    let may_be_cancelled = watch.may_be_cancelled();
+    if !watch.may_speak() {
         client.conn.say_no_more();
     }
     leave(shard, client, Some(tenant), &end);
@@ -301,100 +296,4 @@ pub(super) async fn work(
         registered.cancel().await;
     }
     lease.close(pool::CloseReason::SessionEnd);
-}
-
-/// Follows both directions of a PostgreSQL session by headers.
-struct PgWatch<'a> {
-    client: Walker,
-    backend: Walker,
-    /// ReadyForQuery messages that the client has asked for and not been given. An error in a
-    /// pipeline can leave it too high, never too low: such a session counts as busy.
-    owed: i64,
-    /// `owed` may be too high: an error or a COPY may have swallowed some of it.
-    doubtful: bool,
-    /// The client has begun a batch and not ended it.
-    batch_open: bool,
-    status: TransactionStatus,
-    /// The client has said Terminate.
-    terminated: bool,
-    /// The database has said why it will close.
-    explained: bool,
-    meter: Meter<'a>,
-}
-
-impl<'a> PgWatch<'a> {
-    fn new(stats: &'a Stats, control: &'a Control) -> PgWatch<'a> {
-        PgWatch {
-            meter: Meter::new(stats, control),
-            client: Walker::new(Sender::Frontend),
-            backend: Walker::new(Sender::Backend),
-            owed: 0,
-            doubtful: false,
-            batch_open: false,
-            status: TransactionStatus::Idle,
-            terminated: false,
-            explained: false,
-        }
-    }
-}
-
-impl Watch for PgWatch<'_> {
-    fn client_said(
-        &mut self,
-        chunk: Chunk,
-        _client: &Channel,
-        backend: &Channel,
-    ) -> Result<Said, SessionEnd> {
-        let passed = self
-            .client
-            .feed(&chunk)
-            .map_err(SessionEnd::ClientMisbehaved)?;
-        self.meter.client_said(chunk.len(), passed.requests);
-        self.owed += i64::from(passed.awaits_ready);
-        self.batch_open = passed.batch_open.unwrap_or(self.batch_open);
-        if passed.awaits_ready > 0 || self.batch_open {
-            self.meter.asked(self.status != TransactionStatus::Idle);
-        }
-        self.terminated |= passed.terminate;
-        backend.send(chunk);
-        Ok(Said::Passed)
-    }
-
-    fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
-        let passed = self
-            .backend
-            .feed(chunk)
-            .map_err(SessionEnd::DatabaseMisbehaved)?;
-        self.doubtful |= passed.copies > 0 || passed.errors > 0 && self.owed > 1;
-        self.owed -= i64::from(passed.ready);
-        self.doubtful &= self.owed > 0;
-        self.meter.backend_said(chunk.len(), passed.errors);
-        self.status = passed.status.unwrap_or(self.status);
-        if passed.ready > 0 {
-            let more = self.owed > 0 && !self.doubtful || self.batch_open;
-            let open = self.status != TransactionStatus::Idle;
-            self.meter
-                .answered(passed.ready, passed.transactions, more, open);
-        }
-        self.explained |= passed.fatal;
-        Ok(Said::Passed)
-    }
-
-    fn backend_left(&self) -> SessionEnd {
-        if self.terminated {
-            SessionEnd::ClientLeft
-        } else {
-            SessionEnd::DatabaseLeft {
-                may_speak: !self.explained && self.backend.at_boundary(),
-            }
-        }
-    }
-
-    fn at_rest(&self) -> bool {
-        let between_messages = self.client.at_boundary() && self.backend.at_boundary();
-        between_messages
-            && self.owed <= 0
-            && !self.batch_open
-            && self.status == TransactionStatus::Idle
-    }
 }

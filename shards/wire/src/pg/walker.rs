@@ -60,6 +60,8 @@ pub struct Walker {
     class: Class,
     remaining: u32,
     field: ErrorField,
+    /// From a client: how many Syncs have passed since the last Execute, if nothing else has but Flush.
+    syncs_behind_execute: Option<u32>,
 }
 
 impl Walker {
@@ -77,12 +79,19 @@ impl Walker {
             class: Class::Other,
             remaining: 0,
             field: ErrorField::Code,
+            syncs_behind_execute: None,
         }
     }
 
     /// Whether the stream stands between two messages.
     pub fn at_boundary(&self) -> bool {
         self.have == 0 && self.remaining == 0
+    }
+
+    /// From a client: how many Syncs stand behind its last Execute; `None` if more than Syncs do. Should that Execute
+    /// begin a COPY, the database ignores them.
+    pub fn syncs_behind_execute(&self) -> Option<u32> {
+        self.syncs_behind_execute
     }
 
     /// Follows one chunk. After an error, which may lie behind messages that were sound, the
@@ -202,8 +211,14 @@ impl Walker {
     }
 
     /// Counts the message that has just ended.
-    fn count(&self, passed: &mut Passed) {
+    fn count(&mut self, passed: &mut Passed) {
         passed.messages += 1;
+        self.syncs_behind_execute = match (self.class, self.syncs_behind_execute) {
+            (Class::Execute, _) => Some(0),
+            (Class::Sync, Some(syncs)) => Some(syncs + 1),
+            (Class::Flush, syncs) => syncs,
+            _ => None,
+        };
         match self.class {
             Class::Query => {
                 passed.requests += 1;
@@ -223,7 +238,7 @@ impl Walker {
             Class::ReadyForQuery => passed.ready += 1,
             Class::ErrorResponse => passed.errors += 1,
             Class::CopyIn => passed.copies += 1,
-            Class::Other => {}
+            Class::Flush | Class::Other => {}
         }
     }
 }
@@ -239,6 +254,8 @@ enum Class {
     Extended,
     /// Sync.
     Sync,
+    /// Flush.
+    Flush,
     Terminate,
     ReadyForQuery,
     ErrorResponse,
@@ -291,7 +308,8 @@ static FRONTEND: [Kind; 256] = kinds(&[
     (b"CD", Class::Extended, FRONTEND_SMALL_LIMIT),
     (b"S", Class::Sync, FRONTEND_SMALL_LIMIT),
     (b"X", Class::Terminate, FRONTEND_SMALL_LIMIT),
-    (b"Hcf", Class::Other, FRONTEND_SMALL_LIMIT),
+    (b"H", Class::Flush, FRONTEND_SMALL_LIMIT),
+    (b"cf", Class::Other, FRONTEND_SMALL_LIMIT),
 ]);
 
 /// What a database may send.
@@ -357,6 +375,21 @@ mod tests {
             walk(Sender::Frontend, b"d\0\0\0\x04").unwrap().batch_open,
             None
         );
+    }
+
+    #[test]
+    fn syncs_behind_an_execute_are_counted() {
+        let mut walker = Walker::new(Sender::Frontend);
+        let mut syncs_behind = |said: &[u8]| {
+            walker.feed(said).unwrap();
+            walker.syncs_behind_execute()
+        };
+        assert_eq!(syncs_behind(b"S\0\0\0\x04"), None);
+        assert_eq!(syncs_behind(b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04"), Some(1));
+        assert_eq!(syncs_behind(b"H\0\0\0\x04S\0\0\0\x04"), Some(2));
+        assert_eq!(syncs_behind(b"d\0\0\0\x04S\0\0\0\x04"), None);
+        assert_eq!(syncs_behind(b"E\0\0\0\x09\0\0\0\0\0"), Some(0));
+        assert_eq!(syncs_behind(b"Q\0\0\0\x06;\0"), None);
     }
 
     #[test]
