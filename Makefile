@@ -65,7 +65,8 @@ docker-build: image ## The same as image
 
 deb: build ## Builds a Debian package into target/debian
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'make deb needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
-	@rm -rf target/deb && mkdir -p target/deb/man
+	@rm -rf target/deb && mkdir -p target/deb/bin target/deb/man
+	install -m 755 -s bin/dbbouncer target/deb/bin/dbbouncer
 	bin/dbbouncer man --dir target/deb/man
 	bin/dbbouncer completions bash >target/deb/dbbouncer
 	bin/dbbouncer completions zsh >target/deb/_dbbouncer
