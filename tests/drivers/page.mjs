@@ -48,6 +48,16 @@ try {
   await page.locator("#filter").fill("");
   assert.equal((await names()).length, 3);
 
+  // Whatever the width, the last column is in sight, and the header stays when the tenants move.
+  for (const width of [1280, 1400, 1920]) {
+    await page.setViewportSize({ width, height: 300 });
+    await page.mouse.wheel(0, 1000);
+    const last = await page.locator("th", { hasText: "Shard" }).boundingBox();
+    assert.ok(last.x + last.width <= width && last.y >= 0 && last.y < 300, `${width}: ${JSON.stringify(last)}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${width} is not enough`);
+  }
+  await page.setViewportSize({ width: 1400, height: 700 });
+
   // It goes on by itself.
   await page.waitForResponse((response) => response.url().endsWith("/tenants"));
   if (screenshot) await page.screenshot({ path: screenshot });
