@@ -6,20 +6,27 @@
 //! | a database without one | a tenant for each user with a password: `DATABASE.USER`, or `DATABASE` if there is one |
 //! | userlist.txt | the tenants' `users` |
 //! | default_pool_size, min_pool_size, pool_mode, time-outs | `defaults` |
+//! | auth_query, auth_user, auth_hba_file | `auth_query`, `auth_user`; `allowed_addresses`, `trust_addresses` |
+//! | client_tls_*, server_tls_* | `tls_*`; `sslmode` and its fellows |
 //! | listen_addr, listen_port, max_client_conn | `listen`, `limits` |
 //!
 //! Whatever has no counterpart is said, never dropped in silence.
 
+mod hba;
 mod ini;
+mod lookup;
 mod settings;
 mod tenants;
+mod tls;
 mod yaml;
 
 use std::io;
 
 use shards::contract::ClientAuth;
 
-use self::settings::Settings;
+use self::hba::Hba;
+use self::lookup::Lookup;
+use self::settings::{NO_PEERS, Settings};
 use self::tenants::{Users, is_plain};
 use self::yaml::Yaml;
 
@@ -39,7 +46,11 @@ pub fn pgbouncer(
     read: &dyn Fn(&str) -> io::Result<String>,
 ) -> Result<Import, String> {
     let mut remarks = Remarks::default();
-    let mut settings = Settings::default();
+    // PgBouncer's own default.
+    let mut settings = Settings {
+        is_session: true,
+        ..Settings::default()
+    };
     let mut databases = tenants::Databases::new();
     for entry in ini::parse(text, read)? {
         match entry.section.as_str() {
@@ -53,20 +64,38 @@ pub fn pgbouncer(
                 &entry.value,
                 "limits belong to tenants here",
             ),
-            "peers" => remarks.add("[peers]: several processes need not know each other".into()),
+            "peers" => remarks.add(format!("[peers] is left out: {NO_PEERS}")),
             other => return Err(format!("there is no section [{other}] in pgbouncer.ini")),
         }
     }
     let list = users(userlist, settings.auth_file.as_deref(), read, &mut remarks)?;
+    let hba = hba(&settings, read, &mut remarks);
     let users = Users {
         auth: client_auth(&settings.auth_type, &list, &mut remarks),
         list: &list,
+        lookup: Lookup {
+            query: settings.auth_query.take(),
+            user: settings.auth_user.take(),
+        },
+        are_sessions: settings.is_session,
+        hba: hba.as_ref(),
     };
     settings.defaults.plain(1, "client_auth", word(users.auth));
+    users
+        .lookup
+        .write(1, &users, &mut settings.defaults, &mut remarks);
+    let Settings {
+        server_tls,
+        defaults,
+        ..
+    } = &mut settings;
+    server_tls.towards_databases(defaults, &mut remarks);
+    let mut top = Yaml::default();
+    settings.client_tls.towards_clients(&mut top, &mut remarks);
     let mut tenants = Yaml::default();
     tenants::write(&databases, &users, &mut tenants, &mut remarks);
     Ok(Import {
-        yaml: compose(settings, tenants),
+        yaml: compose(top, settings, tenants),
         remarks: remarks.0,
     })
 }
@@ -111,6 +140,33 @@ fn users(
     ini::userlist(&text).map_err(|why| format!("userlist: {why}"))
 }
 
+/// What auth_hba_file says, if it counts.
+fn hba(
+    settings: &Settings,
+    read: &dyn Fn(&str) -> io::Result<String>,
+    remarks: &mut Remarks,
+) -> Option<Hba> {
+    let path = settings.auth_hba_file.as_deref();
+    if settings.auth_type != "hba" {
+        if let Some(path) = path {
+            let why = "auth_type is not hba, so nothing looks at it";
+            remarks.left_out("[pgbouncer] auth_hba_file", path, why);
+        }
+        return None;
+    }
+    let text = match path.map(|path| (path, read(path))) {
+        Some((_, Ok(text))) => text,
+        Some((path, Err(error))) => {
+            remarks.add(format!(
+                "[pgbouncer] auth_hba_file: cannot read {path}: {error}"
+            ));
+            String::new()
+        }
+        None => String::new(),
+    };
+    Some(Hba::parse(&text, remarks))
+}
+
 /// How clients prove themselves. PgBouncer's md5 takes whatever the list has for a user; here a
 /// method is one for all.
 fn client_auth(auth_type: &str, users: &[(String, String)], remarks: &mut Remarks) -> ClientAuth {
@@ -125,6 +181,9 @@ fn client_auth(auth_type: &str, users: &[(String, String)], remarks: &mut Remark
         }
         "plain" => ClientAuth::Password,
         "scram-sha-256" => ClientAuth::Scram,
+        "cert" => ClientAuth::Cert,
+        "hba" if has_md5 => ClientAuth::Md5,
+        "hba" => ClientAuth::Scram,
         // PgBouncer's own default.
         "md5" | "" if has_md5 => ClientAuth::Md5,
         "md5" | "" => {
@@ -147,14 +206,20 @@ fn word(auth: ClientAuth) -> &'static str {
         ClientAuth::Md5 => "md5",
         ClientAuth::Password => "password",
         ClientAuth::Trust => "trust",
+        ClientAuth::Cert => "cert",
         _ => "scram-sha-256",
     }
 }
 
-fn compose(settings: Settings, tenants: Yaml) -> String {
+fn compose(top: Yaml, settings: Settings, tenants: Yaml) -> String {
     let mut text = String::from(
         "# Made from pgbouncer.ini by `dbbouncer import`. It may hold passwords: keep it from other eyes.\n\n",
     );
+    let top = top.into_text();
+    if !top.is_empty() {
+        text.push_str(&top);
+        text.push('\n');
+    }
     let mut listen = settings.listen;
     // PgBouncer speaks one protocol.
     listen.plain(1, "mysql_port", 0);

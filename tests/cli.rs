@@ -277,7 +277,22 @@ fn there_is_a_manual_page_for_it_and_each_subcommand() {
 /// What a PgBouncer's config becomes stands beside it in `tests/import`; `UPDATE=1` writes it anew.
 #[test]
 fn a_pgbouncer_is_imported() {
-    for name in ["forced-users", "own-users"] {
+    // The certificates that one of them names.
+    let authority = testbed::Authority::new();
+    authority.certify("server", "server", &["localhost"]);
+    authority.certify("client", "client", &[]);
+    let pki = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pki");
+    std::fs::create_dir_all(&pki).unwrap();
+    for name in [
+        "ca.crt",
+        "server.crt",
+        "server.key",
+        "client.crt",
+        "client.key",
+    ] {
+        std::fs::copy(authority.path(name), pki.join(name)).unwrap();
+    }
+    for name in ["forced-users", "own-users", "looked-up", "tls-and-hba"] {
         let folder = PathBuf::from("tests/import").join(name);
         let beside = |name: &str| folder.join(name).into_os_string().into_string().unwrap();
         let (status, yaml, remarks) = run(dbbouncer(&["import", &beside("pgbouncer.ini")]));

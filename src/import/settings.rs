@@ -1,6 +1,7 @@
 //! The section `[pgbouncer]`, key by key: what it is called here, or why it is left out.
 
 use super::Remarks;
+use super::tls::Tls;
 use super::yaml::Yaml;
 
 /// What PgBouncer has for all databases.
@@ -14,17 +15,35 @@ pub struct Settings {
     pub auth_type: String,
     /// Where the users are.
     pub auth_file: Option<String>,
+    /// From where who may come.
+    pub auth_hba_file: Option<String>,
+    /// How the database is asked for users, and by whom.
+    pub auth_query: Option<String>,
+    pub auth_user: Option<String>,
+    /// Whether a connection is the client's for as long as it stays, where a database says nothing.
+    pub is_session: bool,
+    pub client_tls: Tls,
+    pub server_tls: Tls,
 }
 
 impl Settings {
     /// Takes one key in.
     pub fn take(&mut self, key: &str, value: &str, remarks: &mut Remarks) {
         let name = format!("[pgbouncer] {key}");
+        if let Some(end) = key.strip_prefix("client_tls_") {
+            return self.client_tls.take(end, value);
+        }
+        if let Some(end) = key.strip_prefix("server_tls_") {
+            return self.server_tls.take(end, value);
+        }
         match key {
             "listen_addr" => self.listen_addr(value, remarks),
             "listen_port" => self.listen.plain(1, "postgres_port", value),
             "auth_type" => self.auth_type = value.to_owned(),
             "auth_file" => self.auth_file = Some(value.to_owned()),
+            "auth_hba_file" => self.auth_hba_file = Some(value.to_owned()),
+            "auth_query" => self.auth_query = Some(value.to_owned()),
+            "auth_user" => self.auth_user = Some(value.to_owned()),
             "max_client_conn" => self.limits.plain(1, "client_connections", value),
             "client_login_timeout" => {
                 self.seconds(Place::Limits, "login_timeout", &name, value, remarks)
@@ -33,6 +52,7 @@ impl Settings {
             "min_pool_size" => self.defaults.plain(1, "min_connections", value),
             "pool_mode" => {
                 let mode = pool_mode(&name, value, remarks);
+                self.is_session = mode == "session";
                 self.defaults.plain(1, "pool_mode", mode);
             }
             "server_idle_timeout" => {
@@ -51,6 +71,9 @@ impl Settings {
             | "transaction_timeout"
             | "idle_transaction_timeout"
             | "client_idle_timeout" => self.seconds(Place::Defaults, key, &name, value, remarks),
+            "max_db_client_connections" if value != "0" => {
+                self.defaults.plain(1, "max_client_connections", value);
+            }
             "max_prepared_statements" if value != "0" => {
                 self.defaults.plain(1, "max_prepared_statements", value);
             }
@@ -160,9 +183,25 @@ fn why_not(key: &str) -> &'static str {
         "admin_users" | "stats_users" | "stats_period" => {
             "the REST API, the page at / and /metrics take the place of the admin console; api_key says who may"
         }
-        "auth_hba_file" | "auth_ident_file" => "who may connect is said by each tenant's users",
-        "auth_query" | "auth_user" | "auth_dbname" => {
-            "set auth_query, auth_user and auth_password in the tenants or in defaults; the query's search path is pg_catalog, so name schemas in it"
+        "auth_ident_file" => "who may connect is said by each tenant's users, or by cert_users",
+        "auth_dbname" => "auth_query is asked in the tenant's own database",
+        "auth_ldap_options" => "there is no LDAP here",
+        "max_db_client_connections" => "it is how things are by default",
+        "max_user_client_connections" => {
+            "clients are counted by tenant: see max_client_connections"
+        }
+        "peer_id" => NO_PEERS,
+        "track_extra_parameters" => "whatever a client sets is followed",
+        "application_name_add_host" => "the log and the API name clients' addresses",
+        "cancel_wait_timeout" | "suspend_timeout" | "client_idle_suspend" => "nobody waits there",
+        "autodb_idle_timeout" => "each database needs a tenant",
+        "server_fast_close" => {
+            "POST /tenants/{id}/reconnect replaces connections as they become free"
+        }
+        "server_round_robin" => "the connection used last is used next, so that the others may end",
+        "scram_iterations" => "the database's own verifiers can be copied",
+        "pkt_buf" | "max_packet_size" | "listen_backlog" | "sbuf_loopcnt" | "disable_pqexec" => {
+            "it is looked after by itself"
         }
         "unix_socket_dir" | "unix_socket_mode" | "unix_socket_group" => "clients come by TCP only",
         "logfile" | "pidfile" | "syslog" | "syslog_ident" | "syslog_facility" | "verbose"
@@ -170,15 +209,12 @@ fn why_not(key: &str) -> &'static str {
             "the log goes to standard error, and the service manager does the rest"
         }
         "server_login_retry" => "a failed attempt is repeated after a pause that grows by itself",
-        key if key.starts_with("client_tls_") => {
-            "set tls_cert, tls_key, tls_client_ca and tls_mode"
-        }
-        key if key.starts_with("server_tls_") => {
-            "set sslmode, sslrootcert, sslcert and sslkey in defaults"
-        }
         key if key.starts_with("tcp_") || key.starts_with("dns_") || key.starts_with("so_") => {
             "it is looked after by itself"
         }
         _ => "it has no counterpart here",
     }
 }
+
+/// Of several processes.
+pub const NO_PEERS: &str = "one process uses all processors; where there are several, a load balancer must bring a client's cancel request to the one that serves it";

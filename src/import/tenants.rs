@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shards::contract::{ClientAuth, Credential, Dialect, Secret, TenantId};
 
+use super::hba::{Hba, Rules};
+use super::lookup::Lookup;
 use super::settings::{pool_mode, time};
 use super::yaml::Yaml;
 use super::{Remarks, ini};
@@ -23,6 +25,20 @@ pub struct Users<'a> {
     pub list: &'a [(String, String)],
     /// Our `client_auth`.
     pub auth: ClientAuth,
+    /// How databases are asked for others, where they do not say otherwise.
+    pub lookup: Lookup,
+    /// Whether clients keep their connections, where a database does not say otherwise.
+    pub are_sessions: bool,
+    /// From where they may come; `None` is from anywhere.
+    pub hba: Option<&'a Hba>,
+}
+
+impl Users<'_> {
+    /// The password of a user, if it is known in clear text.
+    pub fn password_of(&self, user: &str) -> Option<&String> {
+        let (_, secret) = self.list.iter().find(|(name, _)| name == user)?;
+        Some(secret).filter(|secret| is_plain(secret))
+    }
 }
 
 /// Writes all tenants.
@@ -42,8 +58,10 @@ pub fn write(databases: &Databases, users: &Users<'_>, yaml: &mut Yaml, remarks:
         if name == "*" {
             continue;
         }
+        let asks_for_users = Lookup::of(keys, &users.lookup).user.is_some();
         for (user, password) in whom_we_connect_as(name, keys, users, remarks) {
-            let wanted = match keys.contains_key("user") || users.list.len() <= 1 {
+            let is_one = keys.contains_key("user") || asks_for_users || users.list.len() <= 1;
+            let wanted = match is_one {
                 true => name.clone(),
                 false => format!("{name}.{user}"),
             };
@@ -68,22 +86,24 @@ fn whom_we_connect_as(
     users: &Users<'_>,
     remarks: &mut Remarks,
 ) -> Vec<(String, Option<String>)> {
-    let known = |user: &str| {
-        users
-            .list
-            .iter()
-            .find(|(name, _)| name == user)
-            .map(|(_, secret)| secret)
-    };
     if let Some(user) = keys.get("user") {
-        let in_list = known(user).filter(|secret| is_plain(secret));
-        let password = keys.get("password").or(in_list).cloned();
+        let password = keys.get("password").or(users.password_of(user)).cloned();
         if password.is_none() {
             remarks.add(format!(
                 "[databases] {name}: the password of {user} is not known; add it to the tenant if the database asks for one"
             ));
         }
         return vec![(user.clone(), password)];
+    }
+    if let Some(asks) = Lookup::of(keys, &users.lookup).user {
+        if logs_in_clients(name, keys, users) {
+            let password = users.password_of(&asks).cloned();
+            return vec![(asks, password)];
+        }
+        remarks.add(format!(
+            "[databases] {name}: it has no user=, and connections that are shared, or given without a proof, need one account: the tenant says CHANGE-ME"
+        ));
+        return vec![("CHANGE-ME".into(), None)];
     }
     let mut found: Vec<_> = users
         .list
@@ -104,6 +124,19 @@ fn whom_we_connect_as(
         found.push(("CHANGE-ME".into(), None));
     }
     found
+}
+
+/// Whether connections are logged in as the clients that were looked up, which needs that they stay
+/// with them, and a proof.
+fn logs_in_clients(name: &str, keys: &BTreeMap<String, String>, users: &Users<'_>) -> bool {
+    let stays = keys
+        .get("pool_mode")
+        .map_or(users.are_sessions, |mode| mode == "session");
+    let rules = users.hba.and_then(|hba| hba.rules(name));
+    let proves = !matches!(users.auth, ClientAuth::Trust | ClientAuth::Cert)
+        && rules.is_none_or(|rules| rules.trusted.is_empty());
+    let asks = Lookup::of(keys, &users.lookup).user.is_some();
+    !keys.contains_key("user") && asks && stays && proves
 }
 
 /// A tenant to be.
@@ -154,16 +187,49 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
                 &place, value, "each client's own startup parameters are followed; ALTER ROLE ... SET does it for all",
             ),
             "connect_query" => remarks.left_out(&place, value, "ALTER ROLE ... SET or a login trigger does it"),
-            "auth_user" | "auth_query" | "auth_dbname" => {
-                remarks.left_out(&place, value, "set auth_query, auth_user and auth_password; the query's search path is pg_catalog, so name schemas in it");
-            }
+            "auth_user" | "auth_query" => {}
+            "auth_dbname" => remarks.left_out(&place, value, "auth_query is asked in the tenant's own database"),
+            "max_db_client_connections" => yaml.plain(2, "max_client_connections", value),
             "max_db_connections" | "reserve_pool" | "reserve_pool_size" => remarks.left_out(
                 &place, value, "max_connections is all that a tenant may have",
             ),
             _ => remarks.left_out(&place, value, "it has no counterpart here"),
         }
     }
-    may_connect(user, keys.contains_key("user"), users, yaml, remarks);
+    if keys.contains_key("auth_user") || keys.contains_key("auth_query") {
+        let lookup = Lookup::of(keys, &users.lookup);
+        lookup.write(2, users, yaml, remarks);
+    }
+    if logs_in_clients(name, keys, users) {
+        yaml.plain(2, "backend_user", "client");
+    }
+    if let Some(hba) = users.hba {
+        networks(name, hba.rules(name), yaml, remarks);
+    }
+    let is_for_all = keys.contains_key("user") || Lookup::of(keys, &users.lookup).user.is_some();
+    may_connect(user, is_for_all, users, yaml, remarks);
+}
+
+/// From where clients may come.
+fn networks(name: &str, rules: Option<Rules>, yaml: &mut Yaml, remarks: &mut Remarks) {
+    let rules = rules.unwrap_or_else(|| {
+        remarks.add(format!(
+            "[databases] {name}: no line of auth_hba_file that can be said here lets anybody in: the tenant takes clients of its own machine"
+        ));
+        Rules {
+            allowed: ["127.0.0.1/32", "::1/128"].map(ToOwned::to_owned).into(),
+            ..Rules::default()
+        }
+    });
+    for (key, networks) in [
+        ("allowed_addresses", rules.allowed),
+        ("trust_addresses", rules.trusted),
+    ] {
+        if !networks.is_empty() {
+            // JSON's lists are YAML's.
+            yaml.plain(2, key, serde_json::Value::from(networks));
+        }
+    }
 }
 
 /// Who may connect to the tenant: everybody of the list to a database with a forced user, else its
@@ -184,6 +250,12 @@ fn may_connect(
         .filter(|(name, _)| is_forced || name == own)
         .collect();
     if list.is_empty() {
+        return;
+    }
+    if users.auth == ClientAuth::Cert {
+        // PgBouncer compares the certificate's common name with the user's.
+        yaml.section(2, "cert_users");
+        list.iter().for_each(|(name, _)| yaml.text(3, name, name));
         return;
     }
     yaml.section(2, "users");

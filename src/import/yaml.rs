@@ -31,7 +31,7 @@ impl Yaml {
             true => format!("${{DBBOUNCER_NOT_SET:-{value}}}"),
             false => value.replace('$', "$$"),
         };
-        self.plain(depth, key, scalar(&literal));
+        self.plain(depth, &scalar(key), scalar(&literal));
     }
 
     /// All of it.
