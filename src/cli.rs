@@ -240,6 +240,8 @@ pub enum About {
     Example,
     /// The reference of all keys, in Markdown
     Reference,
+    /// The JSON Schema, by which editors complete and check a config
+    Schema,
 }
 
 /// How tenants are shown.

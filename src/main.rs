@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Ok(Task::Import { ini, userlist }) => import(&ini, userlist.as_deref()),
         Ok(Task::Config(About::Example)) => print(config::EXAMPLE.as_bytes()),
         Ok(Task::Config(About::Reference)) => print(config::reference().as_bytes()),
+        Ok(Task::Config(About::Schema)) => print(config::json_schema().as_bytes()),
         Ok(Task::Completions(shell)) => completions(shell),
         Ok(Task::Man(folder)) => manual(folder.as_deref()),
         Err(usage) => usage.exit(),

@@ -13,13 +13,13 @@ pub const EXAMPLE: &str = include_str!("../../configs/dbbouncer.yaml");
 
 /// A key of the example.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+pub(super) struct Entry {
     /// Its sections and its name; `NAME` where operators choose it.
-    path: Vec<String>,
+    pub(super) path: Vec<String>,
     /// What the example says; `None` where it is commented out, for there is no default.
-    value: Option<String>,
+    pub(super) value: Option<String>,
     /// What it is for.
-    about: String,
+    pub(super) about: String,
 }
 
 /// The reference in Markdown.
@@ -68,7 +68,7 @@ pub fn markdown() -> String {
 }
 
 /// The keys of a config that is written with two spaces a level, each with the comment above it.
-fn entries(text: &str) -> Vec<Entry> {
+pub(super) fn entries(text: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut path: Vec<String> = Vec::new();
     let mut about = String::new();
@@ -123,7 +123,7 @@ fn key_of(text: &str) -> Option<(&str, &str)> {
 }
 
 /// What the key's reader demands of a value, in its own words.
-fn demand(path: &[String]) -> String {
+pub(super) fn demand(path: &[String]) -> String {
     let said = complaint(path, Node::Text("\u{1}".into()));
     match said.as_deref() {
         Some(text) if text.starts_with("must be a time") => "a time".to_owned(),
@@ -142,17 +142,21 @@ fn demand(path: &[String]) -> String {
 }
 
 /// What is said of a config with this value at this place, and nothing else wrong with that place.
-fn complaint(path: &[String], value: Node) -> Option<String> {
+pub(super) fn complaint(path: &[String], value: Node) -> Option<String> {
+    let key = path.join(".");
+    complaints(path, value)
+        .into_iter()
+        .find(|Complaint { key: at, .. }| *at == key)
+        .map(|Complaint { text, .. }| text)
+}
+
+/// All that is said of a config with this value at this place and nothing else in it.
+pub(super) fn complaints(path: &[String], value: Node) -> Vec<Complaint> {
     let node = path
         .iter()
         .rev()
         .fold(value, |inside, key| Node::Map(vec![(key.clone(), inside)]));
-    let complaints = settle(&node, &nowhere()).err()?;
-    let key = path.join(".");
-    complaints
-        .into_iter()
-        .find(|Complaint { key: at, .. }| *at == key)
-        .map(|Complaint { text, .. }| text)
+    settle(&node, &nowhere()).err().unwrap_or_default()
 }
 
 /// A machine on which there is nothing.
@@ -179,9 +183,11 @@ A *time* has a unit: `250ms`, `30s`, `5m`, `1h 30m`; `0` switches it off where t
 for an environment variable, `${NAME:-default}` has a default where it is unset or empty, and `$$` is a `$`. A *secret* may
 stand in a file of its own, `file:PATH`, relative to the config's folder.
 
-The file is loaded again when it changes, on SIGHUP and on `POST /reload`. Ports, `runtime`, `limits`, `state_file` and
-`log_format` come into force with a restart, everything else at once. Tenants may also be made by the API, which takes the
-same keys as JSON.
+The file is loaded again when it changes, on SIGHUP and on `POST /reload`. `listen` (the API's address among it), `runtime`,
+`limits`, `proxy_protocol`, `state_file` and `log_format` come into force with a restart: the log warns of each that differs,
+and the answer to `POST /reload` lists them (`after_restart`). Everything else holds at once. Tenants may also be made by the
+API, which takes the same keys as JSON. Editors complete a config by `dbbouncer config schema > dbbouncer.schema.json` and a
+first line `# yaml-language-server: $schema=dbbouncer.schema.json`.
 ";
 
 #[cfg(test)]

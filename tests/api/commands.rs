@@ -1,6 +1,9 @@
 //! The subcommands that ask a running program: `top` and `healthcheck`.
 
+use std::path::Path;
 use std::process::{Command, Output};
+
+use testbed::python;
 
 use crate::plan::tests;
 use crate::program::{ONE_TENANT, Program, eventually};
@@ -9,6 +12,7 @@ tests! {
     top_prints_a_report,
     top_lives_in_a_terminal needs Tmux,
     a_healthcheck_answers_by_its_exit_status,
+    the_schema_for_editors_takes_good_configs_and_no_others needs Schemathesis,
 }
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dbbouncer");
@@ -170,4 +174,53 @@ fn a_healthcheck_answers_by_its_exit_status() {
     program.kill();
     let (status, _, error) = dbbouncer(&["healthcheck", "--url", &url], "");
     assert!(status == 1 && error.contains("no answer"), "{error}");
+}
+
+/// By a validator that is not ours.
+fn the_schema_for_editors_takes_good_configs_and_no_others() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let written = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let schema = written(
+        "config.schema.json",
+        &dbbouncer(&["config", "schema"], "").1,
+    );
+    let good = [
+        "configs/dbbouncer.yaml",
+        "configs/minimal.yaml",
+        "tests/import/own-users/dbbouncer.yaml",
+        "tests/import/tls-and-hba/dbbouncer.yaml",
+        // As the chart writes them.
+        "tests/packaging/golden/plain.yaml",
+        "tests/packaging/golden/full.yaml",
+    ];
+    let bad = [
+        "acquire_timout: 5s",
+        "defaults: {acquire_timeout: 5}",
+        "defaults: {acquire_timeout: soon}",
+        "defaults: {max_connections: 0}",
+        "defaults: {pool_mode: statement}",
+        "listen: {api_port: 70000}",
+        "metrics_auth: perhaps",
+        "tenants: {a__b: {db_type: postgres, host: h, dbname: d, username: u}}",
+        "tenants: {a: {db_type: postgres, host: h, dbname: d}}",
+        "tenants: {a: {db_type: postgres, host: h, dbname: d, username: u, users: {bob: {pasword: p}}}}",
+        "tenants: {a: {db_type: postgres, host: h, dbname: d, username: u, allowed_addresses: {a: b}}}",
+    ];
+    let bad = bad
+        .iter()
+        .enumerate()
+        .map(|(number, text)| written(&format!("bad-{number}.yaml"), text));
+    let validator = python("config_schema.py").expect("it is needed");
+    validator
+        .arg(schema)
+        .args(good.map(|path| project.join(path)))
+        .arg("--")
+        .args(bad)
+        .run()
+        .expect_ok();
 }
