@@ -10,6 +10,8 @@ mod gather;
 mod process;
 mod words;
 
+use std::time::UNIX_EPOCH;
+
 use log::error;
 use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
@@ -127,6 +129,20 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
     }
     health.put(families);
     serving.put(families);
+    let mut expiry = Family::gauge(
+        "tenant_certificate_expiry_timestamp_seconds",
+        "When the certificate expires that we show to the tenant's database (sslcert), in seconds since 1970",
+    );
+    for row in rows {
+        let since = row
+            .certificate_expires
+            .map(|end| end.duration_since(UNIX_EPOCH));
+        if let Some(since) = since {
+            let seconds = since.map_or(0, |since| since.as_secs());
+            expiry.add(&[("tenant", &row.tenant)], seconds as f64);
+        }
+    }
+    expiry.put(families);
 }
 
 /// What happened, by reason. A reason that has not come up for a tenant has no sample there, which
@@ -152,6 +168,10 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
         "pins_total",
         "Times a session was pinned to its connection in transaction mode, by reason",
     );
+    let mut errors = Family::counter(
+        "query_errors_total",
+        "Errors that the database answered with, by the class of their SQLSTATE",
+    );
     let known = rows.iter().map(|row| (&*row.tenant, &row.counts));
     for (tenant, counts) in known.chain([(UNKNOWN, strangers)]) {
         for kind in EndKind::ALL {
@@ -168,6 +188,10 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
         for pin in Pin::ALL {
             add_reason(&mut pins, tenant, pin.as_str(), counts.pins[pin.index()]);
         }
+        for (class, count) in counts.errors.by_class() {
+            let labels = [("tenant", tenant), ("class", class.as_str())];
+            errors.add(&labels, count as f64);
+        }
         for kind in CloseReason::ALL {
             add_reason(
                 &mut closed,
@@ -177,7 +201,7 @@ fn reasons(rows: &[Row], strangers: &Counts, families: &mut Vec<MetricFamily>) {
             );
         }
     }
-    for family in [ended, logins, dials, closed, pins] {
+    for family in [errors, ended, logins, dials, closed, pins] {
         family.put(families);
     }
 }

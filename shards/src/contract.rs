@@ -18,12 +18,12 @@ pub use pool::{CloseReason, Gauges, Limits};
 pub use wire::pg::lookup::PG_AUTHID;
 pub use wire::pg::pooling::Pin;
 pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
-pub use wire::{Secret, is_tenant_id};
+pub use wire::{Secret, SqlstateClass, is_tenant_id};
 
 use crate::tls::DatabaseTls;
 
 pub use self::access::{Access, BackendUser, ClientAuth, Credential, Lookup, Users};
-pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Timings};
+pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Errors, Timings};
 pub use self::networks::{IpNet, Neighbourhood, Networks};
 pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
 

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use wire::SqlstateClass;
 use wire::pg::pooling::{Pins, Tally};
 
 use crate::contract::Counts;
@@ -70,11 +71,11 @@ impl<'a> Meter<'a> {
         });
     }
 
-    /// The client was sent so many bytes, with so many errors in them.
-    pub fn backend_said(&self, bytes: usize, errors: u32) {
+    /// The client was sent so many bytes, with errors of these classes in them.
+    pub fn backend_said(&self, bytes: usize, errors: &[SqlstateClass]) {
         self.stats.count(|counts| {
             counts.to_clients += bytes as u64;
-            counts.errors += u64::from(errors);
+            counts.errors.add(errors);
         });
     }
 
@@ -83,7 +84,7 @@ impl<'a> Meter<'a> {
         self.stats.count(|counts| {
             counts.to_clients += to_client as u64;
             counts.queries += u64::from(tally.requests);
-            counts.errors += u64::from(tally.errors);
+            counts.errors.add(&tally.errors);
             counts.prepared_hits += u64::from(tally.prepared_hits);
             counts.prepared_misses += u64::from(tally.prepared_misses);
         });

@@ -69,6 +69,7 @@ pub fn with_kept_secrets(written: Node, before: Option<&TenantSpec>) -> Node {
         entries.push(("password".into(), Node::Text(password.expose().into())));
     }
     keep_auth_password(&mut entries, before);
+    keep_key(&mut entries, before);
     for (_, users) in entries.iter_mut().filter(|(key, _)| key == "users") {
         if let Node::Map(users) = users {
             users
@@ -91,6 +92,19 @@ fn keep_auth_password(entries: &mut Vec<(String, Node)>, before: Option<&TenantS
     {
         let password = Node::Text(password.expose().into());
         entries.push(("auth_password".into(), password));
+    }
+}
+
+/// The key of a certificate stays with that certificate.
+fn keep_key(entries: &mut Vec<(String, Node)>, before: Option<&TenantSpec>) {
+    let Some(identity) = before.and_then(|before| before.tls.identity()) else {
+        return;
+    };
+    let has = |wanted: &str| entries.iter().find(|(key, _)| key == wanted);
+    let same = Node::Text(identity.certificate.clone());
+    if has("sslkey").is_none() && has("sslcert").is_some_and(|(_, node)| *node == same) {
+        let key = Node::Text(identity.key.expose().into());
+        entries.push(("sslkey".into(), key));
     }
 }
 
@@ -130,6 +144,7 @@ const SHOWN_ONLY: &[&str] = &[
     "origin",
     "password_set",
     "shard",
+    "sslkey_set",
     "state",
     "stats",
     "verifier_set",

@@ -121,7 +121,7 @@ impl Router {
         let entry = self.operator.tenant(&id)?;
         let shards = self.operator.snapshots()?;
         let now = tenants_of(&shards).find(|now| now.id == id);
-        let shown = show::tenant(&entry, now, shards.len());
+        let shown = show::whole_tenant(&entry, now, shards.len());
         Ok(Response::json(200, &shown).with("ETag", self.etags.of(entry.revision)))
     }
 
@@ -178,7 +178,7 @@ impl Router {
     /// The answer to a tenant that was created or changed. How its pool stands is not in it: it
     /// has just been told, and has hardly begun.
     fn written(&self, Put { entry, created }: &Put) -> Result<Response, Problem> {
-        let shown = show::tenant(entry, None, self.vitals.shards());
+        let shown = show::whole_tenant(entry, None, self.vitals.shards());
         let response = Response::json(if *created { 201 } else { 200 }, &shown);
         let response = response.with("ETag", self.etags.of(entry.revision));
         Ok(match created {

@@ -10,7 +10,7 @@ use shards::contract::{
     Timings, Users, WhenUnwell, shard_of,
 };
 
-use shards::tls::{Mode, SslMode};
+use shards::tls::{IdentityText, Mode, Negotiation, Roots, SslMode};
 
 use crate::config::{AuthQuery, Habits, LogFormat, Settings};
 use crate::roster::{Entry, Origin};
@@ -49,9 +49,13 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
         "health_check": spec.health_check.map_or(json!({"interval": "0"}), |check| health_check(&check)),
         "on_unhealthy": on_unhealthy(spec.when_unwell),
         "sslmode": sslmode(spec.tls.mode),
+        "sslnegotiation": sslnegotiation(spec.tls.negotiation),
         "origin": match entry.origin { Origin::File => "file", Origin::Api(_) => "api" },
         "shard": shard_of(&spec.id, shards).0,
     });
+    if let Some(users) = &spec.access.cert_users {
+        shown["cert_users"] = json!(users);
+    }
     if let Some(lookup) = &spec.access.lookup {
         shown["auth_query_ttl"] = time(lookup.ttl).into();
         if let Some((user, password)) = &lookup.account {
@@ -72,6 +76,14 @@ pub fn tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Val
     }
     shown["state"] = state(now).into();
     shown["stats"] = now.map_or(Value::Null, stats);
+    shown
+}
+
+/// The same with its certificates, which make a list of tenants too long.
+pub fn whole_tenant(entry: &Entry, now: Option<&TenantSnapshot>, shards: usize) -> Value {
+    let mut shown = tenant(entry, now, shards);
+    let tls = &entry.spec.tls;
+    show_certificates(&mut shown, tls.roots(), tls.identity());
     shown
 }
 
@@ -143,7 +155,7 @@ pub fn settings(settings: &Settings) -> Value {
 
 fn habits(habits: &Habits) -> Value {
     let access = &habits.access;
-    json!({
+    let mut shown = json!({
         "pool_mode": pool_mode(habits.pool_mode),
         "reset": reset(habits.rules.reset),
         "prepared_statements": prepared_statements(habits.rules.prepared_statements),
@@ -174,7 +186,24 @@ fn habits(habits: &Habits) -> Value {
         "health_check": health_check(&habits.health_check),
         "on_unhealthy": on_unhealthy(habits.when_unwell),
         "sslmode": sslmode(habits.ssl.mode()),
-    })
+        "sslnegotiation": sslnegotiation(habits.ssl.negotiation()),
+    });
+    show_certificates(&mut shown, habits.ssl.roots(), habits.ssl.identity());
+    shown
+}
+
+/// Certificates are no secrets. A key is.
+fn show_certificates(shown: &mut Value, roots: Option<&Roots>, identity: Option<&IdentityText>) {
+    if let Some(roots) = roots {
+        shown["sslrootcert"] = match roots {
+            Roots::System => "system".into(),
+            Roots::Given(pem) => (**pem).into(),
+        };
+    }
+    if let Some(identity) = identity {
+        shown["sslcert"] = identity.certificate.as_str().into();
+        shown["sslkey_set"] = true.into();
+    }
 }
 
 fn stats(now: &TenantSnapshot) -> Value {
@@ -183,6 +212,9 @@ fn stats(now: &TenantSnapshot) -> Value {
         Health::Well => None,
         Health::Unwell { why } => Some(why),
     };
+    let errors: Map<_, _> = (counts.errors.by_class())
+        .map(|(class, count)| (class.as_str().to_owned(), count.into()))
+        .collect();
     json!({
         "clients": now.clients,
         "pinned": now.pinned,
@@ -196,7 +228,8 @@ fn stats(now: &TenantSnapshot) -> Value {
         "logins": counts.logins,
         "queries": counts.queries,
         "transactions": counts.transactions,
-        "errors": counts.errors,
+        "errors": counts.errors.count(),
+        "errors_by_class": errors,
         "prepared_hits": counts.prepared_hits,
         "prepared_misses": counts.prepared_misses,
         "received_bytes": counts.from_clients,
@@ -277,6 +310,13 @@ fn sslmode(mode: SslMode) -> &'static str {
         SslMode::Require => "require",
         SslMode::VerifyCa => "verify-ca",
         SslMode::VerifyFull => "verify-full",
+    }
+}
+
+fn sslnegotiation(how: Negotiation) -> &'static str {
+    match how {
+        Negotiation::Postgres => "postgres",
+        Negotiation::Direct => "direct",
     }
 }
 

@@ -77,11 +77,28 @@ impl SslHabits {
         self.mode
     }
 
+    /// How TLS begins.
+    pub fn negotiation(&self) -> Negotiation {
+        self.negotiation
+    }
+
+    /// Who certifies databases.
+    pub fn roots(&self) -> Option<&Roots> {
+        self.roots.as_ref()
+    }
+
+    /// What we show to them.
+    pub fn identity(&self) -> Option<&IdentityText> {
+        self.identity.as_ref()
+    }
+
     /// What this section says, and for the rest what `otherwise` says.
     pub fn settle(section: &Section, otherwise: &SslHabits) -> SslHabits {
         let roots = match section.text("sslrootcert", |text| Ok(text == "system")) {
             Some(true) => Some(Roots::System),
-            Some(false) => section.pem("sslrootcert").map(Roots::Given),
+            Some(false) => section
+                .pem("sslrootcert")
+                .map(|pem| Roots::Given(pem.into())),
             None => otherwise.roots.clone(),
         };
         let negotiation = section.value("sslnegotiation", units::choice(NEGOTIATIONS));
@@ -115,7 +132,7 @@ impl SslHabits {
             roots: self.roots.clone(),
             identity: self.identity.clone(),
         };
-        DatabaseTls::new(&text, dialect).unwrap_or_else(|(key, why)| {
+        DatabaseTls::new(text, dialect).unwrap_or_else(|(key, why)| {
             section.complain(key, why);
             DatabaseTls::OFF
         })

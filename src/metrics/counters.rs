@@ -9,7 +9,7 @@ use super::gather::Row;
 /// A family for each sum, with a sample for each tenant.
 pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
     type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
-    let counters: [Counter; 14] = [
+    let counters: [Counter; 13] = [
         (
             "pool_exhausted_total",
             "Clients refused because no connection to the database became free in time",
@@ -24,11 +24,6 @@ pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
             "transactions_total",
             "Transactions that ended, those of single statements among them (PostgreSQL)",
             |counts| counts.transactions,
-        ),
-        (
-            "query_errors_total",
-            "Errors that the database answered with",
-            |counts| counts.errors,
         ),
         (
             "client_received_bytes_total",

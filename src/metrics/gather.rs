@@ -2,6 +2,7 @@
 //! added up.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use shards::Silent;
 use shards::contract::{Counts, Dialect, Health, ShardSnapshot, Standing, TenantSnapshot};
@@ -32,6 +33,8 @@ pub struct Row {
     pub is_well: bool,
     /// Whether the pool serves; of several, each one.
     pub serves: bool,
+    /// The end of the validity of the certificate that the database is shown; of several, the first.
+    pub certificate_expires: Option<SystemTime>,
     /// What it adds up to.
     pub counts: Counts,
 }
@@ -81,6 +84,7 @@ impl Row {
             waiting: now.backends.waiting,
             max: entry.spec.limits.max,
             is_well: now.health == Health::Well,
+            certificate_expires: entry.spec.tls.expires(),
             serves: now.standing == Standing::Active,
             counts: now.counts.clone(),
         }
@@ -96,6 +100,8 @@ impl Row {
         self.max += other.max;
         self.is_well &= other.is_well;
         self.serves &= other.serves;
+        let ends = [self.certificate_expires, other.certificate_expires];
+        self.certificate_expires = ends.into_iter().flatten().min();
         self.counts += &other.counts;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shards::contract::{Gauges, Health, Standing, TenantId, TenantSnapshot};
+use shards::contract::{Gauges, Health, SqlstateClass, Standing, TenantId, TenantSnapshot};
 
 use super::*;
 use crate::config::{Node, settle_tenant};
@@ -25,6 +25,9 @@ fn scene(count: usize, render: impl FnOnce(&Scene<'_>)) {
             queries: 1,
             ..Counts::default()
         };
+        counts
+            .errors
+            .add(&[b"23505", b"23503", b"ZZ000"].map(|code| SqlstateClass::of(code)));
         counts.query_time.add(Duration::from_millis(2), 1);
         counts.ended[EndKind::ClientLeft as usize] = 3;
         tenants.push(TenantSnapshot {
@@ -136,6 +139,8 @@ fn clients_without_a_tenant_are_counted_apart_and_a_silent_shard_is_down() {
             "dbbouncer_login_failures_total{tenant=\"_unknown\",reason=\"no_tenant\"} 4",
             "dbbouncer_sessions_ended_total{tenant=\"_unknown\",reason=\"too_many_clients\"} 6",
             "dbbouncer_sessions_ended_total{tenant=\"t0\",reason=\"client_left\"} 3",
+            "dbbouncer_query_errors_total{tenant=\"t0\",class=\"23\"} 2",
+            "dbbouncer_query_errors_total{tenant=\"t0\",class=\"other\"} 1",
             "dbbouncer_shard_up{shard=\"0\"} 1",
             "dbbouncer_shard_up{shard=\"1\"} 0",
             "dbbouncer_shard_busy_seconds_total{shard=\"0\"} 1.5",
@@ -237,7 +242,9 @@ const INTRODUCTION: &str = "# Metrics
 
 `GET /metrics` in Prometheus' text format. The first `metrics_tenant_limit` tenants, by name, have a label of their own; the
 others are added up as `_other`, and clients that named no tenant as `_unknown`. A reason that has not come up has no sample
-yet. Histograms have the bounds of `/tenants/{id}/stats`. Alerts and a Grafana dashboard are in `configs/monitoring`.
+yet, nor has a class. A class is the first two characters of a SQLSTATE that PostgreSQL or MySQL documents (`23`: a constraint,
+`42`: syntax or rights, `40`: a deadlock, `53`: the database lacks resources, `HY`: whatever MySQL has no class for), and `other`
+is any else. Histograms have the bounds of `/tenants/{id}/stats`. Alerts and a Grafana dashboard are in `configs/monitoring`.
 
 | metric | type | labels | what it is |
 |---|---|---|---|

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod authorisation;
+mod certificates;
 mod commands;
 mod contract;
 mod hardship;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     plan::run(&[
         authorisation::TESTS,
+        certificates::TESTS,
         commands::TESTS,
         contract::TESTS,
         hardship::TESTS,

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use mysql_async::prelude::Queryable;
 use testbed::{Bouncer, Config, Door, Kind, Middleman, Plan, Server, Tenant, World, eventually};
 
-use crate::drivers::{mysql_options, postgres_config, try_postgres, whoami};
+use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres, whoami};
 use crate::operator::read;
 
 pub fn plan(plan: &mut Plan) {
@@ -38,6 +39,12 @@ pub fn plan(plan: &mut Plan) {
         &each,
         "what_happens_is_counted",
         what_happens_is_counted,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres, Kind::MariaDb, Kind::MySql],
+        "errors_count_by_their_class",
+        errors_count_by_their_class,
     );
 }
 
@@ -210,8 +217,82 @@ async fn what_happens_is_counted(server: &'static Server) {
     bouncer.stop();
 }
 
+async fn errors_count_by_their_class(server: &'static Server) {
+    let tenant = Tenant::on(server, "erring");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let raises = match server.kind.is_postgres() {
+        true => "DO $$ BEGIN RAISE EXCEPTION 'own' USING ERRCODE = 'ZZ999'; END $$",
+        false => "SIGNAL SQLSTATE 'ZZ999'",
+    };
+    let fails = [
+        "INSERT INTO once VALUES (1)",
+        "INSERT INTO once VALUES (1)",
+        "SELECT nonsense of nothing",
+        raises,
+    ];
+    if server.kind.is_postgres() {
+        let client = postgres(&door).await;
+        client
+            .batch_execute("CREATE TABLE once (n int PRIMARY KEY); INSERT INTO once VALUES (1)")
+            .await
+            .expect("a table");
+        for query in fails {
+            client.batch_execute(query).await.expect_err(query);
+        }
+        // An error in the answer to a prepared statement, by the extended protocol.
+        client
+            .query("SELECT 1 / $1::int", &[&0])
+            .await
+            .expect_err("there is no such number");
+    } else {
+        let mut client = mysql(&door).await;
+        for query in [
+            "CREATE TABLE once (n int PRIMARY KEY)",
+            "INSERT INTO once VALUES (1)",
+        ] {
+            client.query_drop(query).await.expect("a table");
+        }
+        for query in fails {
+            client.query_drop(query).await.expect_err(query);
+        }
+        let raised = client
+            .exec_drop("INSERT INTO once VALUES (?)", (99_999_999_999_i64,))
+            .await;
+        raised.expect_err("there is no such number");
+        client.disconnect().await.expect("goodbye");
+    }
+    let of = |class: &str| {
+        let series = format!(
+            "dbbouncer_query_errors_total{{tenant=\"{}\",class=\"{class}\"}}",
+            tenant.id
+        );
+        sample(bouncer.api(), &series)
+    };
+    eventually("all of them are counted", || {
+        (of("22") == 1.0).then_some(())
+    });
+    assert_eq!((of("23"), of("42"), of("other")), (2.0, 1.0, 1.0));
+    let stats = read(
+        bouncer.api(),
+        "GET",
+        &format!("/tenants/{}/stats", tenant.id),
+        "",
+    );
+    let (_, stats) = stats.split_once("\r\n\r\n").expect("a body");
+    let stats: serde_json::Value = serde_json::from_str(stats).expect("JSON");
+    assert_eq!(
+        (&stats["errors_by_class"], &stats["errors"]),
+        (
+            &serde_json::json!({"22": 1, "23": 2, "42": 1, "other": 1}),
+            &5.into()
+        )
+    );
+    bouncer.stop();
+}
+
 /// What a client is told that is not let in, or not served.
-async fn refusal(door: &Door) -> String {
+pub async fn refusal(door: &Door) -> String {
     if door.kind.is_postgres() {
         // In transaction mode the database is asked for with the first statement, not with the login.
         let served = match try_postgres(&postgres_config(door)).await {
@@ -235,5 +316,5 @@ pub fn sample(api: SocketAddr, series: &str) -> f64 {
 }
 
 /// Checks so quick that a test need not wait.
-const QUICK_CHECKS: &str =
+pub const QUICK_CHECKS: &str =
     "health_check: {interval: 100ms, timeout: 300ms, failure_threshold: 2, success_threshold: 1}";

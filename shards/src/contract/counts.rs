@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use pool::CloseReason;
+use wire::SqlstateClass;
 use wire::pg::pooling::Pin;
 
 /// Sums since the tenant was first heard of, all from 0 upwards.
@@ -22,7 +23,7 @@ pub struct Counts {
     /// Transactions that ended, the implicit ones of single statements among them. PostgreSQL only.
     pub transactions: u64,
     /// Errors that the database answered with.
-    pub errors: u64,
+    pub errors: Errors,
     /// Bytes from clients, after their login.
     pub from_clients: u64,
     /// Bytes to clients, after their login.
@@ -124,6 +125,43 @@ impl AddAssign<&Counts> for Counts {
 fn add(sums: &mut [u64], others: &[u64]) {
     for (sum, other) in sums.iter_mut().zip(others) {
         *sum += other;
+    }
+}
+
+/// Errors by the class of their SQLSTATE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors([u64; SqlstateClass::COUNT]);
+
+impl Errors {
+    /// Adds one of each of these.
+    pub fn add(&mut self, classes: &[SqlstateClass]) {
+        for class in classes {
+            self.0[class.index()] += 1;
+        }
+    }
+
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The classes that have come up, and how many of each.
+    pub fn by_class(&self) -> impl Iterator<Item = (SqlstateClass, u64)> {
+        SqlstateClass::all()
+            .zip(self.0)
+            .filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        Errors([0; SqlstateClass::COUNT])
+    }
+}
+
+impl AddAssign<&Errors> for Errors {
+    fn add_assign(&mut self, other: &Errors) {
+        add(&mut self.0, &other.0);
     }
 }
 

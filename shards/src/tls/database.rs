@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -47,8 +48,8 @@ pub enum Negotiation {
 pub enum Roots {
     /// The authorities that this machine trusts.
     System,
-    /// These, in PEM.
-    Given(String),
+    /// These, in PEM. Shared, since all tenants may be told of the same long list.
+    Given(Arc<str>),
 }
 
 /// What is configured, as text.
@@ -73,6 +74,10 @@ pub struct DatabaseTls {
     pub negotiation: Negotiation,
     /// `None` where TLS is never used.
     terms: Option<Arc<ClientConfig>>,
+    /// What it is made of; `None` where nothing was configured.
+    text: Option<Arc<DatabaseTlsText>>,
+    /// The end of the validity of the certificate that we show.
+    expires: Option<SystemTime>,
     /// Of certificates and keys.
     fingerprint: [u8; 32],
 }
@@ -83,23 +88,27 @@ impl DatabaseTls {
         mode: SslMode::Disable,
         negotiation: Negotiation::Postgres,
         terms: None,
+        text: None,
+        expires: None,
         fingerprint: [0; 32],
     };
 
     /// Makes it of what is configured.
-    pub fn new(text: &DatabaseTlsText, dialect: Dialect) -> Result<DatabaseTls, Wrong> {
+    pub fn new(text: DatabaseTlsText, dialect: Dialect) -> Result<DatabaseTls, Wrong> {
         let DatabaseTlsText {
             mode, negotiation, ..
-        } = *text;
+        } = text;
         let terms = match mode {
             SslMode::Disable => None,
-            _ => Some(Arc::new(terms(text, dialect)?)),
+            _ => Some(Arc::new(terms(&text, dialect)?)),
         };
         Ok(DatabaseTls {
             mode,
             negotiation,
             terms,
+            expires: text.identity.as_ref().and_then(IdentityText::expires),
             fingerprint: text.fingerprint(),
+            text: Some(Arc::new(text)),
         })
     }
 
@@ -112,6 +121,21 @@ impl DatabaseTls {
             .map_err(|_| rustls::Error::General(format!("{host:?} is no name of a host")))?;
         let connection = UnbufferedClientConnection::new(Arc::clone(terms), name)?;
         Ok(Session::client(connection))
+    }
+
+    /// Who certifies the database, as configured.
+    pub fn roots(&self) -> Option<&Roots> {
+        self.text.as_ref()?.roots.as_ref()
+    }
+
+    /// What we show, as configured.
+    pub fn identity(&self) -> Option<&IdentityText> {
+        self.text.as_ref()?.identity.as_ref()
+    }
+
+    /// The end of the validity of the certificate that we show; `None` if we show none.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// Whether connections opened under the one are as good as those under the other. New

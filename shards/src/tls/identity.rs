@@ -1,6 +1,7 @@
 //! A certificate with its key: what one side shows of itself.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -29,6 +30,12 @@ pub enum IdentityError {
 }
 
 impl IdentityText {
+    /// The end of the certificate's validity; `None` if it cannot be read.
+    pub(super) fn expires(&self) -> Option<SystemTime> {
+        let chain = chain(&self.certificate).ok()?;
+        Certificate::read(chain.first()?).map(|leaf| leaf.expires())
+    }
+
     /// Reads both, and sees to it that they belong together.
     pub(super) fn read(&self) -> Result<Arc<CertifiedKey>, IdentityError> {
         let chain = chain(&self.certificate).map_err(IdentityError::Certificate)?;

@@ -55,10 +55,10 @@ fn database(mode: SslMode, roots: Option<String>, identity: Option<IdentityText>
     let text = DatabaseTlsText {
         mode,
         negotiation: Negotiation::Postgres,
-        roots: roots.map(Roots::Given),
+        roots: roots.map(|pem| Roots::Given(pem.into())),
         identity,
     };
-    DatabaseTls::new(&text, Dialect::Postgres).unwrap()
+    DatabaseTls::new(text, Dialect::Postgres).unwrap()
 }
 
 /// Lets both speak until neither has anything to say.
@@ -240,7 +240,7 @@ fn what_cannot_be_verified_is_not_promised() {
             roots,
             identity: None,
         };
-        DatabaseTls::new(&text, Dialect::Postgres)
+        DatabaseTls::new(text, Dialect::Postgres)
             .err()
             .map(|(key, _)| key)
     };
@@ -249,6 +249,6 @@ fn what_cannot_be_verified_is_not_promised() {
         wrong(SslMode::VerifyCa, Some(Roots::System)),
         Some("sslrootcert")
     );
-    let garbage = Some(Roots::Given("garbage".to_owned()));
+    let garbage = Some(Roots::Given("garbage".into()));
     assert_eq!(wrong(SslMode::VerifyFull, garbage), Some("sslrootcert"));
 }

@@ -12,10 +12,12 @@ pub mod mysql;
 pub mod pg;
 pub mod proxy_protocol;
 pub mod secret;
+pub mod sqlstate_class;
 pub mod tenant_id;
 
 pub use error::{Refusal, WireError};
 pub use exchange::{Derivation, Derived, Exchange, Progress};
 pub use proxy_protocol::{Origin, ProxyHeader};
 pub use secret::Secret;
+pub use sqlstate_class::SqlstateClass;
 pub use tenant_id::{ByHost, is_tenant_id};

@@ -78,14 +78,14 @@ fn traffic_may_be_cut_anywhere() {
             let (front, back) = bytes.split_at(cut);
             assert_eq!(
                 walk(sender, [front, back].into_iter()),
-                Ok(whole),
+                Ok(whole.clone()),
                 "cut at {cut}"
             );
         }
         for size in 1..9 {
             assert_eq!(
                 walk(sender, bytes.chunks(size)),
-                Ok(whole),
+                Ok(whole.clone()),
                 "chunks of {size}"
             );
         }

@@ -148,7 +148,7 @@ impl Watch for MySqlWatch<'_> {
     fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         let owed = self.replies.awaited();
         let errors = self.replies.backend_said(chunk);
-        self.meter.backend_said(chunk.len(), errors);
+        self.meter.backend_said(chunk.len(), &errors);
         let owes = self.replies.awaited();
         if owes < owed {
             let open = self.replies.in_transaction();

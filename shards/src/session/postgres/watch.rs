@@ -88,14 +88,14 @@ impl Watch for PgWatch<'_> {
             (1, Some(ignored)) => self.owed -= i64::from(ignored),
             _ => self.doubtful = true,
         }
-        self.doubtful |= passed.errors > 0 && self.owed > 1;
+        self.doubtful |= !passed.errors.is_empty() && self.owed > 1;
         self.owed -= i64::from(passed.ready);
         if passed.ready > 0 {
             // A cancel that hit the COPY before they were read has made them mean something after all.
             self.owed = self.owed.max(0);
         }
         self.doubtful &= self.owed > 0;
-        self.meter.backend_said(chunk.len(), passed.errors);
+        self.meter.backend_said(chunk.len(), &passed.errors);
         self.status = passed.status.unwrap_or(self.status);
         if passed.ready > 0 {
             let more = self.owed > 0 && !self.doubtful || self.batch_open;

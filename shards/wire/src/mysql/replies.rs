@@ -14,6 +14,7 @@ use super::capability::{Capabilities, status};
 use super::command::COM_STMT_CLOSE;
 use super::message::ERR;
 use super::walker::{Front, Walker};
+use crate::sqlstate_class::SqlstateClass;
 
 /// What a server owes, and the state of its session as far as it has said it.
 #[derive(Debug, Clone)]
@@ -83,12 +84,14 @@ impl Replies {
         }
     }
 
-    /// The server has sent `chunk`, which may begin and end anywhere. Returns how many ERR packets
-    /// began in it.
-    pub fn backend_said(&mut self, mut chunk: &[u8]) -> u32 {
-        let mut errors = 0;
+    /// The server has sent `chunk`, which may begin and end anywhere. Returns the class of
+    /// each ERR packet that began in it; where there was none, that costs nothing.
+    pub fn backend_said(&mut self, mut chunk: &[u8]) -> Vec<SqlstateClass> {
+        let mut errors = Vec::new();
         while let Some(front) = self.walker.next(&mut chunk) {
-            errors += u32::from(!front.continues && front.bytes().first() == Some(&ERR));
+            if !front.continues && front.bytes().first() == Some(&ERR) {
+                errors.push(class_of(front.bytes()));
+            }
             self.hear(&front);
         }
         errors
@@ -207,6 +210,14 @@ impl Replies {
     fn lose(&mut self, why: Lost) {
         self.lost.get_or_insert(why);
         self.wants_file = false;
+    }
+}
+
+/// The class of an ERR packet's SQLSTATE, which stands behind its number and a `#`.
+fn class_of(packet: &[u8]) -> SqlstateClass {
+    match packet {
+        [ERR, _, _, b'#', sqlstate @ ..] => SqlstateClass::of(sqlstate),
+        _ => SqlstateClass::OTHER,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     frame::{HEADER, type_name},
 };
 use crate::error::WireError;
+use crate::sqlstate_class::SqlstateClass;
 
 /// Whose messages a walker follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Sender {
 }
 
 /// What passed in one chunk. Messages count when their last byte has passed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Complete messages of any type.
     pub messages: u32,
@@ -40,8 +41,8 @@ pub struct Passed {
     pub transactions: u32,
     /// From a database: what the last ReadyForQuery of this chunk said.
     pub status: Option<TransactionStatus>,
-    /// From a database: ErrorResponse.
-    pub errors: u32,
+    /// From a database: the class of each ErrorResponse. Costs nothing where there was none.
+    pub errors: Vec<SqlstateClass>,
     /// From a database: CopyInResponse, after which it ignores Sync until the COPY has ended.
     pub copies: u32,
     /// From a database: an ErrorResponse of severity FATAL or PANIC, after which it closes.
@@ -62,6 +63,8 @@ pub struct Walker {
     field: ErrorField,
     /// From a client: how many Syncs have passed since the last Execute, if nothing else has but Flush.
     syncs_behind_execute: Option<u32>,
+    /// Of the ErrorResponse that is passing.
+    sqlstate: SqlstateClass,
 }
 
 impl Walker {
@@ -80,6 +83,7 @@ impl Walker {
             remaining: 0,
             field: ErrorField::Code,
             syncs_behind_execute: None,
+            sqlstate: SqlstateClass::OTHER,
         }
     }
 
@@ -119,7 +123,7 @@ impl Walker {
             self.remaining -= length as u32;
             match self.class {
                 Class::ReadyForQuery => self.read_status(body, &mut passed)?,
-                Class::ErrorResponse => self.read_severity(body, &mut passed),
+                Class::ErrorResponse => self.read_error(body, &mut passed),
                 _ => {}
             }
             if self.remaining == 0 {
@@ -160,6 +164,7 @@ impl Walker {
         self.class = class;
         self.remaining = length - LENGTH;
         self.field = ErrorField::Code;
+        self.sqlstate = SqlstateClass::OTHER;
         Ok(())
     }
 
@@ -194,13 +199,20 @@ impl Walker {
         Ok(())
     }
 
-    /// Looks for field `V`, the severity that is never translated. Its first letter decides:
-    /// the others (ERROR; warnings come in a NoticeResponse) begin differently.
-    fn read_severity(&mut self, body: &[u8], passed: &mut Passed) {
+    /// Looks for field `V`, the severity that is never translated, and `C`, the SQLSTATE. The first
+    /// letter of a severity decides: the others (ERROR; warnings come in a NoticeResponse) begin
+    /// differently.
+    fn read_error(&mut self, body: &[u8], passed: &mut Passed) {
         for &byte in body {
             self.field = match (self.field, byte) {
                 (ErrorField::Code, b'V') => ErrorField::Severity,
+                (ErrorField::Code, b'C') => ErrorField::Sqlstate,
                 (_, 0) => ErrorField::Code,
+                (ErrorField::Sqlstate, first) => ErrorField::SqlstateAfter(first),
+                (ErrorField::SqlstateAfter(first), second) => {
+                    self.sqlstate = SqlstateClass::of(&[first, second]);
+                    ErrorField::Text
+                }
                 (ErrorField::Severity, b'F' | b'P') => {
                     passed.fatal = true;
                     ErrorField::Text
@@ -236,7 +248,7 @@ impl Walker {
             Class::Extended => passed.batch_open = Some(true),
             Class::Terminate => passed.terminate = true,
             Class::ReadyForQuery => passed.ready += 1,
-            Class::ErrorResponse => passed.errors += 1,
+            Class::ErrorResponse => passed.errors.push(self.sqlstate),
             Class::CopyIn => passed.copies += 1,
             Class::Flush | Class::Other => {}
         }
@@ -270,6 +282,10 @@ enum ErrorField {
     Code,
     /// At the first byte of field `V`.
     Severity,
+    /// At the first byte of field `C`.
+    Sqlstate,
+    /// Behind that byte.
+    SqlstateAfter(u8),
     /// In a value that does not matter.
     Text,
 }
@@ -357,7 +373,7 @@ mod tests {
                 ready: 2,
                 transactions: 1,
                 status: Some(TransactionStatus::InBlock),
-                errors: 1,
+                errors: vec![SqlstateClass::OTHER],
                 ..Passed::default()
             }
         );
@@ -415,8 +431,24 @@ mod tests {
 
     #[test]
     fn each_error_is_read_from_its_own_beginning() {
-        let broken_then_fatal = b"E\0\0\0\x06MxE\0\0\0\x0cVFATAL\0\0";
-        assert!(walk(Sender::Backend, broken_then_fatal).unwrap().fatal);
+        let broken_then_fatal = b"E\0\0\0\x06C2E\0\0\0\x0cVFATAL\0\0";
+        let passed = walk(Sender::Backend, broken_then_fatal).unwrap();
+        assert!(passed.fatal);
+        assert_eq!(passed.errors, [SqlstateClass::OTHER; 2]);
+    }
+
+    #[test]
+    fn each_error_counts_by_its_class_wherever_it_is_cut() {
+        let errors = b"E\0\0\0\x1aSERROR\0VERROR\0C23505\0\0E\0\0\0\x11C\0MC42\0C42P\0\0";
+        let classes = [b"23", b"42"].map(|class| SqlstateClass::of(class));
+        for cut in 0..=errors.len() {
+            let mut walker = Walker::new(Sender::Backend);
+            let (front, back) = errors.split_at(cut);
+            let mut heard = walker.feed(front).unwrap().errors;
+            heard.extend(walker.feed(back).unwrap().errors);
+            assert!(walker.at_boundary());
+            assert_eq!(heard, classes, "cut at {cut}");
+        }
     }
 
     #[test]

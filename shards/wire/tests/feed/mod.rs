@@ -92,7 +92,7 @@ pub fn walk<'a>(
         sum.ready += passed.ready;
         sum.transactions += passed.transactions;
         sum.status = passed.status.or(sum.status);
-        sum.errors += passed.errors;
+        sum.errors.extend(passed.errors);
         sum.fatal |= passed.fatal;
     }
     Ok((sum, walker.at_boundary()))

@@ -1,10 +1,11 @@
 //! What passes in a session, in numbers.
 
 use crate::pg::TransactionStatus;
+use crate::sqlstate_class::SqlstateClass;
 
 /// How many messages of each kind have passed between a client and its tracker: the same numbers as a
 /// [`Walker`](crate::pg::Walker) finds where client and database speak to each other directly.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// From the client: Query, Execute and FunctionCall.
     pub requests: u32,
@@ -14,8 +15,8 @@ pub struct Tally {
     pub ready: u32,
     /// To the client: ReadyForQuery that says idle, which is where a transaction has ended.
     pub transactions: u32,
-    /// To the client: ErrorResponse of the database.
-    pub errors: u32,
+    /// To the client: the class of each ErrorResponse of the database.
+    pub errors: Vec<SqlstateClass>,
     /// Times that a shared statement was needed and was prepared already, where it was needed.
     pub prepared_hits: u32,
     /// Times that a shared statement was prepared on a backend.

@@ -11,6 +11,7 @@ use super::Tracker;
 use super::link::Copy;
 use super::said::offence;
 use crate::pg::sqlstate;
+use crate::sqlstate_class::SqlstateClass;
 
 impl Tracker {
     /// The body of an error that says that our CopyFail has ended a COPY, as PostgreSQL would have said it of the
@@ -67,16 +68,23 @@ impl Tracker {
 }
 
 /// Whether an ErrorResponse's untranslated severity is one after which the connection is closed.
-pub(super) fn is_fatal(mut body: &[u8]) -> bool {
+pub(super) fn is_fatal(body: &[u8]) -> bool {
+    matches!(field(body, b'V'), Some([b'F' | b'P', ..]))
+}
+
+/// The class of an ErrorResponse's SQLSTATE.
+pub(super) fn class_of(body: &[u8]) -> SqlstateClass {
+    field(body, b'C').map_or(SqlstateClass::OTHER, SqlstateClass::of)
+}
+
+/// A field of an ErrorResponse; of one that was cut, as much as there is.
+fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
     while let [code, rest @ ..] = body {
         let end = rest.iter().position(|&byte| byte == 0);
-        if *code == b'V' {
-            return matches!(rest, [b'F' | b'P', ..]);
+        if *code == wanted {
+            return Some(&rest[..end.unwrap_or(rest.len())]);
         }
-        let Some(end) = end else {
-            return false;
-        };
-        body = &rest[end + 1..];
+        body = &rest[end? + 1..];
     }
-    false
+    None
 }

@@ -8,7 +8,7 @@ use super::super::changes::{Change, Tables};
 use super::super::outbound::Passing;
 use super::super::replies::{Advance, Owed, Replies, To, What};
 use super::super::request::{HEADER, put_bare, put_header};
-use super::errors::is_fatal;
+use super::errors::{class_of, is_fatal};
 use super::inbound::Header;
 use super::link::Copy;
 use super::{BackendFault, Fault, Tracker};
@@ -108,8 +108,12 @@ impl Tracker {
                 return Ok(());
             }
             b'E' => {
-                self.tally.errors += u32::from(passes);
-                if let Some(told) = self.offends(&body) {
+                let offends = self.offends(&body);
+                if passes {
+                    let told = offends.as_deref().unwrap_or(&body);
+                    self.tally.errors.push(class_of(told));
+                }
+                if let Some(told) = offends {
                     put_header(input.ours(), b'E', told.len());
                     input.ours().extend_from_slice(&told);
                     return Err(Fault::Client(ErrorResponse::fatal(
