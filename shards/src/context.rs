@@ -12,6 +12,7 @@ use wire::pg::MockKey;
 use crate::cancel::Cancels;
 use crate::contract::{Reception, ShardId, TenantId};
 use crate::lookup::MockLookups;
+use crate::resolve::Names;
 use crate::stats::Stats;
 use crate::tenant::Tenant;
 use crate::throttle::Throttle;
@@ -47,6 +48,8 @@ pub struct ShardContext {
     pub verifiers: Verifiers,
     /// Whose logins have failed.
     pub throttle: RefCell<Throttle>,
+    /// The names that are being looked up.
+    pub names: Rc<Names>,
     /// What became of clients that have no tenant here.
     pub strangers: Stats,
     /// How they are received.
@@ -64,6 +67,7 @@ impl ShardContext {
             throttle: RefCell::new(Throttle::new(settings.failed_logins)),
             settings,
             tenants: RefCell::default(),
+            names: Rc::default(),
             strangers: Stats::default(),
             reception: Cell::default(),
             mock_lookups: MockLookups::default(),

@@ -1,12 +1,10 @@
 //! From a permit to a logged-in backend: resolve, connect, log in.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use log::debug;
 use pool::Blame;
-use sockets::{SocketOptions, Stream};
 use wire::mysql::{self, LoginStep, Tls};
 use wire::pg::scram::ClientKeys;
 use wire::pg::{self, TlsAnswer, sqlstate};
@@ -18,8 +16,8 @@ use crate::conn::{Broken, Conn};
 use crate::contract::{DialFault, PoolMode, TenantSpec};
 use crate::farewell::{SessionEnd, is_about_the_client};
 use crate::keys::Keys;
+use crate::race;
 use crate::random;
-use crate::resolve::resolve;
 use crate::tenant::Tenant;
 use crate::tls::{ALPN_POSTGRESQL, DatabaseTls, Negotiation, SslMode, TlsError};
 
@@ -146,9 +144,10 @@ async fn open(
     tls: &DatabaseTls,
     shape: &Shape,
 ) -> Result<Backend, DialFailure> {
-    let (stream, address) = connect(spec)
-        .await
-        .map_err(|error| DialFailure::Unreachable(error.to_string()))?;
+    let unreachable = |error: io::Error| DialFailure::Unreachable(error.to_string());
+    let addresses = tenant.names.resolve(&spec.host, spec.port);
+    let addresses = addresses.await.map_err(unreachable)?;
+    let (stream, address) = race::connect(addresses).await.map_err(unreachable)?;
     let route = Route {
         address,
         host: spec.host.clone(),
@@ -190,18 +189,6 @@ async fn open(
         welcome,
         memory,
     })
-}
-
-/// The first of the host's addresses that answers.
-async fn connect(spec: &TenantSpec) -> io::Result<(Stream, SocketAddr)> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in resolve(&spec.host, spec.port).await? {
-        match Stream::connect(address, &SocketOptions::default()).await {
-            Ok(stream) => return Ok((stream, address)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 /// Has a connection to PostgreSQL enciphered, as far as the route demands it and the server lets us.

@@ -45,6 +45,7 @@ mod lease;
 mod lookup;
 mod pace;
 mod preface;
+mod race;
 mod random;
 mod relay;
 mod resolve;

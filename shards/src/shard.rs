@@ -106,7 +106,7 @@ impl Shard {
             return tenant.amend(spec);
         }
         let stats = old.as_ref().map(|old| Rc::clone(&old.stats));
-        let tenant = Tenant::new(spec, stats.unwrap_or_default());
+        let tenant = Tenant::new(spec, stats.unwrap_or_default(), &self.context.names);
         tenant.dial_what_is_due();
         self.context.put(tenant);
         if let Some(old) = old {

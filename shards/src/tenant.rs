@@ -23,6 +23,7 @@ use crate::keys::Keys;
 use crate::lease::{Gift, NotServed};
 use crate::lookup::Lookups;
 use crate::random;
+use crate::resolve::Names;
 use crate::rounds::{self, Rounds};
 use crate::seat::Seat;
 use crate::stats::Stats;
@@ -60,6 +61,8 @@ pub struct Tenant {
     pub vigil: Vigil,
     /// Watches over sessions that take too long.
     pub rounds: Rounds,
+    /// The names that its shard is looking up.
+    pub names: Rc<Names>,
     /// What everything adds up to.
     pub stats: Rc<Stats>,
 }
@@ -96,7 +99,7 @@ impl Drop for Seated {
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
     /// What it adds up to goes on from `stats`.
-    pub fn new(spec: TenantSpec, stats: Rc<Stats>) -> Rc<Tenant> {
+    pub fn new(spec: TenantSpec, stats: Rc<Stats>, names: &Rc<Names>) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         let tenant = Rc::new(Tenant {
             pool: RefCell::new(pool),
@@ -114,6 +117,7 @@ impl Tenant {
             checkup: Checkup::default(),
             vigil: Vigil::default(),
             rounds: Rounds::default(),
+            names: Rc::clone(names),
             stats,
         });
         tenant.digests.amend(&tenant.spec().access);

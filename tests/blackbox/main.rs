@@ -18,6 +18,7 @@ mod injection;
 mod limits;
 mod mysql;
 mod mysql_session;
+mod names;
 mod operator;
 mod passthrough;
 mod pooled;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     storms::plan(&mut plan);
     operator::plan(&mut plan);
     health::plan(&mut plan);
+    names::plan(&mut plan);
     limits::plan(&mut plan);
     auth_query::plan(&mut plan);
     verifiers::plan(&mut plan);

@@ -24,6 +24,19 @@ use crate::task::spawn;
 /// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free.
 /// Dropped before its end, the work goes on and its result is dropped.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    run_by(&COMPUTING, work).await
+}
+
+/// The same for work that waits for somebody outside of the process, on threads of its own: a name
+/// server that keeps silent must not hold up what only has to be computed.
+pub async fn blocking_on_others<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    run_by(&WAITING, work).await
+}
+
+async fn run_by<T: Send + 'static>(
+    helpers: &'static LazyLock<Helpers>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let reactor = current();
     let Some(answers) = reactor.answers.get() else {
         unreachable!("a run starts with its answers")
@@ -33,7 +46,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         waiting: Rc::clone(&answers.waiting),
     };
     let (key, bell) = (place.key, answers.bell.clone());
-    HELPERS_OF_THE_PROCESS.run(Box::new(move || {
+    helpers.run(Box::new(move || {
         let outcome = catch_unwind(AssertUnwindSafe(work));
         bell.ring_patiently(Answer {
             key,
@@ -142,16 +155,19 @@ struct Helpers {
     started: AtomicUsize,
     /// Jobs queued or being worked on: as many threads are needed.
     open: AtomicUsize,
+    /// Threads at most.
+    most: usize,
 }
 
 impl Helpers {
-    fn new() -> Helpers {
+    fn new(most: usize) -> Helpers {
         let (jobs, queue) = unbounded();
         Helpers {
             jobs,
             queue,
             started: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            most,
         }
     }
 
@@ -169,7 +185,7 @@ impl Helpers {
     }
 
     fn start_another(&'static self) {
-        let more = |started| (started < HELPERS).then_some(started + 1);
+        let more = |started| (started < self.most).then_some(started + 1);
         if self
             .started
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
@@ -190,9 +206,16 @@ impl Helpers {
     }
 }
 
-static HELPERS_OF_THE_PROCESS: LazyLock<Helpers> = LazyLock::new(Helpers::new);
+/// Those who compute.
+static COMPUTING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(HELPERS));
+/// Those who wait for somebody outside.
+static WAITING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(WAITERS));
 
-/// Helper threads of the process at most.
+/// Threads at most that wait for somebody outside: they take next to nothing while they wait, and each
+/// name that nobody answers to keeps one for as long as the C library is patient.
+const WAITERS: usize = 128;
+
+/// Helper threads of the process at most, of those that compute.
 pub const HELPERS: usize = 16;
 
 /// Answers that may wait for one executor before helper threads wait for it.

@@ -61,7 +61,7 @@ mod stream;
 mod task;
 mod timer;
 
-pub use blocking::{HELPERS, blocking};
+pub use blocking::{HELPERS, blocking, blocking_on_others};
 pub use chunk::Chunk;
 pub use doorbell::{Bell, Doorbell, RingFailed, doorbell};
 pub use listener::{ACCEPT_PAUSE, Listener};

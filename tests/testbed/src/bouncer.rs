@@ -1,5 +1,6 @@
 //! The real program, run with a config of the test's making, on ports of its own.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,6 +17,7 @@ pub struct Config {
     lines: Vec<String>,
     environment: Vec<(String, String)>,
     descriptors: Option<u32>,
+    files: Vec<(PathBuf, &'static str)>,
 }
 
 impl Config {
@@ -54,6 +56,30 @@ impl Config {
     pub fn with_descriptors(mut self, descriptors: u32) -> Config {
         self.descriptors = Some(descriptors);
         self
+    }
+
+    /// Shows the program a file of the test's at another path, such as `/etc/hosts`. Needs [`has_mounts`].
+    #[must_use]
+    pub fn with_file(mut self, file: PathBuf, at: &'static str) -> Config {
+        self.files.push((file, at));
+        self
+    }
+
+    /// The command that shows these files to another; nothing, if there are none.
+    fn mounting(&self) -> Vec<OsString> {
+        if self.files.is_empty() {
+            return Vec::new();
+        }
+        let script =
+            r#"while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@""#;
+        let mut words: Vec<OsString> = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+            .map(Into::into)
+            .into();
+        for (file, at) in &self.files {
+            words.extend([file.into(), at.into()]);
+        }
+        words.push("--".into());
+        words
     }
 
     fn yaml(&self, ports: &Ports) -> String {
@@ -108,6 +134,16 @@ impl Config {
     }
 }
 
+/// Whether a test may have mounts of its own, for [`Config::with_file`]: root may.
+#[must_use]
+pub fn has_mounts() -> bool {
+    let status = Command::new("unshare")
+        .args(["--mount", "true"])
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// In which pool mode the tenants of all tests are served, if the environment says so.
 #[must_use]
 pub fn pool_mode() -> Option<String> {
@@ -141,6 +177,7 @@ impl Bouncer {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .args(limited)
+            .args(config.mounting())
             .args([&program(), "--config"])
             .arg(folder.join("config.yaml"))
             .env(

@@ -24,7 +24,7 @@ mod tenant;
 mod tool;
 
 pub use authority::Authority;
-pub use bouncer::{Bouncer, Config, free_port, pool_mode};
+pub use bouncer::{Bouncer, Config, free_port, has_mounts, pool_mode};
 pub use door::{Door, Front, direct};
 pub use middleman::Middleman;
 pub use plan::{Plan, World, arguments};

@@ -29,7 +29,16 @@ impl Middleman {
     /// If no port can be had.
     #[must_use]
     pub fn before(target: SocketAddr) -> Middleman {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
+        Middleman::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), target)
+    }
+
+    /// The same at an address of the caller's choice.
+    ///
+    /// # Panics
+    /// If it cannot be had.
+    #[must_use]
+    pub fn at(address: SocketAddr, target: SocketAddr) -> Middleman {
+        let listener = TcpListener::bind(address).expect("a port can be had");
         let address = listener.local_addr().expect("a listener has an address");
         let state = Arc::new((Mutex::new(State::default()), Condvar::new()));
         let shared = Arc::clone(&state);
