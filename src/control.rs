@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
+use shards::PlaneSettings;
 use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
 use crate::api::{InForce, Put, Refused, Reloaded, When, with_kept_secrets};
@@ -270,7 +271,13 @@ impl Control {
     pub fn steer(&self, id: &TenantId, steering: Steering) -> Result<Answer, Refused> {
         let entry = self.roster.get(id).ok_or(Refused::NoTenant)?;
         self.may_change(Some(entry), &When::Always)?;
-        info!("tenant {id}: {steering:?} by the API");
+        let told = match steering {
+            Steering::Pause => "paused",
+            Steering::Drain => "drained",
+            Steering::Resume => "resumed",
+            Steering::Reconnect => "reconnected",
+        };
+        info!("tenant {id}: {told} by the API");
         Ok(self.fleet.steer(id, steering))
     }
 }
@@ -304,11 +311,8 @@ pub fn understand<'a>(
 
 /// Puts what only a restart can change back to what runs, and says what that was.
 fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) -> Vec<&'static str> {
-    let mut differs = Vec::new();
-    if new.plane != running.plane {
-        new.plane = running.plane.clone();
-        differs.push("listen, runtime or limits");
-    }
+    let mut differs = differences(&new.plane, &running.plane);
+    new.plane = running.plane.clone();
     let address = std::mem::replace(&mut new.api.address, running.api.address);
     if address != running.api.address {
         differs.push("the API's address");
@@ -331,6 +335,28 @@ fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) -> Vec<&'st
         differs.push("log_format");
     }
     differs
+}
+
+/// The sections of the config in which the data plane's settings differ.
+fn differences(new: &PlaneSettings, running: &PlaneSettings) -> Vec<&'static str> {
+    type Part = (&'static str, fn(&PlaneSettings, &PlaneSettings) -> bool);
+    let parts: [Part; 4] = [
+        ("listen", |a, b| {
+            (a.postgres, a.mysql, &a.mysql_version) == (b.postgres, b.mysql, &b.mysql_version)
+        }),
+        ("runtime", |a, b| {
+            (a.shards, a.acceptors, &a.cpus) == (b.shards, b.acceptors, &b.cpus)
+        }),
+        ("limits", |a, b| {
+            a.places == b.places
+                && a.failed_logins == b.failed_logins
+                && a.login_timeout == b.login_timeout
+                && a.client_stall_timeout == b.client_stall_timeout
+        }),
+        ("proxy_protocol", |a, b| a.proxies == b.proxies),
+    ];
+    let differing = parts.into_iter().filter(|(_, same)| !same(new, running));
+    differing.map(|(section, _)| section).collect()
 }
 
 fn until_next_load(entry: &Entry) -> &'static str {

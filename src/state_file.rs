@@ -175,12 +175,27 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn folder(name: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("dbbouncer-state-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        folder
+    /// A fresh folder, gone again when dropped.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let folder =
+                std::env::temp_dir().join(format!("dbbouncer-state-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            Folder(folder)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("tenants.yaml")
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     fn kept(path: &Path) -> Result<Vec<String>, String> {
@@ -190,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_was_saved_is_read_again_and_nobody_else_can_read_it() {
-        let path = folder("saved").join("tenants.yaml");
+        let folder = Folder::new("saved");
+        let path = folder.file();
         let (file, none) = StateFile::open(&path).unwrap();
         assert!(none.is_empty());
         let node: Node = serde_json::from_str(
@@ -213,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_torn_anywhere_or_foreign_is_refused() {
-        let path = folder("torn").join("tenants.yaml");
+        let folder = Folder::new("torn");
+        let path = folder.file();
         let (file, _) = StateFile::open(&path).unwrap();
         let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
         file.save([(&TenantId::parse("acme").unwrap(), &node)].into_iter())

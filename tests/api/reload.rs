@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use crate::plan::tests;
-use crate::program::{ONE_TENANT, Program, eventually, json, tenant};
+use crate::program::{ONE_TENANT, Program, eventually, free_port, json, tenant};
 
 tests! {
     a_config_map_that_is_swapped_comes_into_force,
@@ -138,12 +138,25 @@ fn tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them() {
 
 fn what_a_restart_must_bring_is_said() {
     let program = Program::start(ONE_TENANT);
-    program.write(&format!("limits: {{client_connections: 7}}\n{ONE_TENANT}"));
-    let done = program.ask("POST", "/reload", &[], "");
-    assert_eq!(
-        done.json()["after_restart"],
-        json!(["listen, runtime or limits"])
+    let after = |text: &str| {
+        fs::write(program.config(), text).unwrap();
+        let done = program.ask("POST", "/reload", &[], "");
+        done.json()["after_restart"].clone()
+    };
+    let limits = program.text(&format!("limits: {{client_connections: 7}}\n{ONE_TENANT}"));
+    assert_eq!(after(&limits), json!(["limits"]));
+    // The API stays where it is, and says so.
+    let elsewhere = program.text(ONE_TENANT).replace(
+        &format!("api_port: {}", program.api),
+        &format!("api_port: {}", free_port()),
     );
+    assert_eq!(after(&elsewhere), json!(["the API's address"]));
+    assert!(
+        program
+            .log()
+            .contains("changes of the API's address come into force with a restart")
+    );
+    assert_eq!(after(&program.text(ONE_TENANT)), json!([]));
 }
 
 fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {

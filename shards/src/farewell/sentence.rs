@@ -63,7 +63,7 @@ impl fmt::Display for SessionEnd {
             ),
             SessionEnd::TenantClosed => write!(
                 f,
-                "terminating connection: the tenant is being removed or moved"
+                "terminating connection: the tenant is being drained, removed or moved"
             ),
             SessionEnd::DatabaseUnreachable(why) => {
                 write!(f, "the tenant's database cannot be reached: {why}")
