@@ -278,6 +278,7 @@ fn with_a_key_only_the_probes_are_open() {
         assert_eq!(program.get(path).status, 200, "{path}");
     }
     // However often it is tried, the log has a line for the first and counts the others.
+    program.says("wrong key");
     let lines = program
         .log()
         .lines()

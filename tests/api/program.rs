@@ -118,6 +118,14 @@ impl Program {
         fs::read_to_string(self.folder.join("log")).unwrap()
     }
 
+    /// Waits for these words in its log, which a thread of its own writes.
+    #[track_caller]
+    pub fn says(&self, words: &str) {
+        eventually(&format!("the log says {words:?}"), || {
+            self.log().contains(words).then_some(())
+        });
+    }
+
     pub fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], "")
     }

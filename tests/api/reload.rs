@@ -81,7 +81,7 @@ fn a_bad_file_keeps_what_runs_says_why_and_is_counted() {
     let failures = || sample(&program, "config_reload_failures_total");
     eventually("the second failure", || (failures() >= 2.0).then_some(()));
     assert_eq!(ids(&program), ["one", "two"]);
-    assert!(program.log().contains("tenants.one.port"));
+    program.says("tenants.one.port");
 
     assert_eq!(sample(&program, "config_last_reload_successful"), 0.0);
 
@@ -129,11 +129,7 @@ fn tenants_of_the_api_survive_a_reload_and_the_file_wins_over_them() {
     assert_eq!(done.status, 200, "{done:?}");
     assert_eq!(ids(&program), ["one", "three", "two"]);
     assert_eq!(program.get("/tenants/two").json()["origin"], json!("file"));
-    assert!(
-        program.log().contains(
-            "tenant two: made by the API, and the config file names it, too: the file wins"
-        )
-    );
+    program.says("tenant two: made by the API, and the config file names it, too: the file wins");
 }
 
 fn what_a_restart_must_bring_is_said() {
@@ -151,11 +147,7 @@ fn what_a_restart_must_bring_is_said() {
         &format!("api_port: {}", free_port()),
     );
     assert_eq!(after(&elsewhere), json!(["the API's address"]));
-    assert!(
-        program
-            .log()
-            .contains("changes of the API's address come into force with a restart")
-    );
+    program.says("changes of the API's address come into force with a restart");
     assert_eq!(after(&program.text(ONE_TENANT)), json!([]));
 }
 
