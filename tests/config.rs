@@ -224,7 +224,7 @@ fn what_tls_cannot_be_is_said_by_key() {
     let access = &by_cert.tenants[0].access;
     assert_eq!(access.method, ClientAuth::Cert);
     let names = ["app.example.com".to_owned()];
-    assert!(access.lets_in(&names, "app", "t1__app"));
+    assert!(access.lets_in(&names, &by_cert.tenants[0].id, "app"));
     let warned = lines(&by_cert.warnings);
     assert!(
         warned.contains("tls_client_ca: is missing: nobody can connect to tenant t1"),
