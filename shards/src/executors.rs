@@ -108,8 +108,9 @@ impl Starting {
         for _ in &self.handles {
             select! {
                 recv(self.up.1) -> _ => {}
-                recv(self.deaths.1) -> death => {
-                    return Err(self.why_not(death.expect("we hold a sender ourselves")));
+                // It holds a sender itself, so there is one to hear of.
+                recv(self.deaths.1) -> death => if let Ok(death) = death {
+                    return Err(self.why_not(death));
                 }
             }
         }

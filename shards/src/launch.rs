@@ -188,13 +188,16 @@ impl Plane {
     }
 }
 
-/// The shards, each with the tenants it owns; and of each the way for commands and that for clients.
+/// To a shard: the way for commands, and that for clients.
+type Ways = (Bell<Envelope>, Bell<Arrival>);
+
+/// Starts the shards, each with the tenants it owns.
 fn start_shards(
     settings: &PlaneSettings,
     tenants: Vec<TenantSpec>,
     cpus: &mut impl Iterator<Item = usize>,
     starting: &mut Starting,
-) -> Result<Vec<(Bell<Envelope>, Bell<Arrival>)>, LaunchError> {
+) -> Result<Vec<Ways>, LaunchError> {
     let mut owned: Vec<Vec<TenantSpec>> = (0..settings.shards).map(|_| Vec::new()).collect();
     for tenant in tenants {
         owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
