@@ -66,6 +66,7 @@ impl Starting {
         &mut self,
         name: String,
         cpu: Option<usize>,
+        limits: RingLimits,
         main: impl FnOnce() -> F + Send + 'static,
     ) -> Result<(), NotStarted> {
         let (up, go) = (self.up.0.clone(), self.go.1.clone());
@@ -90,7 +91,7 @@ impl Starting {
                     let _ = go.recv();
                     main().await;
                 };
-                obituary.cause = sockets::run(RingLimits::default(), life)
+                obituary.cause = sockets::run(limits, life)
                     .await
                     .err()
                     .map(|error| error.to_string());
@@ -183,9 +184,14 @@ mod tests {
         for index in 0..3 {
             let ran = Arc::clone(&ran);
             starting
-                .thread(format!("test-{index}"), None, move || async move {
-                    ran.fetch_add(1, Ordering::SeqCst);
-                })
+                .thread(
+                    format!("test-{index}"),
+                    None,
+                    RingLimits::default(),
+                    move || async move {
+                        ran.fetch_add(1, Ordering::SeqCst);
+                    },
+                )
                 .unwrap();
         }
         for _ in 0..3 {
@@ -205,7 +211,8 @@ mod tests {
         let mut starting = Starting::new();
         let none = usize::MAX; // no such CPU
         let started = starting
-            .thread("test".into(), Some(none), || async {})
+            .thread("test".into(), Some(none), RingLimits::default(), || async {
+            })
             .and_then(|()| starting.all_up().map(drop));
         assert_eq!(started.unwrap_err().thread, "test");
     }

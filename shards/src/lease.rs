@@ -4,7 +4,7 @@
 //! any await, and the pool's count stays right.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::warn;
 use pool::{Acquired, Checkout, CloseReason, Serial, Ticket, Verdict};
@@ -19,7 +19,7 @@ use crate::seat::Seat;
 use crate::tenant::Tenant;
 
 /// What a waiting client is given.
-pub type Gift = Result<Checkout<Backend>, NotServed>;
+pub type Gift = Result<Checkout<Box<Backend>>, NotServed>;
 
 /// Why a waiting client gets nothing.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub enum NotServed {
 pub struct Lease {
     tenant: Rc<Tenant>,
     /// There until the lease ends.
-    held: Option<Checkout<Backend>>,
+    held: Option<Checkout<Box<Backend>>>,
 }
 
 impl Lease {
@@ -50,13 +50,22 @@ impl Lease {
         last: Option<Serial>,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
-        if let Some(why) = tenant.fails_fast() {
-            return Err(SessionEnd::DatabaseUnhealthy(why));
-        }
-        match Lease::at_once(tenant, shape, last, Duration::ZERO)? {
+        match Lease::try_acquire(tenant, shape, last)? {
             Some(lease) => Ok(lease),
             // Apart, so that who does not wait holds no room for waiting.
             None => Box::pin(Lease::in_line(tenant, shape, patience)).await,
+        }
+    }
+
+    /// An idle backend of the given shape, if there is one: else [`in_line`](Lease::in_line).
+    pub fn try_acquire(
+        tenant: &Rc<Tenant>,
+        shape: &Shape,
+        last: Option<Serial>,
+    ) -> Result<Option<Lease>, SessionEnd> {
+        match tenant.fails_fast() {
+            Some(why) => Err(SessionEnd::DatabaseUnhealthy(why)),
+            None => Lease::at_once(tenant, shape, last, Duration::ZERO),
         }
     }
 
@@ -79,17 +88,17 @@ impl Lease {
         }
     }
 
-    /// The backend that comes free when it is this client's turn.
-    async fn in_line(
+    /// The backend that comes free when it is this client's turn. Cancel-safe as [`acquire`](Lease::acquire).
+    pub async fn in_line(
         tenant: &Rc<Tenant>,
         shape: &Shape,
         patience: Option<Duration>,
     ) -> Result<Lease, SessionEnd> {
         let mut waited = Duration::ZERO;
         loop {
-            let began = Instant::now();
+            let began = sockets::now();
             let gift = wait(tenant, shape, patience).await?;
-            waited += began.elapsed();
+            waited += sockets::now().duration_since(began);
             let checkout = match gift {
                 Ok(checkout) => checkout,
                 Err(NotServed::NoDial(failure)) => return Err(failure.into()),
@@ -112,7 +121,11 @@ impl Lease {
 
     /// Takes the backend, unless it died, or said something, while nobody listened: then it is not
     /// to be trusted, and closed.
-    fn sound(tenant: &Rc<Tenant>, checkout: Checkout<Backend>, waited: Duration) -> Option<Lease> {
+    fn sound(
+        tenant: &Rc<Tenant>,
+        checkout: Checkout<Box<Backend>>,
+        waited: Duration,
+    ) -> Option<Lease> {
         let mut lease = Lease {
             tenant: Rc::clone(tenant),
             held: Some(checkout),

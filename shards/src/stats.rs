@@ -56,7 +56,7 @@ impl<'a> Meter<'a> {
         Meter {
             stats,
             control,
-            began: Instant::now(),
+            began: sockets::now(),
             asked: None,
             open: false,
             pins: Pins::NONE,
@@ -93,7 +93,7 @@ impl<'a> Meter<'a> {
     /// The client wants an answer; perhaps it has a transaction open.
     pub fn asked(&mut self, in_transaction: bool) {
         if self.asked.is_none() {
-            let now = Instant::now();
+            let now = sockets::now();
             self.asked = Some(now);
             self.open = in_transaction;
             self.control.turn(true, in_transaction, now);
@@ -103,7 +103,7 @@ impl<'a> Meter<'a> {
     /// So many answers are complete, and so many transactions with them; perhaps more are owed, and
     /// perhaps a transaction is open.
     pub fn answered(&mut self, answers: u32, transactions: u32, more: bool, in_transaction: bool) {
-        let now = Instant::now();
+        let now = sockets::now();
         self.open = in_transaction;
         self.control.turn(more, in_transaction, now);
         let took = self.asked.map(|asked| now.duration_since(asked));
@@ -121,7 +121,7 @@ impl<'a> Meter<'a> {
     pub fn rests(&mut self, in_transaction: bool) {
         if self.asked.take().is_some() || self.open != in_transaction {
             self.open = in_transaction;
-            self.control.turn(false, in_transaction, Instant::now());
+            self.control.turn(false, in_transaction, sockets::now());
         }
     }
 
@@ -146,7 +146,7 @@ impl<'a> Meter<'a> {
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
         self.pinned(Pins::NONE);
-        let lasted = self.began.elapsed();
+        let lasted = sockets::now().duration_since(self.began);
         self.stats
             .count(|counts| counts.session_time.add(lasted, 1));
     }

@@ -34,7 +34,7 @@ pub struct Tenant {
     /// Replaced as a whole when limits change; where it points never changes (a fresh tenant takes
     /// the name then).
     spec: RefCell<Rc<TenantSpec>>,
-    pool: RefCell<Pool<Backend, Seat<Gift>>>,
+    pool: RefCell<Pool<Box<Backend>, Seat<Gift>>>,
     /// What SCRAM logins to the database left, of accounts that the config names: the next is cheap.
     pub scram_keys: Keys,
     /// What clients' own proofs have shown. Never that of anybody else, for with these backends are
@@ -227,19 +227,19 @@ impl Tenant {
     }
 
     /// One question to the pool. It answers at once; whatever must be awaited or woken comes after.
-    pub fn with_pool<T>(&self, ask: impl FnOnce(&mut Pool<Backend, Seat<Gift>>) -> T) -> T {
+    pub fn with_pool<T>(&self, ask: impl FnOnce(&mut Pool<Box<Backend>, Seat<Gift>>) -> T) -> T {
         ask(&mut self.pool.borrow_mut())
     }
 
     /// Takes back what was leased, and sees to whoever can be served by that.
-    pub fn give_back(self: &Rc<Self>, mut checkout: Checkout<Backend>, verdict: Verdict) {
+    pub fn give_back(self: &Rc<Self>, mut checkout: Checkout<Box<Backend>>, verdict: Verdict) {
         let verdict = match verdict {
             Verdict::Reusable if !self.vigil.begin(&mut checkout) => {
                 Verdict::Close(CloseReason::Broken)
             }
             verdict => verdict,
         };
-        let placed = self.with_pool(|pool| pool.release(checkout, verdict, Instant::now()));
+        let placed = self.with_pool(|pool| pool.release(checkout, verdict, sockets::now()));
         self.place(placed);
         self.dial_what_is_due();
     }
@@ -247,7 +247,7 @@ impl Tenant {
     /// Starts every dial that the pool permits now.
     pub fn dial_what_is_due(self: &Rc<Self>) {
         while let Some(Grant { permit, evicted }) =
-            self.with_pool(|pool| pool.next_permit(Instant::now()))
+            self.with_pool(|pool| pool.next_permit(sockets::now()))
         {
             if let Some(backend) = evicted {
                 self.dismiss(backend, CloseReason::MadeRoom);
@@ -274,8 +274,9 @@ impl Tenant {
                 // Should it be dead already, whoever gets it will see.
                 self.vigil.begin(&mut backend);
                 health::dial_succeeded(&self);
-                let placed = self
-                    .with_pool(|pool| pool.opened(permit, backend, random::u32(), Instant::now()));
+                let placed = self.with_pool(|pool| {
+                    pool.opened(permit, Box::new(backend), random::u32(), sockets::now())
+                });
                 self.place(placed);
             }
             Err(failure) => self.dial_failed(&spec, permit, &failure),
@@ -350,7 +351,7 @@ impl Tenant {
     }
 
     /// Carries out where the pool put a connection.
-    fn place(self: &Rc<Self>, placed: Placed<Backend, Seat<Gift>>) {
+    fn place(self: &Rc<Self>, placed: Placed<Box<Backend>, Seat<Gift>>) {
         match placed {
             Placed::Handed { waiter, checkout } => waiter.give(Ok(checkout)),
             Placed::Parked => {}
@@ -359,7 +360,7 @@ impl Tenant {
     }
 
     /// Closes a backend politely.
-    pub fn dismiss(&self, backend: Backend, reason: CloseReason) {
+    pub fn dismiss(&self, backend: Box<Backend>, reason: CloseReason) {
         debug!(
             "tenant {}: closing {backend}: {reason:?}",
             self.spec.borrow().id

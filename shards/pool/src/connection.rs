@@ -15,6 +15,15 @@ pub trait Pooled {
     fn shape(&self) -> &Self::Shape;
 }
 
+/// For connections that are too big to go from hand to hand themselves.
+impl<C: Pooled> Pooled for Box<C> {
+    type Shape = C::Shape;
+
+    fn shape(&self) -> &C::Shape {
+        (**self).shape()
+    }
+}
+
 /// The answer to a client that needs a connection.
 #[derive(Debug)]
 #[must_use]

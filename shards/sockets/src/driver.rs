@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::haste::Haste;
 use crate::reactor::Reactor;
+use crate::ring::Ring;
 
 /// The task that submits, sleeps, reaps and wakes.
 pub(crate) struct Driver {
@@ -19,6 +21,7 @@ pub(crate) struct Driver {
     seen: u64,
     /// Visits since the ring was entered last.
     visits: u32,
+    haste: Haste,
     completions: Vec<io_uring::cqueue::Entry>,
     expired: Vec<Waker>,
 }
@@ -26,6 +29,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(reactor: Rc<Reactor>) -> Driver {
         Driver {
+            haste: Haste::new(reactor.limits.spin_at_most),
             reactor,
             seen: 0,
             visits: 0,
@@ -58,12 +62,16 @@ impl Driver {
         }
         self.visits = 0;
         self.reactor.prepare();
-        let wait = idle.then(|| self.park_time());
-        let mut ring = self.reactor.ring().borrow_mut();
-        ring.enter(wait)?;
+        let reactor = Rc::clone(&self.reactor);
+        let mut ring = reactor.ring().borrow_mut();
+        match idle {
+            true => self.rest(&mut ring)?,
+            false => ring.enter(None)?,
+        }
         ring.reap(&mut self.completions);
         let settled = ring.is_settled();
         drop(ring);
+        self.reactor.time.set(Instant::now());
         self.reactor.complete(&mut self.completions);
         if settled {
             self.reactor.settle();
@@ -72,13 +80,32 @@ impl Driver {
         Ok(())
     }
 
-    /// Until the next timer, but no longer than the limit.
-    fn park_time(&self) -> Duration {
+    /// Nobody else is runnable: submits, and waits for a completion or the next timer.
+    fn rest(&mut self, ring: &mut Ring) -> io::Result<()> {
+        let began = Instant::now();
+        if let Some(limit) = self.haste.spins() {
+            ring.enter(None)?;
+            let limit = limit.min(self.park_time(began));
+            while !ring.has_news() {
+                if began.elapsed() >= limit {
+                    self.haste.looked_out(false);
+                    return ring.enter(Some(self.park_time(Instant::now())));
+                }
+                std::hint::spin_loop();
+            }
+            self.haste.looked_out(true);
+            return ring.enter(None);
+        }
+        ring.enter(Some(self.park_time(began)))?;
+        self.haste.slept(began.elapsed());
+        Ok(())
+    }
+
+    /// From `now` until the next timer, but no longer than the limit.
+    fn park_time(&self, now: Instant) -> Duration {
         let longest = self.reactor.limits.park_at_most;
         match self.reactor.timers.borrow().next() {
-            Some(deadline) => deadline
-                .saturating_duration_since(Instant::now())
-                .min(longest),
+            Some(deadline) => deadline.saturating_duration_since(now).min(longest),
             None => longest,
         }
     }
@@ -90,7 +117,7 @@ impl Driver {
         self.reactor
             .timers
             .borrow_mut()
-            .expire(Instant::now(), &mut self.expired);
+            .expire(self.reactor.time.get(), &mut self.expired);
         for waker in self.expired.drain(..) {
             waker.wake();
         }

@@ -16,6 +16,7 @@
 //!                               yes: nobody else is runnable
 //!                                v
 //!   one io_uring_enter: submit all that was queued, sleep until a completion or the next timer
+//!   (while these follow each other closely: submit, and look out for one before sleeping)
 //!                                v
 //!   reap, wake, to the tail
 //! ```
@@ -47,6 +48,7 @@ mod chunks;
 mod connect;
 mod doorbell;
 mod driver;
+mod haste;
 mod inbox;
 mod listener;
 mod names;
@@ -68,7 +70,7 @@ pub use listener::{ACCEPT_PAUSE, Listener};
 pub use names::look_names_up_without_plugins;
 pub use options::{RingLimits, SocketOptions, keepalive};
 pub use probe::{RingError, probe};
-pub use run::{PREEMPT_TIMER, run};
+pub use run::{PREEMPT_TIMER, now, run};
 pub use stream::{LINGER, Stream};
 pub use task::{Task, spawn};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};

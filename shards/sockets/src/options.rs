@@ -24,6 +24,10 @@ pub struct RingLimits {
     /// (another thread using a task's waker, glommio's own timers), which then come late but are
     /// not lost.
     pub park_at_most: Duration,
+    /// How long an idle executor looks out for a completion before it sleeps, while completions have
+    /// been following each other so closely that falling asleep and being woken would take longer
+    /// than the wait. Zero is never.
+    pub spin_at_most: Duration,
 }
 
 impl RingLimits {
@@ -43,6 +47,7 @@ impl Default for RingLimits {
             buffer_size: 16 * 1024,
             receive_high_water: 64 * 1024,
             park_at_most: Duration::from_secs(1),
+            spin_at_most: Duration::ZERO,
         }
     }
 }

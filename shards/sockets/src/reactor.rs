@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use io_uring::{cqueue, opcode, squeue};
 use slab::Slab;
@@ -124,6 +125,8 @@ pub(crate) struct Reactor {
     /// Who has a quick operation in this entering of the ring that has not failed so far.
     quick: RefCell<Vec<SlotId>>,
     emptied: RefCell<Option<Waker>>,
+    /// When the ring was left last.
+    pub(crate) time: Cell<Instant>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
     pub(crate) limits: RingLimits,
@@ -146,6 +149,7 @@ impl Reactor {
             starved: RefCell::default(),
             quick: RefCell::default(),
             emptied: RefCell::default(),
+            time: Cell::new(Instant::now()),
             timers: RefCell::default(),
             tasks: Tasks::default(),
             limits,

@@ -26,6 +26,7 @@ impl Ring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(entries.saturating_mul(RingLimits::COMPLETIONS_PER_ENTRY))
             .build(entries)
@@ -106,6 +107,12 @@ impl Ring {
     pub(crate) fn is_settled(&mut self) -> bool {
         let queue = self.ring.submission();
         self.backlog.is_empty() && queue.is_empty() && !queue.cq_overflow()
+    }
+
+    /// Whether there is a completion, or one will come of entering the ring. Costs no system call.
+    pub(crate) fn has_news(&mut self) -> bool {
+        // SQ_TASKRUN: the kernel has done its part and waits for this thread to fetch it.
+        !self.ring.completion().is_empty() || self.ring.submission().taskrun()
     }
 
     /// Moves all completions there are to `into`.

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::blocking::Answers;
 use crate::driver::Driver;
@@ -60,6 +60,16 @@ pub(crate) fn current() -> Rc<Reactor> {
     CURRENT.with(|current| match &*current.borrow() {
         Some(reactor) => Rc::clone(reactor),
         None => panic!("sockets are used inside of sockets::run only"),
+    })
+}
+
+/// The time as of when this executor last looked for completions: when what is being dealt with now
+/// came in. Many may ask for what one look at the clock costs. Outside of [`run`] it is the time.
+#[must_use]
+pub fn now() -> Instant {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(reactor) => reactor.time.get(),
+        None => Instant::now(),
     })
 }
 

@@ -79,7 +79,10 @@ pub(super) async fn log_in(
         }
     };
     Some(match tenant.spec().pool_mode {
-        PoolMode::Transaction => Box::pin(transaction::serve(shard, client, seated, named)),
+        PoolMode::Transaction => {
+            let (client, named) = (Box::new(client), Box::new(named));
+            Box::pin(transaction::serve(shard, client, seated, named))
+        }
         PoolMode::Session => Box::pin(serve_by_session(shard, client, seated, named)),
     })
 }

@@ -18,7 +18,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::BytesMut;
 use pool::{CloseReason, Serial};
@@ -38,13 +37,21 @@ use crate::stats::Meter;
 use crate::tenant::{Seated, Tenant};
 
 /// Serves a client that has proved who it is, to its end.
-pub async fn serve(shard: &Rc<ShardContext>, client: Client, seated: Seated, named: NamedStartup) {
+///
+/// What is given is on the heap, or it would be held twice for the session's whole life: as an
+/// argument, and where it is used.
+pub async fn serve(
+    shard: &Rc<ShardContext>,
+    client: Box<Client>,
+    seated: Seated,
+    named: Box<NamedStartup>,
+) {
     let tenant = seated.tenant();
     let tracker = match Tracker::new(Rc::clone(&tenant.commons), &named.parameters) {
         Ok(tracker) => tracker,
         Err(refusal) => {
             let end = SessionEnd::ClientRefused(refusal);
-            return postgres::leave(shard, client, Some(tenant), &end);
+            return postgres::leave(shard, *client, Some(tenant), &end);
         }
     };
     let length = SecretLength::for_minor(named.minor);
@@ -77,7 +84,7 @@ pub async fn serve(shard: &Rc<ShardContext>, client: Client, seated: Seated, nam
 struct Session<'a> {
     shard: &'a ShardContext,
     tenant: &'a Rc<Tenant>,
-    client: Client,
+    client: Box<Client>,
     tracker: Tracker,
     /// The client's cancel key, and whom it means at this moment.
     registered: Registered<'a>,
@@ -128,13 +135,8 @@ impl Session<'_> {
     /// where not enough is known, a backend is asked.
     async fn welcome(&mut self) -> Result<(), SessionEnd> {
         if self.tracker.welcome().is_none() {
-            self.take_backend().await?;
-            let limit = self.tenant.spec().connect_timeout;
-            let set = sockets::timeout(limit, self.work(Until::Set)).await;
-            set.unwrap_or_else(|_| {
-                let why = format!("it has not taken the session's settings within {limit:?}");
-                Err(SessionEnd::DatabaseUnreachable(why))
-            })?;
+            // Not a part of what an idle session holds.
+            Box::pin(self.set_a_backend()).await?;
         }
         let Some(parameters) = self.tracker.welcome() else {
             unreachable!("a backend that has been set has told its settings");
@@ -144,6 +146,17 @@ impl Session<'_> {
         pg::backend::welcome(&parameters, key, TransactionStatus::Idle, &mut words);
         self.client.conn.say(words);
         Ok(())
+    }
+
+    /// Has a backend take the session's settings, which then tells all of them.
+    async fn set_a_backend(&mut self) -> Result<(), SessionEnd> {
+        self.take_backend().await?;
+        let limit = self.tenant.spec().connect_timeout;
+        let set = sockets::timeout(limit, self.work(Until::Set)).await;
+        set.unwrap_or_else(|_| {
+            let why = format!("it has not taken the session's settings within {limit:?}");
+            Err(SessionEnd::DatabaseUnreachable(why))
+        })
     }
 
     /// Without a backend: hears the client until one is needed.
@@ -209,9 +222,20 @@ impl Session<'_> {
     async fn take_backend(&mut self) -> Result<(), SessionEnd> {
         self.registered.aim(Aim::Waiting);
         self.control.waits();
-        let Some(mut lease) = self.acquire().await? else {
-            return Ok(());
+        let shape = Shape::Postgres(pg::Parameters::default());
+        let lease = match Lease::try_acquire(self.tenant, &shape, self.last)? {
+            Some(lease) => Some(lease),
+            // Apart, so that who does not wait holds no room for waiting.
+            None => Box::pin(self.acquire(shape)).await?,
         };
+        match lease {
+            Some(lease) => self.attach(lease),
+            None => Ok(()),
+        }
+    }
+
+    /// Has a backend set for this client, and says what waited for it.
+    fn attach(&mut self, mut lease: Lease) -> Result<(), SessionEnd> {
         let backend = lease.backend_mut();
         let Some(memory) = backend.memory.take() else {
             unreachable!("a backend that is not lent out has its memory, in transaction mode");
@@ -222,18 +246,17 @@ impl Session<'_> {
         let attached = self.tracker.attach(memory, &mut self.out);
         self.speak(None, None);
         let (busy, open) = (self.tracker.is_owed(), self.tracker.is_open());
-        self.control.turn(busy, open, Instant::now());
+        self.control.turn(busy, open, sockets::now());
         attached.map_err(fault)?;
         self.take_aim()
     }
 
     /// Waits in line; a client that leaves meanwhile waits no longer, nor does one that has cancelled
     /// all that it needs a backend for.
-    async fn acquire(&mut self) -> Result<Option<Lease>, SessionEnd> {
+    async fn acquire(&mut self, shape: Shape) -> Result<Option<Lease>, SessionEnd> {
         let tenant = self.tenant;
         let patience = tenant.spec().acquire_timeout;
-        let shape = Shape::Postgres(pg::Parameters::default());
-        let mut lease = pin!(Lease::acquire(tenant, &shape, self.last, patience));
+        let mut lease = pin!(Lease::in_line(tenant, &shape, patience));
         poll_fn(|cx| {
             if let Poll::Ready(leased) = lease.as_mut().poll(cx) {
                 return Poll::Ready(leased.map(Some));
@@ -304,7 +327,7 @@ impl Session<'_> {
         if !tracker.may_speak() {
             client.conn.say_no_more();
         }
-        postgres::leave(shard, client, Some(tenant), &end);
+        postgres::leave(shard, *client, Some(tenant), &end);
         if tracker.may_be_cancelled() && lease.is_some() {
             // The database would go on with a query that nobody waits for.
             registered.cancel().await;
@@ -342,5 +365,33 @@ fn fault(fault: Fault) -> SessionEnd {
         Fault::Backend(fault @ BackendFault::OutOfTurn { .. }) => {
             SessionEnd::DatabaseOutOfTurn(fault.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the future holds that a function makes.
+    fn size<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What the future of a session may hold, in bytes. There are thousands of them.
+    const SESSION: usize = 1700;
+
+    #[test]
+    fn an_idle_session_holds_little() {
+        let session = size(|shard: &'static Rc<ShardContext>, client, seated, named| {
+            serve(shard, client, seated, named)
+        });
+        let parts = [
+            ("session", session),
+            ("of it tracker", size_of::<Tracker>()),
+            ("beside it client", size_of::<Client>()),
+            ("beside it control", size_of::<Control>()),
+        ];
+        println!("bytes: {parts:?}");
+        assert!(session <= SESSION, "{session} > {SESSION}");
     }
 }

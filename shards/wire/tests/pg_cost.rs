@@ -22,18 +22,18 @@ struct Limit {
 const LIMITS: [Limit; 3] = [
     Limit {
         mode: Mode::Simple,
-        instructions: 10_500,
-        allocations: 3,
+        instructions: 7_000,
+        allocations: 0,
     },
     Limit {
         mode: Mode::Extended,
-        instructions: 15_400,
-        allocations: 7,
+        instructions: 11_300,
+        allocations: 3,
     },
     Limit {
         mode: Mode::Prepared,
-        instructions: 9_800,
-        allocations: 5,
+        instructions: 9_000,
+        allocations: 0,
     },
 ];
 

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::changes::Unnamed;
 use super::prepared::Prepared;
+use super::replies::Replies;
 use super::settings::Map;
 use super::tracker::BackendFault;
 use crate::pg::Parameters;
@@ -20,6 +21,10 @@ pub struct BackendMemory {
     pub(super) reported: Rc<Parameters>,
     pub(super) prepared: Prepared,
     pub(super) unnamed: Unnamed,
+    /// Empty: room for what it will owe, which is used again and again.
+    pub(super) replies: Replies,
+    /// Empty: room for what is read of its messages.
+    pub(super) gathered: BytesMut,
     /// The session that used it last; 0 if no one's traces can be on it.
     pub(super) user: u64,
     /// The session that was seen to draw the values of sequences that it knows; 0 if none was.
@@ -34,6 +39,8 @@ impl BackendMemory {
             reported,
             prepared: Prepared::default(),
             unnamed: Unnamed::Absent,
+            replies: Replies::default(),
+            gathered: BytesMut::new(),
             user: 0,
             drawn_by: 0,
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::BackendMemory;
 use super::settings::{BEYOND_RESET_ALL, Map};
-use super::sql::Value;
+use super::sql::{self, Dialect, PlainTexts, Reading, Value};
 use super::statement::{Acceptance, Draft, Statement, Statements};
 use crate::pg::Parameters;
 
@@ -49,6 +49,7 @@ pub enum Reset {
 pub struct Commons {
     rules: Cell<Rules>,
     statements: RefCell<Statements>,
+    plain: RefCell<PlainTexts>,
     epoch: Cell<u64>,
     /// How often the schema has been changed, as far as that was seen.
     schema: Cell<u64>,
@@ -72,6 +73,7 @@ impl Commons {
         Rc::new(Commons {
             rules: Cell::new(rules),
             statements: RefCell::default(),
+            plain: RefCell::default(),
             epoch: Cell::new(0),
             schema: Cell::new(0),
             sessions: Cell::new(0),
@@ -130,6 +132,23 @@ impl Commons {
     /// How many have been counted.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch.get()
+    }
+
+    /// Reads a text, if it is not known to do nothing.
+    pub(super) fn read(&self, text: &[u8], dialect: Dialect<'_>) -> Reading {
+        if dialect.is_usual() && self.plain.borrow().know(text) {
+            return Reading::default();
+        }
+        let reading = sql::read(text, dialect);
+        // Save for how many statements there are, which is of interest where others are named.
+        let nothing = Reading {
+            count: reading.count,
+            ..Reading::default()
+        };
+        if dialect.is_usual() && reading == nothing {
+            self.plain.borrow_mut().note(text);
+        }
+        reading
     }
 
     /// The statement of this source.

@@ -20,8 +20,9 @@ impl Key {
     /// What the statement is called on every backend.
     pub(super) fn server_name(&self) -> Bytes {
         let id = self.statement.id;
+        let usual = || format!("{PREFIX}{id}").into();
         match self.context {
-            0 => format!("{PREFIX}{id}").into(),
+            0 => self.statement.server_name.get_or_init(usual).clone(),
             context => format!("{PREFIX}{id}_{context:016x}").into(),
         }
     }

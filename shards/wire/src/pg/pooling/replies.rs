@@ -80,6 +80,9 @@ pub(super) enum Advance {
     OutOfTurn,
 }
 
+/// Room for so many is kept between transactions.
+const ROOM_KEPT: usize = 32;
+
 impl Owed {
     pub(super) fn new(what: What, to: To) -> Owed {
         Owed {
@@ -177,6 +180,15 @@ impl Replies {
 
     pub(super) fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// The queue, to be used again; without its room where that was needed for once.
+    pub(super) fn emptied(mut self) -> Replies {
+        debug_assert!(self.is_empty());
+        if self.queue.capacity() > ROOM_KEPT {
+            self.queue = VecDeque::new();
+        }
+        self
     }
 
     pub(super) fn front(&self) -> Option<&Owed> {

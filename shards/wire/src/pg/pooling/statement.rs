@@ -1,6 +1,6 @@
 //! Prepared statements as a tenant's clients share them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -23,6 +23,8 @@ pub(super) struct Statement {
     pub(super) names_others: bool,
     /// What its execution may leave behind beside that.
     pub(super) traces: Traces,
+    /// What it is called on backends where nothing is set that decides its analysis, once it has been.
+    pub(super) server_name: OnceCell<Bytes>,
     /// When a backend has accepted it last, outside of transactions and without a remark.
     accepted: Cell<Option<Acceptance>>,
     /// What a backend has said of it when it described it last.
@@ -152,6 +154,7 @@ impl Statements {
             script: draft.script,
             names_others: draft.names_others,
             traces: draft.traces,
+            server_name: OnceCell::new(),
             accepted: Cell::default(),
             described: RefCell::default(),
         }

@@ -9,10 +9,12 @@ mod assign;
 mod calls;
 mod lexer;
 mod literal;
+mod plain;
 mod statement;
 mod vocabulary;
 
 pub(super) use literal::{Encoding, Value};
+pub(super) use plain::PlainTexts;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -117,7 +119,7 @@ pub struct Mention {
 pub struct Reading {
     /// `None` if all steps are plain and pin nothing.
     pub script: Option<Script>,
-    /// How many statements there are.
+    /// How many statements there are; 0 as well where the text was known to do nothing.
     pub count: usize,
     /// Prepared statements that are named, in order.
     pub mentions: Vec<Mention>,
@@ -149,6 +151,13 @@ pub struct Dialect<'a> {
     pub backslash_escapes: bool,
     /// The value of `client_encoding`.
     pub encoding: Encoding<'a>,
+}
+
+impl Dialect<'_> {
+    /// Whether it is the usual one, of which [`PlainTexts`] are kept.
+    pub fn is_usual(self) -> bool {
+        !self.backslash_escapes && self.encoding == Encoding::UTF8
+    }
 }
 
 /// Reads a text.

@@ -37,8 +37,13 @@ impl Tracker {
             if link.inbound.left == 0 {
                 let kind = link.inbound.kind;
                 let passes = link.inbound.passes;
-                let body = link.inbound.gathered.split().freeze();
-                self.heard(kind, passes, body, input)?;
+                let mut body = std::mem::take(&mut link.inbound.gathered);
+                self.heard(kind, passes, &mut body, input)?;
+                body.clear();
+                if let Some(link) = &mut self.link {
+                    // Its room is used again.
+                    link.inbound.gathered = body;
+                }
             }
         }
         Ok(())
@@ -93,7 +98,7 @@ impl Tracker {
         &mut self,
         kind: u8,
         passes: bool,
-        body: Bytes,
+        body: &mut BytesMut,
         input: &mut Passing<'_>,
     ) -> Result<(), Fault> {
         let mut ready_kept = false;
@@ -104,10 +109,11 @@ impl Tracker {
             }
             b'A' => return Ok(()),
             b'S' => {
-                self.parameter_changed(passes, body);
+                self.parameter_changed(passes, body.split().freeze());
                 return Ok(());
             }
             b'E' => {
+                let body = body.split().freeze();
                 let offends = self.offends(&body);
                 if passes {
                     let told = offends.as_deref().unwrap_or(&body);
@@ -127,10 +133,10 @@ impl Tracker {
                 return Ok(());
             }
             b'G' => self.copy_begins(),
-            b't' | b'T' | b'n' => self.described(kind, body),
-            b'C' | b's' | b'I' => self.statement_done(kind, &body),
+            b't' | b'T' | b'n' => self.described(kind, body.split().freeze()),
+            b'C' | b's' | b'I' => self.statement_done(kind, body),
             b'Z' => {
-                self.ready(&body)?;
+                self.ready(body)?;
                 ready_kept = self.link.as_ref().is_some_and(|link| link.inbound.kept);
             }
             _ => {}

@@ -90,9 +90,12 @@ impl Link {
             values: Values::on(&memory, number),
             strangers: user != 0 && user != number,
             calls: false,
+            replies: std::mem::take(&mut memory.replies),
+            inbound: Inbound {
+                gathered: std::mem::take(&mut memory.gathered),
+                ..Inbound::default()
+            },
             memory,
-            replies: Replies::default(),
-            inbound: Inbound::default(),
             copy: Copy::No,
             batch_open: false,
             flushed: false,

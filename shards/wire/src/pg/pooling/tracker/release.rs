@@ -50,6 +50,8 @@ impl Tracker {
         }
         let calls = link.calls;
         let mut memory = link.memory;
+        memory.replies = link.replies.emptied();
+        memory.gathered = link.inbound.gathered;
         link.values.leave(&mut memory, self.number);
         let open = self.status != TransactionStatus::Idle;
         if open {

@@ -10,7 +10,7 @@ use super::super::pins::{Pin, Pins};
 use super::super::prepared::Key;
 use super::super::renamed::Shifts;
 use super::super::request::string;
-use super::super::sql::{self, Act, Dialect, Mention, Reading, Script, Step, Traces};
+use super::super::sql::{Act, Dialect, Mention, Reading, Script, Step, Traces};
 use super::super::statement::{Draft, Statement};
 use super::Tracker;
 
@@ -60,7 +60,7 @@ struct Meaning {
 impl Tracker {
     /// Reads a text. `None` if a reply must come first.
     pub(super) fn read(&self, text: &[u8]) -> Option<Text> {
-        let mut reading = sql::read(text, self.dialect());
+        let mut reading = self.commons.read(text, self.dialect());
         if reading.mentions.is_empty() {
             return Some(Text {
                 renamed: None,
@@ -101,7 +101,7 @@ impl Tracker {
     pub(super) fn draft(&self, source: &[u8]) -> Draft {
         // Without a NUL it is no Parse: the backend will say so.
         let text = string(source).map_or(&b""[..], |(text, _)| text);
-        let reading = sql::read(text, self.dialect());
+        let reading = self.commons.read(text, self.dialect());
         Draft {
             source: Bytes::copy_from_slice(source),
             script: reading.script.map(Rc::new),
