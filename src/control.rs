@@ -11,7 +11,7 @@ use log::{Level, error, info, log, warn};
 use shards::PlaneSettings;
 use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
-use crate::api::{InForce, Put, Refused, Reloaded, When, with_kept_secrets};
+use crate::api::{InForce, Put, Refused, Reloaded, When, kept_for_another, with_kept_secrets};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
 use crate::expiry::Expiry;
 use crate::fleet::{Answer, Fleet};
@@ -192,9 +192,15 @@ impl Control {
         when: &When,
     ) -> Result<(Put, Option<Answer>), Refused> {
         let before = self.roster.get(id).cloned();
-        let written = with_kept_secrets(written, before.as_ref().map(|entry| &*entry.spec));
+        let spec_before = before.as_ref().map(|entry| &*entry.spec);
+        let said = written;
+        let written = with_kept_secrets(said.clone(), spec_before);
         let (spec, warnings) =
             settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
+        let astray = spec_before.map(|before| kept_for_another(&said, &written, before, &spec));
+        if let Some(complaints) = astray.filter(|complaints| !complaints.is_empty()) {
+            return Err(Refused::Senseless(complaints));
+        }
         // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
         self.may_change(before.as_ref(), when)?;
         let entry = self.roster.put(spec, written);

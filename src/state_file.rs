@@ -58,6 +58,10 @@ impl StateFile {
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
+        if text.len() as u64 > MAX_STATE {
+            let why = format!("it would have more than {MAX_STATE} bytes, and not be read again");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
         let mut fresh = self.0.clone().into_os_string();
         fresh.push(".new");
         let fresh = PathBuf::from(fresh);
@@ -225,6 +229,27 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_saved() {
+        let path = folder("large").join("tenants.yaml");
+        let (file, _) = StateFile::open(&path).unwrap();
+        let id = TenantId::parse("acme").unwrap();
+        let save = |host: String| {
+            let node = Node::Map(vec![("host".into(), Node::Text(host))]);
+            file.save([(&id, &node)].into_iter())
+        };
+        save("db".into()).unwrap();
+        let around = fs::metadata(&path).unwrap().len() - 2;
+        let most = usize::try_from(MAX_STATE - around).unwrap();
+        let error = save("x".repeat(most + 1)).unwrap_err().to_string();
+        assert!(error.contains("not be read again"), "{error}");
+        // What was there is still there.
+        assert!(fs::metadata(&path).unwrap().len() < 1000);
+        save("x".repeat(most)).unwrap();
+        assert_eq!(kept(&path).unwrap(), ["acme"]);
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -328,7 +328,9 @@ const ANSWERED: &[&str] = &[
     "Content-Type",
     "ETag",
     "Location",
+    "Referrer-Policy",
     "Retry-After",
+    "Vary",
     "WWW-Authenticate",
     "X-Content-Type-Options",
 ];

@@ -16,6 +16,7 @@ mod door;
 mod etag;
 mod http;
 mod intake;
+mod kept;
 mod lanes;
 mod operator;
 mod page;
@@ -28,6 +29,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use body::with_kept_secrets;
+pub use kept::kept_for_another;
 pub use lanes::passed_on;
 pub use operator::{Operator, Put, Refused, Reloaded, When};
 

@@ -55,8 +55,7 @@ impl Router {
     fn route(&self, request: &Request) -> Result<Response, Problem> {
         let resource = Resource::of(&request.path).filter(|resource| self.scope.has(*resource));
         if resource.is_none_or(|resource| self.needs_key(resource)) {
-            self.access
-                .check(self.settings.get().key.as_ref(), request)?;
+            self.access.check(&self.settings.get(), request)?;
         }
         let Some(resource) = resource else {
             return Err(Problem::new(
@@ -99,7 +98,10 @@ impl Router {
     fn needs_key(&self, resource: Resource<'_>) -> bool {
         match resource {
             Resource::Health | Resource::Ready | Resource::OpenApi | Resource::Root => false,
-            Resource::Metrics => self.settings.get().metrics_auth,
+            Resource::Metrics => {
+                let api = self.settings.get();
+                api.metrics_auth && api.key.is_some()
+            }
             _ => true,
         }
     }

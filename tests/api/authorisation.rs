@@ -1,11 +1,14 @@
 //! Who may do what with the API: every request that the description knows, with and without the key.
 
+use std::io::Write;
+
 use crate::plan::tests;
 use crate::program::{Answer, ONE_TENANT, Program, Value, json, tenant};
 
 tests! {
     t05_every_request_wants_the_key,
     t05_what_was_refused_has_not_been_done,
+    t05_without_a_key_a_page_whose_name_points_here_gets_nothing,
 }
 
 /// Open to everybody, since probes and Prometheus have no key, and a page and a description tell nothing.
@@ -58,6 +61,32 @@ fn t05_what_was_refused_has_not_been_done() {
     assert_eq!(
         (&tenants[0]["id"], &tenants[0]["state"]),
         (&json!("one"), &json!("active"))
+    );
+}
+
+/// By DNS rebinding: to the browser, page and API are of one site.
+fn t05_without_a_key_a_page_whose_name_points_here_gets_nothing() {
+    let program = Program::start(ONE_TENANT);
+    let port = program.api;
+    let ask = |method: &str, host: &str, origin: &str| {
+        let mut stream = program.connect();
+        let request = format!(
+            "{method} /tenants/one HTTP/1.1\r\nHost: {host}\r\n{origin}Connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut stream).status
+    };
+    let evil = format!("evil:{port}");
+    assert_eq!(ask("GET", &evil, ""), 403);
+    assert_eq!(
+        ask("DELETE", &evil, &format!("Origin: http://{evil}\r\n")),
+        403
+    );
+    let ours = format!("127.0.0.1:{port}");
+    assert_eq!(ask("GET", &ours, ""), 200);
+    assert_eq!(
+        ask("DELETE", &ours, &format!("Origin: http://{ours}\r\n")),
+        204
     );
 }
 

@@ -1,5 +1,6 @@
 //! What is promised of the API, request by request.
 
+use std::net::TcpListener;
 use std::process::Command;
 
 use crate::plan::{Need, tests};
@@ -12,6 +13,7 @@ tests! {
     every_complaint_about_a_body_comes_at_once_with_its_place,
     nothing_of_our_environment_or_files_comes_in_by_the_api,
     secrets_are_never_shown,
+    a_secret_that_is_left_out_goes_to_no_other_database,
     with_a_key_only_the_probes_are_open,
     metrics_are_open_unless_they_are_not,
     requests_are_counted_by_route_and_status,
@@ -242,6 +244,26 @@ fn secrets_are_never_shown() {
         assert!(!shown.body.contains("s3cret"), "{path}: {}", shown.body);
     }
     assert!(!program.log().contains("s3cret"));
+}
+
+/// Else whoever may change tenants could have the password of one sent to a server of their own.
+fn a_secret_that_is_left_out_goes_to_no_other_database() {
+    let evil = TcpListener::bind("127.0.0.1:0").unwrap();
+    let program = Program::start(ONE_TENANT);
+    let mut wanted = tenant("one");
+    wanted.as_object_mut().unwrap().remove("password");
+    assert_eq!(program.send("PUT", "/tenants/one", &wanted).status, 200);
+    wanted["port"] = json!(evil.local_addr().unwrap().port());
+    // With these it would be dialled at once.
+    wanted["min_connections"] = json!(1);
+    let refused = program.send("PUT", "/tenants/one", &wanted);
+    assert_eq!(
+        (refused.status, &refused.json()["errors"][0]["pointer"]),
+        (422, &json!("/password"))
+    );
+    assert_eq!(program.get("/tenants/one").json()["port"], json!(1));
+    wanted["password"] = json!("said-again");
+    assert_eq!(program.send("PUT", "/tenants/one", &wanted).status, 200);
 }
 
 fn with_a_key_only_the_probes_are_open() {

@@ -6,7 +6,23 @@ use crate::plan::tests;
 use crate::program::Program;
 
 tests! {
+    the_page_comes_with_what_browsers_and_caches_must_know,
     a_person_can_use_the_page needs Browser,
+}
+
+fn the_page_comes_with_what_browsers_and_caches_must_know() {
+    let program = Program::start("tenants: {}");
+    let page = program.ask("GET", "/", &["Accept: text/html"], "");
+    assert_eq!(page.header("Content-Type"), "text/html; charset=utf-8");
+    assert_eq!(page.header("Vary"), "Accept");
+    assert_eq!(page.header("Referrer-Policy"), "no-referrer");
+    assert_eq!(page.header("X-Content-Type-Options"), "nosniff");
+    assert!(
+        page.header("Content-Security-Policy")
+            .starts_with("default-src 'none'")
+    );
+    // To a program the same place says something else, so caches must tell them apart here, too.
+    assert_eq!(program.get("/").header("Vary"), "Accept");
 }
 
 fn a_person_can_use_the_page() {

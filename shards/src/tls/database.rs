@@ -19,8 +19,8 @@ use super::{ALPN_POSTGRESQL, provider};
 use crate::contract::Dialect;
 use crate::tls::clients::Wrong;
 
-/// Whether a connection to the database is enciphered, and whom it is believed to lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a connection to the database is enciphered, and whom it is believed to lead to. The later, the safer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SslMode {
     /// Never.
     Disable,
@@ -142,6 +142,13 @@ impl DatabaseTls {
     /// certificates and keys are for new connections; other demands are for all.
     pub fn demands_the_same(&self, other: &DatabaseTls) -> bool {
         self.mode == other.mode && self.negotiation == other.negotiation
+    }
+
+    /// Whether what may be said under `other` may be said under this: it is enciphered and believed on
+    /// no easier terms. Other certificates may be easier terms.
+    pub fn is_as_good_as(&self, other: &DatabaseTls) -> bool {
+        let believes = other.mode > SslMode::Prefer;
+        self.mode >= other.mode && (!believes || self.fingerprint == other.fingerprint)
     }
 }
 
