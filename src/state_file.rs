@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_again_is_not_saved() {
-        let path = folder("large").join("tenants.yaml");
+        let folder = Folder::new("large");
+        let path = folder.file();
         let (file, _) = StateFile::open(&path).unwrap();
         let id = TenantId::parse("acme").unwrap();
         let save = |host: String| {
@@ -249,7 +250,6 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().len() < 1000);
         save("x".repeat(most)).unwrap();
         assert_eq!(kept(&path).unwrap(), ["acme"]);
-        fs::remove_file(&path).unwrap();
     }
 
     #[test]
