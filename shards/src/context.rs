@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wire::mysql::OwnKey;
 use wire::pg::MockKey;
 
 use crate::cancel::Cancels;
@@ -33,8 +32,6 @@ pub struct ShardSettings {
     pub failed_logins: Option<usize>,
     /// The process's key for secrets of users that do not exist.
     pub mock: MockKey,
-    /// The process's key under which MySQL clients say their passwords where there is no TLS.
-    pub own_key: OwnKey,
 }
 
 /// What all sessions of a shard share.

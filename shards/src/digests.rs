@@ -62,7 +62,8 @@ impl Digests {
         }
     }
 
-    /// Remembers what a password has shown that was right for what is kept of it.
+    /// Remembers what a password has shown that was right for what `access` keeps of it, which may not be what is kept
+    /// by now.
     pub fn keep(&self, access: &Access, user: &str, digested: Digested) {
         if let Users::Named(users) = &access.users
             && let Some(Credential::Verifier(stored)) = users.get(user)

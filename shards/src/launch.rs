@@ -8,7 +8,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Protocol, Socket, Type};
 use sockets::{Bell, RingLimits, doorbell, keepalive};
-use wire::mysql::OwnKey;
 use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
@@ -203,7 +202,6 @@ fn start_shards(
         owned[shard_of(&tenant.id, settings.shards).0].push(tenant);
     }
     let mock = MockKey::new(random::bytes());
-    let own_key = OwnKey::default();
     let mut shards = Vec::new();
     for (index, tenants) in owned.into_iter().enumerate() {
         let (arrive, arrivals) = doorbell::<Arrival>(ARRIVALS_WAITING).map_err(no_doorbell)?;
@@ -215,7 +213,6 @@ fn start_shards(
             login_timeout: settings.login_timeout,
             failed_logins: settings.failed_logins,
             mock: mock.clone(),
-            own_key: own_key.clone(),
         };
         let limits = RingLimits {
             spin_at_most: SPIN,

@@ -20,7 +20,7 @@ use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Dialect, TenantSpec, Users};
-use crate::dial::{self, login_request};
+use crate::dial::{self, DialFailure, login_request};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd};
@@ -31,13 +31,20 @@ use watch::MySqlWatch;
 /// Serves one client to its end.
 pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLogin, named: Named) {
     let tenant = tenant_for(shard, &client, Dialect::MySql);
-    let expected = expect(&client, tenant.as_deref(), &named);
-    let mut greet = Greet::new(&login, expected, shard.settings.own_key.clone());
+    let spec = tenant.as_deref().map(Tenant::spec);
+    let expected = expect(&client, tenant.as_deref().zip(spec.as_deref()), &named);
+    let mut greet = Greet::new(&login, expected);
     let deadline = client.login_deadline;
     let proven = within_login(
         shard,
         deadline,
-        prove(shard, &mut client, tenant.as_deref(), &named, &mut greet),
+        prove(
+            shard,
+            &mut client,
+            tenant.as_deref().zip(spec.as_deref()),
+            &named,
+            &mut greet,
+        ),
     )
     .await;
     let (tenant, sequence) = match (proven, tenant) {
@@ -87,12 +94,11 @@ fn leave(
     client.conn.close_with(words.unwrap_or_default());
 }
 
-/// What a client must prove to be `named`.
-fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
-    let Some(tenant) = tenant else {
+/// What a client must prove to be `named`, on these terms of its tenant's.
+fn expect(client: &Client, tenant: Option<(&Tenant, &TenantSpec)>, named: &Named) -> Expect {
+    let Some((tenant, spec)) = tenant else {
         return Expect::Nobody;
     };
-    let spec = tenant.spec();
     match spec.access.method_for(client.peer.ip()) {
         ClientAuth::Trust => return Expect::Trust,
         ClientAuth::Cert => {
@@ -112,27 +118,25 @@ fn expect(client: &Client, tenant: Option<&Tenant>, named: &Named) -> Expect {
     verifier.map_or(Expect::Nobody, Expect::Password)
 }
 
-/// Lets the client prove who it is; the sequence id of what it is told next.
+/// Lets the client prove who it is, on the terms that hold when it begins; the sequence id of what it
+/// is told next.
 async fn prove(
     shard: &ShardContext,
     client: &mut Client,
-    tenant: Option<&Tenant>,
+    tenant: Option<(&Tenant, &TenantSpec)>,
     named: &Named,
     greet: &mut Greet,
 ) -> Result<u8, SessionEnd> {
     let turn = take_turn(shard, client).await?;
     let proven = match client.conn.carry(greet).await {
         Ok(greeted) => {
-            if let (Some(tenant), Some(digested)) = (tenant, greet.learnt()) {
-                tenant
-                    .digests
-                    .keep(&tenant.spec().access, &named.user, digested);
+            if let (Some((tenant, spec)), Some(digested)) = (tenant, greet.learnt()) {
+                tenant.digests.keep(&spec.access, &named.user, digested);
             }
             Ok(greeted.sequence)
         }
         Err(Broken::Wire(WireError::BadCredentials)) => {
-            let spec = tenant.map(Tenant::spec);
-            let access = spec.as_deref().map(|spec| &spec.access);
+            let access = tenant.map(|(_, spec)| &spec.access);
             let disproof = why_unproven(shard, client, access, &named.user);
             Err(unproven(
                 client,
@@ -249,21 +253,22 @@ impl Session<'_> {
             .tenant
             .as_deref()
             .is_none_or(|tenant| tenant == client.id.as_str());
+        let spec = self.tenant.spec();
+        let terms = Some((&**self.tenant, &*spec));
         let expect = if same_tenant {
-            expect(client, Some(self.tenant), &named)
+            expect(client, terms, &named)
         } else {
             Expect::Nobody
         };
         // Some clients make every token for the greeting's nonce, whatever they are sent later.
         let nonce = self.nonce;
         let secured = client.conn.is_secured();
-        let own_key = self.shard.settings.own_key.clone();
-        let mut greet = Greet::change_user(&request, nonce, secured, expect, own_key);
+        let mut greet = Greet::change_user(&request, nonce, secured, expect);
         let deadline = std::time::Instant::now() + self.shard.settings.login_timeout;
         let proven = within_login(
             self.shard,
             deadline,
-            prove(self.shard, client, Some(self.tenant), &named, &mut greet),
+            prove(self.shard, client, terms, &named, &mut greet),
         )
         .await;
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
@@ -282,12 +287,15 @@ impl Session<'_> {
             welcome_of(backend),
             backend.conn.is_secured(),
         );
-        let changed = lease
-            .backend_mut()
-            .conn
-            .carry(&mut exchange)
-            .await
-            .map_err(|broken| (crate::dial::database_broke(broken).into(), sequence))?;
+        let limit = spec.connect_timeout;
+        let changing = lease.backend_mut().conn.carry(&mut exchange);
+        let changed = match sockets::timeout(limit, changing).await {
+            Ok(changed) => changed.map_err(dial::database_broke),
+            Err(_) => Err(DialFailure::Unreachable(format!(
+                "no change of user within {limit:?}"
+            ))),
+        };
+        let changed = changed.map_err(|failure| (failure.into(), sequence))?;
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);

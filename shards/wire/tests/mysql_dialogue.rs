@@ -14,8 +14,8 @@ use mysql_support::{CONNECTION_ID, House, greeting, nonce, put_ok, put_refusal, 
 use wire::mysql::response::FirstPacket;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, Expect, Flavour, Greet, Greeting,
-    HandshakeResponse, LoggedIn, Login, LoginRequest, LoginStep, MAX_LOGIN_PACKET, OwnKey, Tls,
-    Verifier, code, packet, status,
+    HandshakeResponse, LoggedIn, Login, LoginRequest, LoginStep, MAX_LOGIN_PACKET, Tls, Verifier,
+    code, packet, status,
 };
 use wire::{Exchange, Progress, Secret, WireError};
 
@@ -278,7 +278,7 @@ fn a_change_of_user_begins_the_session_anew_for_who_knows_the_password() {
             assert_eq!(asked.database.as_deref(), Some("other"));
 
             let expect = expect("password", "secret");
-            let mut greet = Greet::change_user(&asked, nonce(), false, expect, OwnKey::default());
+            let mut greet = Greet::change_user(&asked, nonce(), false, expect);
             let mut changed = None;
             for _ in 0..MAX_TURNS {
                 match greet.advance(&mut to_house, &mut to_us) {

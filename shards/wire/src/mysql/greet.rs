@@ -10,17 +10,16 @@
 //!   AuthSwitchRequest ──────▶                         only if the token is of no use
 //!                    ◀───────  token of the method asked for
 //!   AuthMoreData 03  ───────▶                         caching_sha2_password only: fast path done
-//!   AuthMoreData 04  ───────▶                         or: only a slow hash is known
-//!                    ◀───────  inside TLS the password, else 02
-//!   AuthMoreData <RSA key> ─▶                         only behind 02
-//!                    ◀───────  the password, sealed
+//!   AuthMoreData 04  ───────▶                         or, inside TLS: only a slow hash is known
+//!                    ◀───────  the password
 //!   (the OK or ERR is the caller's)
 //! ```
 //!
 //! A 32-byte token is taken for `caching_sha2_password` and a 20-byte one for
 //! `mysql_native_password`, whatever the method's name: some drivers answer our greeting with a
 //! native token at once. Wherever a token can be checked, the full authentication, for which drivers
-//! must send the password itself, is not asked for. Who sends it in clear all the same, by
+//! must send the password itself, is not asked for; and never without TLS, where some of them would
+//! send it in clear. Who sends it in clear all the same, by
 //! `mysql_clear_password`, is heard inside TLS only.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -33,7 +32,6 @@ use super::greeting::Nonce;
 use super::message::EOF;
 use super::packet;
 use super::preface::ClientLogin;
-use super::rsa::OwnKey;
 use super::verifier::{Digested, Plugin, SHA2_TOKEN};
 use crate::error::WireError;
 use crate::exchange::{Derivation, Derived, Exchange, Progress};
@@ -53,7 +51,6 @@ pub struct Greeted {
 pub struct Greet {
     expect: Expect,
     nonce: Nonce,
-    key: OwnKey,
     /// Nobody on the way can read what is said.
     secured: bool,
     sequence: u8,
@@ -68,8 +65,6 @@ pub struct Greet {
 /// Judged ────────▶ Judged ──▶ Over
 ///   │               ▲
 ///   └──▶ Full ──▶ Hash ──▶ Hashing
-///        │  ▲──────────────────────┐
-///        └─▶ MakeKey ──▶ MakingKey ──▶ Key
 /// ```
 #[derive(Debug)]
 enum Step {
@@ -77,50 +72,38 @@ enum Step {
     Judged(Verdict),
     /// The answer to our AuthSwitchRequest is to come.
     Switched,
-    /// The password itself is to come, or the wish for our key.
+    /// The password itself is to come, inside TLS.
     Full,
-    /// Our key is wished for; to make it takes a while.
-    MakeKey,
-    /// It is being made elsewhere.
-    MakingKey,
-    /// It is here, and to be sent.
-    Key(Zeroizing<Vec<u8>>),
-    /// The password is here, and to be hashed.
-    Hash(Said),
+    /// The password is here, with the NUL behind it, and to be hashed.
+    Hash(InClear),
     /// It is being hashed elsewhere.
     Hashing,
     /// Said and done.
     Over,
 }
 
-/// How a password came.
-enum Said {
-    /// In clear, with the NUL behind it.
-    Clear(Bytes),
-    /// Under our key.
-    Sealed(Bytes),
-}
+/// A password as it came.
+struct InClear(Bytes);
 
-impl std::fmt::Debug for Said {
+impl std::fmt::Debug for InClear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Said(..)")
+        f.write_str("InClear(..)")
     }
 }
 
 impl Greet {
-    /// Goes on where the preface ended. Passwords that must not be read on the way come under `key`.
-    pub fn new(login: &ClientLogin, expect: Expect, key: OwnKey) -> Self {
+    /// Goes on where the preface ended.
+    pub fn new(login: &ClientLogin, expect: Expect) -> Self {
         let response = &login.response;
         let plugin = response.plugin.as_deref();
         let verdict = expect.first(plugin, &response.token, &login.nonce, login.secured);
         let step = match verdict {
-            Verdict::Clear => Step::Hash(Said::Clear(Bytes::copy_from_slice(&response.token))),
+            Verdict::Clear => Step::Hash(InClear(Bytes::copy_from_slice(&response.token))),
             verdict => Step::Judged(verdict),
         };
         Greet {
             expect,
             nonce: login.nonce,
-            key,
             secured: login.secured,
             sequence: login.sequence,
             step,
@@ -132,13 +115,7 @@ impl Greet {
     /// For a COM_CHANGE_USER in the middle of a session, with the nonce of the greeting. As MariaDB
     /// does it, the token that came with the command is not looked at (libmysqlclient sends none)
     /// and asked for again, for the *same* nonce: libmariadb uses that one whatever it is asked.
-    pub fn change_user(
-        request: &ChangeUser,
-        nonce: Nonce,
-        secured: bool,
-        expect: Expect,
-        key: OwnKey,
-    ) -> Self {
+    pub fn change_user(request: &ChangeUser, nonce: Nonce, secured: bool, expect: Expect) -> Self {
         let plugin = match request.plugin.as_deref() {
             Some(name) if name == Plugin::CachingSha2.name() => Plugin::CachingSha2,
             _ => Plugin::Native,
@@ -147,7 +124,6 @@ impl Greet {
         Greet {
             expect,
             nonce,
-            key,
             secured,
             sequence: 1,
             step: Step::Judged(Verdict::Switch(plugin)),
@@ -185,29 +161,21 @@ impl Greet {
         }))
     }
 
-    /// What a client says that was asked for its password. In clear it is no answer where others can
-    /// read it.
-    fn said_in_full(&self, answer: Bytes) -> Step {
-        match (self.secured, &answer[..]) {
-            (_, [] | [0]) => Step::Judged(Verdict::Deny),
-            (true, _) => Step::Hash(Said::Clear(answer)),
-            (false, [ASKS_KEY]) => Step::MakeKey,
-            (false, _) => Step::Hash(Said::Sealed(answer)),
+    /// What a client says that was asked for its password.
+    fn said_in_full(answer: Bytes) -> Step {
+        match is_empty(&answer) {
+            true => Step::Judged(Verdict::Deny),
+            false => Step::Hash(InClear(answer)),
         }
     }
 
     /// Compares a password with what is stored of it: whether it is right, and its digest.
-    fn hashing(&self, said: Said) -> Derivation {
-        let (expect, key, nonce) = (self.expect.clone(), self.key.clone(), self.nonce);
+    fn hashing(&self, said: InClear) -> Derivation {
+        let expect = self.expect.clone();
         Derivation::new(move || {
-            let password = match said {
-                Said::Clear(password) => {
-                    Zeroizing::new(password.strip_suffix(&[0]).unwrap_or(&password).to_vec())
-                }
-                Said::Sealed(sealed) => key.open(&sealed, &nonce).unwrap_or_default(),
-            };
-            match expect.accepts_clear(&password) {
-                true => Digested::of(&password).0.to_vec(),
+            let password = said.0.strip_suffix(&[0]).unwrap_or(&said.0);
+            match expect.accepts_clear(password) {
+                true => Digested::of(password).0.to_vec(),
                 false => Vec::new(),
             }
         })
@@ -227,6 +195,8 @@ impl Greet {
     fn tell(&mut self, verdict: Verdict, outbound: &mut BytesMut) -> Result<Step, WireError> {
         match verdict {
             Verdict::Deny | Verdict::Clear => return Err(WireError::BadCredentials),
+            // Some drivers say their password in clear then, whoever listens.
+            Verdict::Full if !self.secured => return Err(WireError::BadCredentials),
             Verdict::Switch(plugin) => {
                 self.sequence = put_auth_switch(outbound, self.sequence, plugin, &self.nonce);
                 return Ok(Step::Switched);
@@ -262,32 +232,19 @@ impl Exchange for Greet {
                     next => next,
                 },
                 step @ (Step::Switched | Step::Full) => match (self.answered(inbound)?, step) {
-                    (Some(answer), Step::Full) => self.said_in_full(answer),
+                    (Some(answer), Step::Full) => Self::said_in_full(answer),
                     (Some(token), _) => Step::Judged(self.expect.judge(&token, &self.nonce)),
                     (None, step) => {
                         self.step = step;
                         return Ok(Progress::NeedMore);
                     }
                 },
-                Step::MakeKey => {
-                    let key = self.key.clone();
-                    self.step = Step::MakingKey;
-                    return Ok(Progress::Derive(Derivation::new(move || {
-                        key.pem().to_vec()
-                    })));
-                }
-                Step::Key(pem) => {
-                    let mut payload = vec![AUTH_MORE_DATA];
-                    payload.extend_from_slice(&pem);
-                    self.sequence = packet::put(outbound, self.sequence, &payload);
-                    Step::Full
-                }
                 Step::Hash(said) => {
                     self.step = Step::Hashing;
                     return Ok(Progress::Derive(self.hashing(said)));
                 }
-                step @ (Step::MakingKey | Step::Hashing) => {
-                    self.step = step;
+                Step::Hashing => {
+                    self.step = Step::Hashing;
                     return Ok(Progress::NeedMore);
                 }
                 Step::Over => {
@@ -301,10 +258,8 @@ impl Exchange for Greet {
     }
 
     fn derived(&mut self, derived: Derived) {
-        match self.step {
-            Step::MakingKey => self.step = Step::Key(derived.0),
-            Step::Hashing => self.step = Step::Judged(self.hashed(&derived.0)),
-            _ => {}
+        if matches!(self.step, Step::Hashing) {
+            self.step = Step::Judged(self.hashed(&derived.0));
         }
     }
 }
@@ -323,10 +278,8 @@ const AUTH_MORE_DATA: u8 = 1;
 const FAST_AUTH_SUCCESS: [u8; 2] = [AUTH_MORE_DATA, 3];
 /// The same: it was not, the password itself is asked for.
 const FULL_AUTHENTICATION: [u8; 2] = [AUTH_MORE_DATA, 4];
-/// A client's answer to that, without TLS: under which key?
-const ASKS_KEY: u8 = 2;
 
-/// Longest answer of a client, in bytes. Tokens have 32 at most, passwords under our key 256; those in clear,
+/// Longest answer of a client, in bytes. Tokens have 32 at most; passwords in clear,
 /// which a confused client might send unasked, are let in to be refused as wrong.
 const MAX_TOKEN_PACKET: usize = 1024;
 
@@ -393,7 +346,7 @@ mod tests {
         expect: Expect,
     ) -> (Result<Progress<Greeted>, WireError>, Vec<u8>) {
         let mut out = BytesMut::new();
-        let mut greet = Greet::new(&login(plugin, token), expect, OwnKey::default());
+        let mut greet = Greet::new(&login(plugin, token), expect);
         let progress = greet.advance(&mut BytesMut::new(), &mut out);
         (progress, out.to_vec())
     }
@@ -419,7 +372,7 @@ mod tests {
                 secured,
                 ..login(Some("mysql_clear_password"), password.to_vec())
             };
-            let mut greet = Greet::new(&login, secret(), OwnKey::default());
+            let mut greet = Greet::new(&login, secret());
             let progress = advance(&mut greet, &[]).0;
             match (right, secured) {
                 (true, _) => assert_eq!(done(progress), 2),
@@ -496,11 +449,7 @@ mod tests {
     #[test]
     fn the_answer_to_a_switch_decides() {
         for (password, right) in [("secret", true), ("wrong", false)] {
-            let mut greet = Greet::new(
-                &login(Some("dialog"), Vec::new()),
-                secret(),
-                OwnKey::default(),
-            );
+            let mut greet = Greet::new(&login(Some("dialog"), Vec::new()), secret());
             let mut out = BytesMut::new();
             let asked = greet.advance(&mut BytesMut::new(), &mut out);
             assert!(matches!(asked, Ok(Progress::NeedMore)));
@@ -535,12 +484,12 @@ mod tests {
     const STORED_SHA2: &str = "0x2441243030412478522C354F4E2C42522D2C130F58317E1F0D6012416C4138546A434E2E2E50413157534D496B30522E39785271536D7568487A70306868576D324E32724F39";
 
     /// A client whose token cannot be judged, or not any more.
-    fn asked_in_full(expect: Expect, secured: bool, key: OwnKey) -> Greet {
+    fn asked_in_full(expect: Expect) -> Greet {
         let login = ClientLogin {
-            secured,
+            secured: true,
             ..login(SHA2, caching_sha2_token(b"secret", &nonce()))
         };
-        let mut greet = Greet::new(&login, expect, key);
+        let mut greet = Greet::new(&login, expect);
         let (progress, out) = advance(&mut greet, &[]);
         assert!(matches!(progress, Ok(Progress::NeedMore)));
         assert_eq!(out, b"\x02\0\0\x02\x01\x04");
@@ -550,7 +499,7 @@ mod tests {
     #[test]
     fn a_slow_hash_is_proved_by_the_password_and_from_then_on_by_a_token() {
         let stored = || Verifier::parse(STORED_SHA2).unwrap();
-        let mut greet = asked_in_full(Expect::Password(stored()), true, OwnKey::default());
+        let mut greet = asked_in_full(Expect::Password(stored()));
         let (progress, out) = advance(&mut greet, &packet(3, b"secret\0"));
         assert_eq!((done(progress), out), (4, Vec::new()));
         let digested = greet.learnt().unwrap();
@@ -563,43 +512,32 @@ mod tests {
         );
         assert_eq!(done(progress), 3);
         let (progress, out) = first(SHA2, caching_sha2_token(b"Secret", &nonce()), knowing);
-        assert!(matches!(progress, Ok(Progress::NeedMore)));
-        assert_eq!(&out[4..], FULL_AUTHENTICATION);
+        assert!(matches!(progress, Err(WireError::BadCredentials)));
+        assert_eq!(out, b"");
     }
 
     #[test]
-    fn without_tls_the_password_comes_under_our_key() {
-        let key = OwnKey::default();
-        for (password, right) in [("secret", true), ("Secret", false)] {
-            let stored = Expect::Password(Verifier::parse(STORED_SHA2).unwrap());
-            let mut greet = asked_in_full(stored, false, key.clone());
-            let (progress, out) = advance(&mut greet, &packet(3, &[ASKS_KEY]));
-            assert!(matches!(progress, Ok(Progress::NeedMore)));
-            assert_eq!((out[3], out[4]), (4, AUTH_MORE_DATA));
-            let sealed = super::super::rsa::seal(password.as_bytes(), &nonce(), &out[5..]).unwrap();
-            let (progress, _) = advance(&mut greet, &packet(5, &sealed));
-            match right {
-                true => assert_eq!(done(progress), 6),
-                false => assert!(matches!(progress, Err(WireError::BadCredentials))),
-            }
-            assert_eq!(greet.learnt().is_some(), right);
+    fn without_tls_nobody_is_asked_for_the_password() {
+        let stored = Expect::Password(Verifier::parse(STORED_SHA2).unwrap());
+        for expect in [stored, Expect::Password(Verifier::of_nobody_in_full(5000))] {
+            let (progress, out) = first(SHA2, caching_sha2_token(b"secret", &nonce()), expect);
+            assert!(matches!(progress, Err(WireError::BadCredentials)));
+            assert_eq!(out, b"");
         }
     }
 
     #[test]
-    fn a_password_asked_for_is_not_heard_in_clear_and_wrong_ones_end_alike() {
+    fn wrong_passwords_end_alike_whoever_they_are_of() {
         let stored = || Verifier::parse(STORED_SHA2).unwrap();
         let plain = Verifier::of_password(&Secret::new("other")).asked_in_full(5000);
-        for (verifier, secured, said) in [
-            (stored(), false, &b"secret\0"[..]),
-            (stored(), true, b"Secret\0"),
-            (stored(), true, b"\0"),
-            (stored(), true, b""),
-            (stored(), true, &[ASKS_KEY]),
-            (Verifier::of_nobody_in_full(5000), true, b"secret\0"),
-            (plain, true, b"secret\0"),
+        for (verifier, said) in [
+            (stored(), &b"Secret\0"[..]),
+            (stored(), b"\0"),
+            (stored(), b""),
+            (Verifier::of_nobody_in_full(5000), b"secret\0"),
+            (plain, b"secret\0"),
         ] {
-            let mut greet = asked_in_full(Expect::Password(verifier), secured, OwnKey::default());
+            let mut greet = asked_in_full(Expect::Password(verifier));
             let (progress, out) = advance(&mut greet, &packet(3, said));
             assert!(
                 matches!(progress, Err(WireError::BadCredentials)),
@@ -628,7 +566,7 @@ mod tests {
             plugin: SHA2.map(str::to_owned),
             attributes: Vec::new(),
         };
-        let mut greet = Greet::change_user(&request, nonce(), false, secret(), OwnKey::default());
+        let mut greet = Greet::change_user(&request, nonce(), false, secret());
         let mut out = BytesMut::new();
         assert!(matches!(
             greet.advance(&mut BytesMut::new(), &mut out),

@@ -57,6 +57,5 @@ pub use packet::{MAX_LOGIN_PACKET, Packet};
 pub use preface::{ClientLogin, Preface, PrefaceReader};
 pub use replies::Replies;
 pub use response::HandshakeResponse;
-pub use rsa::OwnKey;
 pub use verifier::{Digested, Verifier};
 pub use watch::{Intercepted, Look, Next, Watch};

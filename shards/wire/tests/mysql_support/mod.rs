@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use wire::mysql::{
-    Capabilities, Code, Expect, Greet, Greeting, LoginRequest, Nonce, OkPacket, OwnKey, Preface,
+    Capabilities, Code, Expect, Greet, Greeting, LoginRequest, Nonce, OkPacket, Preface,
     PrefaceReader, Shape, Tls, code, put_err, status,
 };
 use wire::{Derived, Exchange, Progress, Secret, WireError};
@@ -65,8 +65,8 @@ impl Exchange for House {
         if let Door::Preface(reader) = &mut self.door {
             match reader.advance(inbound, outbound)? {
                 Progress::Done(Preface::Login(login)) => {
-                    let (expect, key) = (self.expect.clone(), OwnKey::default());
-                    self.door = Door::Greet(Greet::new(&login, expect, key));
+                    let expect = self.expect.clone();
+                    self.door = Door::Greet(Greet::new(&login, expect));
                 }
                 Progress::Done(Preface::StartTls) => panic!("TLS was not offered"),
                 _ => return Ok(Progress::NeedMore),
