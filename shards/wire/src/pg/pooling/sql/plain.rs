@@ -80,13 +80,7 @@ mod tests {
         assert!(!texts.know(b"SELECT 1"));
         texts.note(b"SELECT 1");
         assert!(texts.know(b"SELECT 1"));
-        for other in [
-            &b"SELECT 2"[..],
-            b"SELECT 1 ",
-            b"SELECT ",
-            b"",
-            b"SELECT 1\0",
-        ] {
+        for other in [&b"SELECT 2"[..], b"SELECT 1 ", b"SELECT ", b"SELECT 1\0"] {
             assert!(!texts.know(other), "{other:?}");
         }
     }
