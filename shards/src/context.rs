@@ -53,6 +53,8 @@ pub struct ShardContext {
     pub reception: Cell<Reception>,
     /// What takes the time of their lookups.
     pub mock_lookups: MockLookups,
+    /// How long a lookup of a tenant's users takes.
+    lookup_time: Cell<Duration>,
 }
 
 impl ShardContext {
@@ -68,6 +70,7 @@ impl ShardContext {
             strangers: Stats::default(),
             reception: Cell::default(),
             mock_lookups: MockLookups::default(),
+            lookup_time: Cell::default(),
         }
     }
 
@@ -81,11 +84,20 @@ impl ShardContext {
         self.tenants.borrow().values().cloned().collect()
     }
 
-    /// How long a lookup of a tenant's users takes: the longest of the latest ones.
+    /// How long a lookup of a tenant's users takes: the longest of the latest ones, as it was when
+    /// the tenants were last looked after.
     pub fn lookup_time(&self) -> Duration {
-        let tenants = self.tenants.borrow();
-        let times = tenants.values().map(|tenant| tenant.lookups.took());
-        times.max().unwrap_or_default()
+        self.lookup_time.get()
+    }
+
+    /// Looks after all tenants. Called about once a second.
+    pub fn upkeep(&self) {
+        let mut longest = Duration::ZERO;
+        for tenant in self.tenants() {
+            tenant.upkeep();
+            longest = longest.max(tenant.lookups.took());
+        }
+        self.lookup_time.set(longest);
     }
 
     /// The tenant has its name from now on.

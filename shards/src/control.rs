@@ -24,7 +24,11 @@ pub enum Leave {
 
 /// The sessions of one tenant.
 #[derive(Default)]
-pub struct Sessions(RefCell<Slab<Rc<Control>>>);
+pub struct Sessions {
+    listed: RefCell<Slab<Rc<Control>>>,
+    /// What those are told who come now: that their like has been told to go, and why.
+    closed: Cell<Option<Leave>>,
+}
 
 /// One session's ear.
 #[derive(Default)]
@@ -45,34 +49,47 @@ pub struct Listed<'a> {
 }
 
 impl Sessions {
-    /// Enters a session.
-    pub fn enter(&self) -> Listed<'_> {
+    /// Enters a session. Where all have been told to go, whoever comes after that is told why and
+    /// does not get in: nobody would tell it again.
+    pub fn enter(&self) -> Result<Listed<'_>, Leave> {
+        if let Some(why) = self.closed.get() {
+            return Err(why);
+        }
         let control = Rc::<Control>::default();
-        let key = self.0.borrow_mut().insert(Rc::clone(&control));
-        Listed {
+        let key = self.listed.borrow_mut().insert(Rc::clone(&control));
+        Ok(Listed {
             sessions: self,
             key,
             control,
-        }
+        })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.listed.borrow().len()
     }
 
-    /// Tells all to go.
+    /// Tells all to go, and those who will come that they cannot stay.
     pub fn tell_to_leave(&self, why: Leave) {
-        for (_, control) in self.0.borrow().iter() {
+        // Who comes is in the middle of nothing, so it hears the reason that has words.
+        if why != Leave::CutOff {
+            self.closed.set(Some(why));
+        }
+        for (_, control) in self.listed.borrow().iter() {
             control.leave.set(Some(why));
             control.wake();
         }
     }
 
+    /// Whoever comes from now on may stay.
+    pub fn reopen(&self) {
+        self.closed.set(None);
+    }
+
     /// Tells those that are overdue at `now`; when the first of the others will be, `None` for never.
     pub fn tell_overdue(&self, limits: &Timeouts, now: Instant) -> Option<Instant> {
         let mut first: Option<Instant> = None;
-        for (_, control) in self.0.borrow().iter() {
+        for (_, control) in self.listed.borrow().iter() {
             match control.pace.get().judge(limits, now) {
                 Verdict::Free => {}
                 Verdict::Until(at) => first = Some(first.map_or(at, |first| first.min(at))),
@@ -88,7 +105,7 @@ impl Sessions {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.sessions.0.borrow_mut().remove(self.key);
+        self.sessions.listed.borrow_mut().remove(self.key);
     }
 }
 
@@ -136,5 +153,32 @@ impl Control {
         }
         drop(waker);
         self.leave.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn who_comes_after_all_were_told_to_go_does_not_get_in() {
+        let sessions = Sessions::default();
+        let early = sessions.enter().ok();
+        for (told, heard) in [
+            (Leave::TenantClosed, Leave::TenantClosed),
+            (Leave::CutOff, Leave::TenantClosed),
+            (Leave::Stopping, Leave::Stopping),
+        ] {
+            sessions.tell_to_leave(told);
+            assert_eq!(sessions.enter().err(), Some(heard));
+            let cx = Context::from_waker(Waker::noop());
+            let control = early.as_ref().map(|listed| &listed.control);
+            assert_eq!(control.and_then(|it| it.asked_to_leave(&cx)), Some(told));
+        }
+        sessions.reopen();
+        assert!(sessions.enter().is_ok());
+        assert_eq!(sessions.count(), 1);
     }
 }

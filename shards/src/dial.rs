@@ -30,6 +30,9 @@ pub enum DialFailure {
     /// The database said no.
     #[error("the database refused: {0}")]
     Refused(Refusal),
+    /// The database said no to what one client's startup parameters ask of it.
+    #[error("the database refused what a client asks for: {0}")]
+    ShapeRefused(Refusal),
     /// There is no TLS with what answered, or not on the terms of the tenant's sslmode.
     #[error("no TLS connection to the database: {0}")]
     NotSecured(String),
@@ -46,6 +49,7 @@ impl DialFailure {
     pub fn blame(&self) -> Blame {
         match self {
             DialFailure::Unreachable(_) => Blame::Database,
+            DialFailure::ShapeRefused(_) => Blame::Shape,
             DialFailure::Refused(refusal) if is_about_the_client(refusal) => Blame::Shape,
             DialFailure::Refused(refusal) if is_full(refusal) => Blame::Database,
             // Starting up, shutting down: it may be over in a moment.
@@ -60,7 +64,9 @@ impl DialFailure {
     pub fn fault(&self) -> DialFault {
         match self {
             DialFailure::Unreachable(_) => DialFault::Unreachable,
-            DialFailure::Refused(_) | DialFailure::ClientFailed(_) => DialFault::Refused,
+            DialFailure::Refused(_)
+            | DialFailure::ShapeRefused(_)
+            | DialFailure::ClientFailed(_) => DialFault::Refused,
             DialFailure::Misbehaved(_) => DialFault::Misbehaved,
             DialFailure::NotSecured(_) => DialFault::NotSecured,
         }
@@ -76,8 +82,29 @@ impl DialFailure {
                     && refusal.number == 0
             }
             DialFailure::Unreachable(_)
+            | DialFailure::ShapeRefused(_)
             | DialFailure::Misbehaved(_)
             | DialFailure::ClientFailed(_) => false,
+        }
+    }
+
+    /// Where a client has the startup parameters say more than every login does, they are to blame
+    /// for a refusal, save one that has to do with who logs in, with room, or with the server's being
+    /// started or stopped: of what a parameter can bring about there is no end (55P02 for one that
+    /// only a start of the server sets, 58P01 for a library that is not there, what a login trigger
+    /// raises).
+    fn of_shape(self, spec: &TenantSpec, shape: &Shape) -> DialFailure {
+        let asks_for_more = matches!(shape, Shape::Postgres(_)) && *shape != Shape::usual(spec);
+        match self {
+            DialFailure::Refused(refusal)
+                if asks_for_more
+                    && !["28", "53", "57"]
+                        .iter()
+                        .any(|class| refusal.sqlstate.starts_with(class)) =>
+            {
+                DialFailure::ShapeRefused(refusal)
+            }
+            failure => failure,
         }
     }
 }
@@ -87,6 +114,7 @@ impl From<DialFailure> for SessionEnd {
         match failure {
             DialFailure::Unreachable(why) => SessionEnd::DatabaseUnreachable(why),
             DialFailure::Refused(refusal) => SessionEnd::DatabaseRefused(refusal),
+            DialFailure::ShapeRefused(refusal) => SessionEnd::SettingsRefused(refusal),
             DialFailure::Misbehaved(error) => SessionEnd::DatabaseMisbehaved(error),
             failure @ DialFailure::NotSecured(_) => {
                 SessionEnd::DatabaseUnreachable(failure.to_string())
@@ -127,14 +155,15 @@ pub async fn dial_as(
             opened => opened,
         }
     });
-    dialled.await.unwrap_or_else(|_| {
+    let dialled = dialled.await.unwrap_or_else(|_| {
         let why = format!("no login within {limit:?}");
         // What a client takes its time with is no fault of its database's.
         Err(match shape.is_spent() {
             true => DialFailure::ClientFailed(why),
             false => DialFailure::Unreachable(why),
         })
-    })
+    });
+    dialled.map_err(|failure| failure.of_shape(spec, shape))
 }
 
 /// Connects, on these terms, and logs in.

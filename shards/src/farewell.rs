@@ -284,9 +284,10 @@ impl SessionEnd {
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
-            SessionEnd::DatabaseRefused(refusal) | SessionEnd::SettingsRefused(refusal) => {
-                return Some(refused(refusal));
+            SessionEnd::DatabaseRefused(refusal) => {
+                return Some(refused(refusal, is_about_the_client(refusal)));
             }
+            SessionEnd::SettingsRefused(refusal) => return Some(refused(refusal, true)),
             SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
@@ -358,7 +359,7 @@ pub fn is_about_the_client(refusal: &Refusal) -> bool {
 /// What a client is told of its database's refusal: in the database's own words where the client
 /// asked for it, in ours where it did not; under the database's own code wherever a client can act
 /// on it.
-fn refused(refusal: &Refusal) -> Words {
+fn refused(refusal: &Refusal, is_the_clients: bool) -> Words {
     let text = SessionEnd::DatabaseRefused(refusal.clone()).to_string();
     let words = |sqlstate, mysql, text| Words {
         level: Level::Warn,
@@ -367,7 +368,7 @@ fn refused(refusal: &Refusal) -> Words {
         text,
         hint: None,
     };
-    if is_about_the_client(refusal) {
+    if is_the_clients {
         let mysql = Code {
             number: refusal.number,
             sqlstate: code::ER_BAD_DB_ERROR.sqlstate,

@@ -97,7 +97,7 @@ impl Lease {
         let mut waited = Duration::ZERO;
         loop {
             let began = sockets::now();
-            let gift = wait(tenant, shape, patience).await?;
+            let gift = wait(tenant, shape, patience, waited).await?;
             waited += sockets::now().duration_since(began);
             let checkout = match gift {
                 Ok(checkout) => checkout,
@@ -201,11 +201,13 @@ impl Drop for Lease {
     }
 }
 
-/// Waits in line. The outer error is for who waited too long.
+/// Waits in line. The outer error is for who waited too long, the time that it had `waited` before
+/// included.
 async fn wait(
     tenant: &Rc<Tenant>,
     shape: &Shape,
     patience: Option<Duration>,
+    waited: Duration,
 ) -> Result<Gift, SessionEnd> {
     let (theirs, ours) = Seat::new();
     let ticket = tenant.with_pool(|pool| pool.enqueue(shape.clone(), theirs));
@@ -218,13 +220,16 @@ async fn wait(
     let given = waiting.seat.given();
     match patience {
         None => Ok(given.await),
-        Some(patience) => sockets::timeout(patience, given).await.map_err(|_| {
-            tenant.stats.count(|counts| {
-                counts.exhausted += 1;
-                counts.wait_time.add(patience, 1);
-            });
-            SessionEnd::PoolExhausted(patience)
-        }),
+        Some(patience) => {
+            let left = patience.saturating_sub(waited);
+            sockets::timeout(left, given).await.map_err(|_| {
+                tenant.stats.count(|counts| {
+                    counts.exhausted += 1;
+                    counts.wait_time.add(patience, 1);
+                });
+                SessionEnd::PoolExhausted(patience)
+            })
+        }
     }
 }
 

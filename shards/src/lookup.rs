@@ -39,6 +39,8 @@ pub struct Lookups {
     idle: RefCell<Option<(Conn, Instant)>>,
     /// How long the latest question took.
     took: Cell<Duration>,
+    /// Which terms are in force: what was asked under earlier ones is not believed.
+    round: Cell<u64>,
 }
 
 /// Lookups that are none: for clients of tenants that do not exist, whom else the time would tell from those whose
@@ -108,11 +110,17 @@ pub async fn look_up(tenant: &Rc<Tenant>, user: &str) -> Answer {
 async fn ask_for_all(tenant: Rc<Tenant>) {
     let lookups = &tenant.lookups;
     while let Some(Waiting { user, seats }) = lookups.next() {
-        let spec = tenant.spec();
         let began = Instant::now();
-        let asked = match &spec.access.lookup {
-            Some(terms) => lookups.ask(&tenant, &spec, terms, &user).await,
-            None => Err(Failure::of_all("the tenant has no auth_query any more")),
+        // Anew where the terms have changed meanwhile: those who wait are judged by the present ones.
+        let (spec, asked) = loop {
+            let (round, spec) = (lookups.round.get(), tenant.spec());
+            let asked = match &spec.access.lookup {
+                Some(terms) => lookups.ask(&tenant, &spec, terms, &user).await,
+                None => Err(Failure::of_all("the tenant has no auth_query any more")),
+            };
+            if lookups.round.get() == round {
+                break (spec, asked);
+            }
         };
         lookups.took.set(began.elapsed());
         tenant.stats.count(|counts| match asked {
@@ -200,6 +208,7 @@ impl Lookups {
         terms: &Lookup,
         user: &str,
     ) -> Result<Option<Secret>, Failure> {
+        let round = self.round.get();
         loop {
             let idle = self.idle.take().filter(|(conn, _)| conn.is_quiet());
             let was_idle = idle.is_some();
@@ -210,6 +219,10 @@ impl Lookups {
             let mut question = pg::Lookup::new(terms.query.clone(), user);
             let limit = spec.connect_timeout;
             match sockets::timeout(limit, conn.carry(&mut question)).await {
+                Ok(Ok(_)) if self.round.get() != round => {
+                    hang_up(conn);
+                    return Err(Failure::of_one("the terms have changed meanwhile"));
+                }
                 Ok(Ok(found)) => {
                     let now = Instant::now();
                     self.idle.replace(Some((conn, now)));
@@ -256,6 +269,7 @@ impl Lookups {
 
     /// Other terms are in force: nothing that was found out under the old ones holds.
     pub fn forget(&self) {
+        self.round.set(self.round.get() + 1);
         self.known.borrow_mut().clear();
         self.hang_up();
     }
@@ -270,11 +284,15 @@ impl Lookups {
 
     fn hang_up(&self) {
         if let Some((conn, _)) = self.idle.take() {
-            let mut goodbye = BytesMut::new();
-            pg::frontend::terminate(&mut goodbye);
-            conn.say(goodbye);
+            hang_up(conn);
         }
     }
+}
+
+fn hang_up(conn: Conn) {
+    let mut goodbye = BytesMut::new();
+    pg::frontend::terminate(&mut goodbye);
+    conn.say(goodbye);
 }
 
 /// A connection for questions: in the tenant's database, as whoever may read secrets there, and with

@@ -143,9 +143,7 @@ impl Shard {
     async fn keep_up(self: Rc<Self>) {
         loop {
             sockets::sleep(UPKEEP_EVERY).await;
-            for tenant in self.context.tenants() {
-                tenant.upkeep();
-            }
+            self.context.upkeep();
         }
     }
 }

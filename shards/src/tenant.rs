@@ -183,11 +183,13 @@ impl Tenant {
         match steering {
             Steering::Pause => {
                 self.with_pool(Pool::pause);
+                self.sessions.reopen();
                 self.standing.set(Standing::Paused);
             }
             Steering::Drain => self.close(Leave::TenantClosed),
             Steering::Resume => {
                 self.with_pool(Pool::resume);
+                self.sessions.reopen();
                 self.standing.set(Standing::Active);
             }
             Steering::Reconnect => self.with_pool(Pool::reconnect),

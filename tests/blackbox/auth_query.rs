@@ -2,7 +2,7 @@
 
 use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 
-use crate::drivers::{postgres_config, try_postgres, whoami};
+use crate::drivers::{postgres, postgres_config, try_postgres, whoami};
 use crate::health::sample;
 use crate::limits::refusal;
 
@@ -31,6 +31,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres],
         "auth_query_without_an_answer",
         without_an_answer,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "auth_query_that_changes_during_a_question",
+        changes_during_a_question,
     );
 }
 
@@ -233,6 +239,43 @@ async fn without_an_answer(server: &'static Server) {
     let labels = format!("{{tenant=\"{}\",reason=\"lookup_failed\"}}", tenants[1].id);
     let failures = format!("dbbouncer_login_failures_total{labels}");
     assert_eq!(sample(bouncer.api(), &failures), 1.0);
+    bouncer.stop();
+}
+
+/// Who waits while the terms change is judged by the new ones, and nothing that was found out under the
+/// old ones is remembered.
+async fn changes_during_a_question(server: &'static Server) {
+    let tenant = Tenant::on(server, "changes");
+    let having = |condition: &str| {
+        let query = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1 AND";
+        looked_up(tenant.clone())
+            .with("min_connections: 0")
+            .with("connect_timeout: 30s")
+            .with(&format!("auth_query: '{query} {condition}'"))
+    };
+    // As long as somebody holds the lock, there is no answer.
+    let before = having("pg_advisory_xact_lock_shared(1) IS NOT NULL");
+    let config = Config::for_tenants(std::slice::from_ref(&before));
+    let bouncer = Bouncer::start(&config);
+    let holder = postgres(&Door::of_server(&tenant)).await;
+    let lock = "SELECT pg_advisory_lock(1)";
+    holder.batch_execute(lock).await.unwrap();
+    let door = door_of(&bouncer, &tenant, &tenant.username, &tenant.password);
+    let waiting = tokio::spawn(async move { gets_in(&door).await });
+    let asked = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = '{}'",
+        tenant.dbname
+    );
+    eventually("the question is asked", || {
+        (server.sql("", &asked) == "1").then_some(())
+    });
+    let after = having("rolname <> $1");
+    bouncer.rewrite(&config.instead(std::slice::from_ref(&after)));
+    bouncer.log_line(&["config loaded: 1 tenants changed"]);
+    drop(holder);
+    assert!(!waiting.await.unwrap(), "it is judged by the new terms");
+    let door = door_of(&bouncer, &tenant, &tenant.username, &tenant.password);
+    assert!(!gets_in(&door).await, "nothing old is remembered");
     bouncer.stop();
 }
 

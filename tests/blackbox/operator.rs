@@ -44,6 +44,12 @@ pub fn plan(plan: &mut Plan) {
         "a_paused_tenant_waits",
         a_paused_tenant_waits,
     );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "a_tenant_that_drains_lets_nobody_in",
+        a_tenant_that_drains_lets_nobody_in,
+    );
 }
 
 /// Tenants come, change, drain and go a hundred times a second. Clients of another tenant, on the same
@@ -231,6 +237,25 @@ async fn limits_change_in_place_and_databases_afresh(server: &'static Server) {
         "clients of the old database have been sent away"
     );
     bouncer.stop();
+}
+
+/// In transaction mode no backend is needed to be let in, where the database is known already.
+async fn a_tenant_that_drains_lets_nobody_in(server: &'static Server) {
+    for mode in ["session", "transaction"] {
+        let tenant = Tenant::on(server, "drains").with(&format!("pool_mode: {mode}"));
+        let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+        let (api, door) = (bouncer.api(), bouncer.door(&tenant));
+        drop(postgres(&door).await);
+        for (steering, state) in [("drain", Some("57P01")), ("resume", None)] {
+            let path = format!("/tenants/{}/{steering}", tenant.id);
+            assert_eq!(ask(api, "POST", &path, ""), 202);
+            let login = try_postgres(&postgres_config(&door)).await;
+            let told = login.err().and_then(|error| error.code().cloned());
+            let told = told.as_ref().map(|code| code.code());
+            assert_eq!(told, state, "{mode}, {steering}");
+        }
+        bouncer.stop();
+    }
 }
 
 async fn a_paused_tenant_waits(server: &'static Server) {

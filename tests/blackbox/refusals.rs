@@ -9,6 +9,7 @@ use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, tool};
 use tokio_postgres::Client;
 
 use crate::drivers::{mysql, postgres};
+use crate::health::sample;
 use crate::limits::refusal;
 use crate::raw::{Complaint, Raw, handshake_response, message, packet, startup, startup_of};
 
@@ -57,6 +58,12 @@ pub fn plan(plan: &mut Plan) {
         &each,
         "database_refuses_the_tenant",
         database_refuses_the_tenant,
+    );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "what_one_client_asks_for_is_refused_to_it_alone",
+        what_one_client_asks_for,
     );
     plan.add(World::SessionMode, &each, "pool_exhausted", pool_exhausted);
     plan.add(World::Bouncer, &each, "too_many_clients", too_many_clients);
@@ -317,6 +324,55 @@ async fn protocol_versions(server: &'static Server) {
         .expect("BackendKeyData");
     assert_eq!(key.1.len(), 4 + 32, "protocol 3.2 has long secrets");
     scene.end().await;
+}
+
+/// Startup parameters that the database refuses for reasons of its own: the client hears them, and who
+/// stands behind it in the line is served.
+async fn what_one_client_asks_for(server: &'static Server) {
+    let tenant = Tenant::on(server, "asking")
+        .with("pool_mode: session")
+        .with("min_connections: 0")
+        .with("max_connections: 1")
+        .with("client_auth: trust");
+    server.sql("", &format!("GRANT by_trust TO {}", tenant.username));
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let series = format!(
+        "dbbouncer_connections_waiting{{tenant=\"{}\",db_type=\"postgres\"}}",
+        tenant.id
+    );
+    let waits = |count: f64| {
+        testbed::eventually("it waits", || {
+            (sample(bouncer.api(), &series) >= count).then_some(())
+        });
+    };
+    let opening = |options: &str| {
+        let user = ("user", door.user.as_str());
+        match options {
+            "" => startup(&[user]),
+            options => startup(&[user, ("options", options)]),
+        }
+    };
+    for (options, state) in [
+        ("-c shared_buffers=1MB", "55P02"),
+        ("-c local_preload_libraries=nosuch", "58P01"),
+    ] {
+        let mut first = Raw::to(door.address);
+        first.say(&opening("")).until_ready();
+        let mut asking = Raw::to(door.address);
+        asking.say(&opening(options));
+        waits(1.0);
+        let mut plain = Raw::to(door.address);
+        plain.say(&opening(""));
+        waits(2.0);
+        first.say(&message(b'X', b"")).rest();
+        // By trust it has been let in when its backend is opened.
+        assert_eq!(asking.message().0, b'R');
+        assert_eq!(asking.last_words().state, state);
+        plain.until_ready();
+        plain.say(&message(b'X', b"")).rest();
+    }
+    bouncer.stop();
 }
 
 async fn database_down(server: &'static Server) {

@@ -64,7 +64,7 @@ impl Driver {
         self.reactor.prepare();
         let reactor = Rc::clone(&self.reactor);
         let mut ring = reactor.ring().borrow_mut();
-        match idle {
+        match idle && !reactor.may_feed() {
             true => self.rest(&mut ring)?,
             false => ring.enter(None)?,
         }

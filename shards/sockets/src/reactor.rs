@@ -272,6 +272,11 @@ impl Reactor {
         *self.prepare.borrow_mut() = asked;
     }
 
+    /// Whether somebody starves beside buffers: who was fed takes none if it has nothing to receive.
+    pub(crate) fn may_feed(&self) -> bool {
+        self.buffers.offered() > 0 && !self.starved.borrow().is_empty()
+    }
+
     pub(crate) fn ring(&self) -> &RefCell<Ring> {
         &self.ring
     }

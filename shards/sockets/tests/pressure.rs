@@ -52,6 +52,25 @@ fn without_buffers_everybody_still_gets_everything() {
 }
 
 #[test]
+fn who_starves_with_nothing_to_receive_holds_up_nobody() {
+    executor(starving(), || async {
+        let ends = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let plain = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (plain, listener.accept().unwrap().0)
+        };
+        let [mut first, quiet, quieter, mut last] = [(); 4].map(|()| ends());
+        first.0.write_all(b"x").unwrap();
+        last.0.write_all(b"y").unwrap();
+        // One buffer is on offer, which the first takes: at the first entering of the ring all of them starve.
+        let adopt = |socket: std::net::TcpStream| sockets::Stream::adopt(socket.into()).unwrap();
+        let [first, _quiet, _quieter, last] = [first.1, quiet.1, quieter.1, last.1].map(adopt);
+        assert_eq!(recv_exactly(&last, 1).await, b"y");
+        assert_eq!(recv_exactly(&first, 1).await, b"x");
+    });
+}
+
+#[test]
 fn who_holds_all_loans_starves_nobody() {
     executor(
         RingLimits {

@@ -173,6 +173,13 @@ struct Session<'a> {
 impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
+        let listed = match self.tenant.sessions.enter() {
+            Ok(listed) => listed,
+            Err(why) => {
+                let end = why.into();
+                return leave(self.shard, client, Some(self.tenant), &end, Some(sequence));
+            }
+        };
         let welcome = welcome_of(lease.backend());
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &welcome.ok);
@@ -180,7 +187,6 @@ impl Session<'_> {
 
         let own_ids = &self.tenant.own_ids;
         let _alias = own_ids.register(self.own_id, welcome.connection_id);
-        let listed = self.tenant.sessions.enter();
         let replies = Replies::new(self.capabilities, welcome.status);
         let mut watch = MySqlWatch::new(self.capabilities, self.tenant, &listed.control, replies);
         let end = loop {

@@ -251,6 +251,10 @@ pub(super) async fn work(
     lease: Lease,
     minor: u16,
 ) {
+    let listed = match tenant.sessions.enter() {
+        Ok(listed) => listed,
+        Err(why) => return leave(shard, client, Some(tenant), &why.into()),
+    };
     let backend = lease.backend();
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
@@ -274,7 +278,6 @@ pub(super) async fn work(
     );
     client.conn.say(words);
 
-    let listed = tenant.sessions.enter();
     let mut watch = PgWatch::new(&tenant.stats, &listed.control);
     let relay = Relay {
         client: &mut client.conn,

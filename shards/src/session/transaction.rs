@@ -47,6 +47,10 @@ pub async fn serve(
     named: Box<NamedStartup>,
 ) {
     let tenant = seated.tenant();
+    let listed = match tenant.sessions.enter() {
+        Ok(listed) => listed,
+        Err(why) => return postgres::leave(shard, *client, Some(tenant), &why.into()),
+    };
     let tracker = match Tracker::new(Rc::clone(&tenant.commons), &named.parameters) {
         Ok(tracker) => tracker,
         Err(refusal) => {
@@ -56,7 +60,6 @@ pub async fn serve(
     };
     let length = SecretLength::for_minor(named.minor);
     drop(named);
-    let listed = tenant.sessions.enter();
     let mut session = Session {
         shard,
         tenant,
