@@ -326,7 +326,7 @@ pub fn read(api: SocketAddr, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(api).expect("the API listens");
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     stream
         .write_all((head + body).as_bytes())

@@ -317,7 +317,7 @@ fn ask(api: SocketAddr, token: &str, method: &str, path: &str, body: &str) -> St
     let mut stream = TcpStream::connect(api).expect("the API listens");
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     stream
