@@ -18,6 +18,15 @@
 //! `launch`, `executors` (threads) · `acceptor`, `shard` · `preface`, `session` · `relay`, `lease`, `cancel` · `tenant`,
 //! `health`, `vigil`, `rounds`, `lookup`, `dial` · `backend`, `conn`, `channel`, `farewell` · `tls`, `contract`, `stats`,
 //! `admission`, `throttle`, `control`, `pace`, `seat`.
+//!
+//! Who watches what, in the background:
+//!
+//! | module | watches | so that |
+//! |---|---|---|
+//! | `health` | a tenant's database | its clients fail fast while it is down |
+//! | `vigil` | a tenant's idle backends | one that dies is replaced before a client gets it |
+//! | `pace`, `rounds` | how long sessions are at something | time-outs end them |
+//! | `control` | nothing: the flag by which a session is told to go | it ends at the right moment |
 
 #![forbid(unsafe_code)]
 
