@@ -51,7 +51,9 @@ struct Watch {
 impl Watch {
     fn run(&mut self) {
         let (stir, stirred) = bounded(1);
-        let mut watcher = None;
+        let mut watcher = arm(&self.folders(), &stir);
+        // Who is writing it right now is let finish: whoever is told loads it at once.
+        settle(&stirred);
         loop {
             // The folders may have been replaced, and the watch on the old ones tells nothing.
             let folders = self.folders();

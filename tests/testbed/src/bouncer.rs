@@ -248,7 +248,10 @@ impl Bouncer {
     /// If the file cannot be written.
     pub fn rewrite(&self, config: &Config) -> PathBuf {
         let path = self.folder.join("config.yaml");
-        fs::write(&path, config.yaml(&self.ports)).expect("the temporary folder can be written to");
+        // In one step, as a careful operator does it.
+        let half = self.folder.join("config.yaml.half");
+        fs::write(&half, config.yaml(&self.ports)).expect("the temporary folder can be written to");
+        fs::rename(&half, &path).expect("a file can be renamed");
         path
     }
 
