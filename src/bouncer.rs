@@ -16,7 +16,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ use crate::herald;
 use crate::roster::Roster;
 use crate::state_file::{StateError, StateFile};
 use crate::vitals::Vitals;
-use crate::watch;
+use crate::watch::Watch;
 
 /// What a running bouncer can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +85,9 @@ pub struct Bouncer {
 }
 
 impl Bouncer {
-    /// Binds the ports and starts the threads. The settings were read from `path`, which is
+    /// Binds the ports and starts the threads. The settings were read from the file of `watch`, which is
     /// watched from now on.
-    pub fn start(settings: Settings, path: &Path) -> Result<Bouncer, StartError> {
+    pub fn start(settings: Settings, watch: Watch) -> Result<Bouncer, StartError> {
         let (roster, state_file) = roster(&settings)?;
         let vitals = Arc::new(Vitals::new(settings.plane.shards));
         let (desk, errands) = Desk::new();
@@ -117,7 +116,7 @@ impl Bouncer {
         );
         let pulses = (0..plane.shards()).map(|_| None).collect();
         let mut control = Control {
-            path: path.to_owned(),
+            path: watch.path().to_owned(),
             fleet: Fleet::new(plane, settings.shutdown_grace),
             settings: Arc::new(settings),
             api,
@@ -136,7 +135,7 @@ impl Bouncer {
         Ok(Bouncer {
             control,
             errands,
-            changed: watch::start(path),
+            changed: watch.start(),
         })
     }
 

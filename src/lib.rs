@@ -28,7 +28,7 @@ mod seldom;
 mod state_file;
 pub mod top;
 mod vitals;
-mod watch;
+pub mod watch;
 
 #[doc(hidden)]
 pub use api::passed_on;

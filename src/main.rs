@@ -17,6 +17,7 @@ use dbbouncer::import;
 use dbbouncer::logging;
 use dbbouncer::preflight::{Facts, Finding, Needs};
 use dbbouncer::top;
+use dbbouncer::watch::Watch;
 use log::{LevelFilter, error, warn};
 use shards::LaunchError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
 
 /// Serves clients until told to stop.
 fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
+    let watch = Watch::begin(path);
     let settings = load(path)?;
     let advice = machine(Needs::of(&settings))?;
     logging::start(log_level, settings.log_format);
@@ -57,7 +59,7 @@ fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
         error!("cannot listen for signals: {error}");
         Exit::Machine
     })?;
-    let bouncer = Bouncer::start(settings, path).map_err(|error| {
+    let bouncer = Bouncer::start(settings, watch).map_err(|error| {
         error!("{error}");
         match error {
             StartError::Plane(LaunchError::Thread(_)) => Exit::Machine,

@@ -18,26 +18,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::config;
 
-/// Watches this file for as long as somebody listens. A message comes when it has been read for the
-/// first time, and whenever it or what it refers to has changed.
-pub fn start(path: &Path) -> Receiver<()> {
-    // One message says it all, however often the file changed before it was taken.
-    let (tell, told) = bounded(1);
-    let mut watch = Watch {
-        path: path.to_owned(),
-        text: None,
-        beside: Vec::new(),
-        seen: None,
-        tell,
-    };
-    let thread = std::thread::Builder::new().name("config-watch".into());
-    if let Err(error) = thread.spawn(move || watch.run()) {
-        warn!("the config file is not watched: {error}. Send SIGHUP after changing it");
-    }
-    told
-}
-
-struct Watch {
+/// What a config says, to be compared with what it says later.
+pub struct Watch {
     path: PathBuf,
     /// What the file held when it was last read.
     text: Option<Vec<u8>>,
@@ -45,22 +27,50 @@ struct Watch {
     beside: Vec<PathBuf>,
     /// The fingerprint of all of them.
     seen: Option<Vec<u8>>,
-    tell: Sender<()>,
 }
 
 impl Watch {
-    fn run(&mut self) {
+    /// As it is now: to be called before it is loaded, so that what changes meanwhile is a change.
+    pub fn begin(path: &Path) -> Watch {
+        let mut watch = Watch {
+            path: path.to_owned(),
+            text: None,
+            beside: Vec::new(),
+            seen: None,
+        };
+        watch.has_changed();
+        watch
+    }
+
+    /// The config's own file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Watches for as long as somebody listens. A message comes whenever the file or what it refers
+    /// to has changed.
+    pub fn start(mut self) -> Receiver<()> {
+        // One message says it all, however often the file changed before it was taken.
+        let (tell, told) = bounded(1);
+        let thread = std::thread::Builder::new().name("config-watch".into());
+        if let Err(error) = thread.spawn(move || self.run(&tell)) {
+            warn!("the config file is not watched: {error}. Send SIGHUP after changing it");
+        }
+        told
+    }
+
+    fn run(&mut self, tell: &Sender<()>) {
         let (stir, stirred) = bounded(1);
-        let mut watcher = arm(&self.folders(), &stir);
-        // Who is writing it right now is let finish: whoever is told loads it at once.
-        settle(&stirred);
+        let mut watcher = None;
         loop {
             // The folders may have been replaced, and the watch on the old ones tells nothing.
             let folders = self.folders();
             watcher = arm(&folders, &stir).or(watcher);
-            // The first look always finds a change: what was loaded may be older than what is there.
-            if !self.look() {
-                return;
+            if self.has_changed() {
+                debug!("{} has changed", self.path.display());
+                if let Err(TrySendError::Disconnected(())) = tell.try_send(()) {
+                    return;
+                }
             }
             if self.folders() != folders {
                 continue;
@@ -73,11 +83,11 @@ impl Watch {
         }
     }
 
-    /// Whether somebody still listens.
-    fn look(&mut self) -> bool {
+    /// Looks whether anything is other than it was the last time.
+    fn has_changed(&mut self) -> bool {
         // While it is being replaced there may be none for a moment; the next look will see it.
         let Ok(text) = fs::read(&self.path) else {
-            return true;
+            return false;
         };
         if self.text.as_ref() != Some(&text) {
             self.beside =
@@ -85,12 +95,8 @@ impl Watch {
             self.text = Some(text);
         }
         let now = self.fingerprint();
-        if self.seen.as_ref() == Some(&now) {
-            return true;
-        }
-        self.seen = Some(now);
-        debug!("{} has changed", self.path.display());
-        !matches!(self.tell.try_send(()), Err(TrySendError::Disconnected(())))
+        let before = self.seen.replace(now);
+        before != self.seen
     }
 
     /// The folders of all the files.
@@ -214,8 +220,7 @@ mod tests {
     #[test]
     fn every_swap_of_a_config_map_is_noticed() {
         let map = ConfigMap::new("swap");
-        let told = start(&map.file());
-        assert!(comes(&told), "the first look");
+        let told = Watch::begin(&map.file()).start();
         for version in 1..4 {
             map.swap(version, &format!("version {version}"));
             assert!(comes(&told), "swap {version}");
@@ -228,8 +233,7 @@ mod tests {
         symlink("..data/key", map.0.join("key")).unwrap();
         let config = ("config.yaml", "api_key: file:key");
         map.swap_with(1, &[config]);
-        let told = start(&map.file());
-        assert!(comes(&told), "the first look");
+        let told = Watch::begin(&map.file()).start();
         map.swap_with(2, &[config, ("key", "first")]);
         assert!(comes(&told), "the secret is there");
         map.swap_with(3, &[config, ("key", "second")]);
@@ -239,8 +243,7 @@ mod tests {
     #[test]
     fn an_editor_that_renames_is_noticed_and_the_same_text_is_no_change() {
         let map = ConfigMap::new("rename");
-        let told = start(&map.file());
-        assert!(comes(&told), "the first look");
+        let told = Watch::begin(&map.file()).start();
         map.swap(1, "first");
         let fresh = map.0.join("config.yaml~");
         fs::write(&fresh, "second").unwrap();
