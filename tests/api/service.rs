@@ -63,9 +63,6 @@ fn a_service_manager_hears_each_step_of_its_life() {
     let mut program = manager.start("IGNORED=1");
     let ready = ["READY=1", "STATUS=serving 1 tenants on 2 shards"];
     assert_eq!(manager.hears(), ready);
-    // The file is looked at once more right after the start.
-    assert_eq!(manager.waits_for("RELOADING=1").len(), 2);
-    assert_eq!(manager.hears(), ready);
 
     program.write("tenants: {}");
     program.signal("HUP");
