@@ -82,7 +82,8 @@ impl Verifiers {
         verifier
     }
 
-    /// A tenant has come, gone or changed: what was derived for it may be wrong now.
+    /// A tenant has come, gone or changed: what was derived for it is of no use any more, and is made
+    /// of its secrets.
     pub fn forget(&self, tenant: &TenantId) {
         self.derived.borrow_mut().retain(|(of, _), _| of != tenant);
     }

@@ -28,6 +28,12 @@ pub fn plan(plan: &mut Plan) {
     plan.add(
         World::Bouncer,
         &both,
+        "a_change_of_user_at_a_silent_database_has_an_end",
+        a_change_of_user_at_a_silent_database_has_an_end,
+    );
+    plan.add(
+        World::Bouncer,
+        &both,
         "a_broken_backend_is_told_where_the_client_listens",
         a_broken_backend_is_told_where_the_client_listens,
     );
@@ -293,13 +299,7 @@ async fn a_change_of_user_waits_for_the_answers_before_it(server: &'static Serve
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let door = bouncer.door(&tenant);
     let mut raw = session(&door, WITH_EOF);
-    let change = [
-        b"\x11",
-        door.user.as_bytes(),
-        b"\0\0\0\x2D\0mysql_native_password\0",
-    ]
-    .concat();
-    raw.say(&[query("SELECT SLEEP(0.2), 'slow'"), packet(0, &change)].concat());
+    raw.say(&[query("SELECT SLEEP(0.2), 'slow'"), change_of_user(&door)].concat());
     let slow: Vec<u8> = (0..6).map(|_| raw.packet().0).collect();
     assert_eq!(slow, [1, 2, 3, 4, 5, 6], "the whole of the answer");
     let (sequence, switch) = raw.packet();
@@ -313,6 +313,33 @@ async fn a_change_of_user_waits_for_the_answers_before_it(server: &'static Serve
     let (sequence, words) = packets(&rest)[1];
     assert_eq!((sequence, Complaint::of_mysql(words).number), (1, SHUTDOWN));
     bouncer.ended();
+}
+
+async fn a_change_of_user_at_a_silent_database_has_an_end(server: &'static Server) {
+    let middleman = Middleman::before(server.address);
+    let mut tenant = tenant_of(server, "silent-change").with("connect_timeout: 1s");
+    tenant.address = middleman.address();
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let mut raw = session(&bouncer.door(&tenant), WITH_EOF);
+    middleman.hold();
+    raw.say(&change_of_user(&bouncer.door(&tenant)));
+    assert_eq!(raw.packet().1[0], 0xFE, "an AuthSwitchRequest");
+    raw.say(&packet(2, &[7; 20]));
+    let (sequence, words) = raw.packet();
+    assert_eq!((sequence, words[0]), (3, 0xFF), "{words:?}");
+    bouncer.log_line(&[&tenant.id, "no change of user within 1s"]);
+    middleman.release();
+    bouncer.stop();
+}
+
+/// A COM_CHANGE_USER to the same user.
+fn change_of_user(door: &Door) -> Vec<u8> {
+    let change = [
+        b"\x11",
+        door.user.as_bytes(),
+        b"\0\0\0\x2D\0mysql_native_password\0",
+    ];
+    packet(0, &change.concat())
 }
 
 async fn a_broken_backend_is_told_where_the_client_listens(server: &'static Server) {
