@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use log::LevelFilter;
 
+use crate::config::{Span, time};
 use crate::top::Column;
 
 /// What the program shall do.
@@ -273,7 +274,7 @@ pub struct Probe {
 }
 
 fn some_time(text: &str) -> Result<Duration, String> {
-    crate::config::some_duration(text)
+    time(Span::ASKING)(text)
 }
 
 /// `-config` is how the first DBBouncer, a Go program, was told; charts and units still say so.

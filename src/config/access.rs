@@ -10,7 +10,7 @@ use shards::contract::{
 };
 
 use super::section::Section;
-use super::units;
+use super::units::{self, Span};
 
 /// What of it may stand in `defaults` and in each tenant.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl AccessHabits {
             auth_user: auth_user.or_else(|| otherwise.auth_user.clone()),
             auth_query_ttl: section.value_or(
                 "auth_query_ttl",
-                units::duration,
+                units::time(Span::MEMORY),
                 otherwise.auth_query_ttl,
             ),
             backend_user: section.value_or(

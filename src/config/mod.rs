@@ -34,7 +34,7 @@ pub use reference::{EXAMPLE, markdown as reference};
 pub use schema::json_schema;
 pub use settle::{Api, LogFormat, Settings, settle, settle_api, settle_tenant};
 pub use tenant::Habits;
-pub use units::some_duration;
+pub use units::{Span, time};
 
 /// Something wrong with a config, said in words that follow the key.
 #[derive(Debug, Clone, PartialEq, Eq)]

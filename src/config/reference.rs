@@ -126,7 +126,6 @@ fn key_of(text: &str) -> Option<(&str, &str)> {
 pub(super) fn demand(path: &[String]) -> String {
     let said = complaint(path, Node::Text("\u{1}".into()));
     match said.as_deref() {
-        Some(text) if text.starts_with("must be a time") => "a time".to_owned(),
         Some(text) if text.starts_with("cannot read") => "the path of a file in PEM".to_owned(),
         Some("must be a section with keys of its own, not text") => "a section".to_owned(),
         // Some name the value first.
@@ -179,7 +178,7 @@ const INTRODUCTION: &str = "# Configuration reference
 One YAML file, by convention `dbbouncer.yaml`; `dbbouncer config example` prints one with every key. A key that is not known
 is refused, and so is a value out of its range: `dbbouncer check --config FILE` lists all complaints at once.
 
-A *time* has a unit: `250ms`, `30s`, `5m`, `1h 30m`; `0` switches it off where that makes sense. In any text `${NAME}` stands
+A *time* has a unit: `250ms`, `30s`, `5m`, `1h 30m`, `7d`; `0` switches it off where that makes sense. In any text `${NAME}` stands
 for an environment variable, `${NAME:-default}` has a default where it is unset or empty, and `$$` is a `$`. A *secret* may
 stand in a file of its own, `file:PATH`, relative to the config's folder.
 

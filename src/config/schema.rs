@@ -69,8 +69,13 @@ fn property(entries: &[Entry], entry: &Entry) -> Value {
             false => of_text(demand),
         },
     };
-    if !entry.about.is_empty() {
-        property["description"] = entry.about.as_str().into();
+    // How long a time may be cannot be said but in words.
+    let said = match demand(&entry.path) {
+        time if time.starts_with("a time") => format!("{} Must be {time}.", entry.about),
+        _ => entry.about.clone(),
+    };
+    if !said.is_empty() {
+        property["description"] = said.into();
     }
     let is_default = path.first() != Some(&"tenants");
     if let Some(value) = entry.value.as_ref().filter(|_| is_default)
@@ -104,8 +109,12 @@ fn names_or_section(entries: &[Entry], path: &[&str]) -> Value {
 /// What a value may be, by the words in which its reader complains.
 fn of_text(demand: &str) -> Value {
     let variable = json!({"type": "string", "pattern": VARIABLE});
-    if demand == "a time" {
-        return json!({"anyOf": [{"const": 0}, {"type": "string", "pattern": TIME}, variable]});
+    if demand.starts_with("a time") {
+        let mut any = vec![json!({"type": "string", "pattern": TIME}), variable];
+        if demand.ends_with("or 0 for none") {
+            any.insert(0, json!({"enum": [0, "0"]}));
+        }
+        return json!({"anyOf": any});
     }
     if let Some(bounds) = bounds(demand) {
         let (least, most, is_auto) = bounds;
@@ -190,8 +199,8 @@ impl Path for Vec<String> {
 
 /// A text that stands for something of the environment.
 const VARIABLE: &str = r"\$\{";
-/// Numbers with units; see [`super::units::duration`].
-const TIME: &str = r"^(0|([0-9]+ *[a-zA-Zµ]+ *)+)$";
+/// Numbers with units; see [`super::units::time`].
+const TIME: &str = r"^([0-9]+ *[a-zA-Zµ]+ *)+$";
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +245,37 @@ mod tests {
         let user = &tenant["properties"]["users"]["additionalProperties"]["properties"];
         assert_eq!(user["verifier"]["type"], "string");
         let check = &tenant["properties"]["health_check"]["properties"]["interval"];
-        assert_eq!(check["anyOf"][0]["const"], 0);
+        assert_eq!(check["anyOf"][0]["enum"], json!([0, "0"]));
+        let said = check["description"].as_str().unwrap();
+        assert!(
+            said.ends_with("Must be a time from 100ms to 1d, or 0 for none."),
+            "{said}"
+        );
+        let login = &keys["limits"]["properties"]["login_timeout"]["anyOf"];
+        assert_eq!(login[0]["pattern"], TIME, "it cannot be switched off");
+    }
+
+    #[test]
+    fn the_api_says_the_same_of_times() {
+        let api: Value = serde_json::from_str(include_str!("../api/openapi.json")).unwrap();
+        let schemas = &api["components"]["schemas"];
+        let habits = entries(EXAMPLE).into_iter().filter_map(|entry| {
+            let rest = entry.path.strip_prefix_of(&["defaults"])?.to_vec();
+            Some((rest, demand(&entry.path)))
+        });
+        for (path, demand) in habits.filter(|(_, demand)| demand.starts_with("a time")) {
+            for tenant in ["NewTenant", "Tenant", "TenantConfig"] {
+                let property = match &path[..] {
+                    [key] => &schemas[tenant]["properties"][key],
+                    [_, key] => &schemas["HealthCheck"]["properties"][key],
+                    _ => panic!("{path:?}"),
+                };
+                let said = property["description"].as_str().unwrap_or_default();
+                let end = format!("Must be {demand}.");
+                assert!(said.ends_with(&end), "{tenant}.{path:?}: {said}, not {end}");
+                let can_be_off = property["oneOf"][1]["const"] == 0;
+                assert_eq!(can_be_off, demand.ends_with("or 0 for none"), "{path:?}");
+            }
+        }
     }
 }

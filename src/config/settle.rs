@@ -14,7 +14,7 @@ use super::file::Node;
 use super::section::{Reader, Section};
 use super::tenant::{self, Habits};
 use super::tls;
-use super::units;
+use super::units::{self, Span};
 use super::{Complaint, Surroundings};
 
 /// All settings of the process. Nothing is left to guess.
@@ -86,7 +86,11 @@ pub fn read_all(reader: &Reader<'_>, written: &Node) -> Settings {
     let api = api(&root, &listen, host);
     complain_of_ports(&listen, &plane, &api);
     listen.finish();
-    let shutdown_grace = root.value_or("shutdown_grace", units::duration, SHUTDOWN_GRACE);
+    let shutdown_grace = root.value_or(
+        "shutdown_grace",
+        units::time(Span::PATIENCE),
+        SHUTDOWN_GRACE,
+    );
     let formats = [
         ("text", Some(LogFormat::Text)),
         ("json", Some(LogFormat::Json)),
@@ -180,8 +184,12 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
     runtime.finish();
     let limits = root.section("limits");
     let places = places(&limits);
-    let login_timeout = limits.value_or("login_timeout", units::some_duration, LOGIN_TIMEOUT);
-    let stall = limits.value_or("client_stall_timeout", units::duration, STALL_TIMEOUT);
+    let login_timeout = limits.value_or("login_timeout", units::time(Span::LOGIN), LOGIN_TIMEOUT);
+    let stall = limits.value_or(
+        "client_stall_timeout",
+        units::time(Span::PATIENCE),
+        STALL_TIMEOUT,
+    );
     let failed = limits.value("failed_logins_per_minute", units::count(0..=MOST_FAILURES));
     limits.finish();
     let proxy_protocol = root.section("proxy_protocol");

@@ -10,7 +10,7 @@ use shards::contract::{
 use super::access::AccessHabits;
 use super::section::Section;
 use super::tls::SslHabits;
-use super::units;
+use super::units::{self, Span};
 
 /// What may stand in `defaults` and in each tenant.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Habits {
 
     /// What this section says, and for the rest what `otherwise` says.
     pub fn settle(section: &Section, otherwise: &Habits) -> Habits {
-        let time = |key, otherwise| section.value_or(key, units::duration, otherwise);
+        let age = |key, otherwise| section.value_or(key, units::time(Span::AGE), otherwise);
         let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
         let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
         let max = max.unwrap_or(otherwise.limits.max);
@@ -141,19 +141,23 @@ impl Habits {
                 format!("{min} is more than max_connections, which is {max}"),
             );
         }
-        let connect_timeout = section.value("connect_timeout", units::some_duration);
+        let connect_timeout = section.value("connect_timeout", units::time(Span::ASKING));
         Habits {
             limits: Limits {
                 // One that only said how many at most did not mean to ask for more ahead of need.
                 min: min.unwrap_or(otherwise.limits.min).min(max),
                 max,
-                idle_timeout: time("idle_timeout", otherwise.limits.idle_timeout),
-                max_lifetime: time("max_lifetime", otherwise.limits.max_lifetime),
+                idle_timeout: age("idle_timeout", otherwise.limits.idle_timeout),
+                max_lifetime: age("max_lifetime", otherwise.limits.max_lifetime),
                 ..otherwise.limits
             },
             pool_mode: section.value_or("pool_mode", units::choice(POOL_MODE), otherwise.pool_mode),
             rules: rules(section, &otherwise.rules),
-            acquire_timeout: time("acquire_timeout", otherwise.acquire_timeout),
+            acquire_timeout: section.value_or(
+                "acquire_timeout",
+                units::time(Span::PATIENCE),
+                otherwise.acquire_timeout,
+            ),
             timeouts: timeouts(section, &otherwise.timeouts),
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             access: AccessHabits::settle(section, &otherwise.access),
@@ -172,8 +176,8 @@ impl Habits {
 /// How health is watched: key by key, what is not said stays as it is otherwise.
 fn health_check(section: &Section, otherwise: HealthCheck) -> HealthCheck {
     let check = section.section("health_check");
-    let interval = check.value("interval", units::duration);
-    let timeout = check.value("timeout", units::some_duration);
+    let interval = check.value("interval", units::time(Span::ROUND));
+    let timeout = check.value("timeout", units::time(Span::ASKING));
     let threshold = |key, otherwise| {
         let count = check.value(key, units::count(1..=MOST_CHECKS));
         // Far below what a u32 holds.
@@ -191,7 +195,7 @@ fn health_check(section: &Section, otherwise: HealthCheck) -> HealthCheck {
 
 /// How long sessions may take over what they are at.
 fn timeouts(section: &Section, otherwise: &Timeouts) -> Timeouts {
-    let time = |key, otherwise| match section.value(key, units::duration) {
+    let time = |key, otherwise| match section.value(key, units::time(Span::WORK)) {
         Some(time) => units::unless_zero(time),
         None => otherwise,
     };

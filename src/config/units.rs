@@ -3,6 +3,7 @@
 //! Each function takes the text as written and answers with a value, or with words that fit behind
 //! the name of a key: "must be ...".
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,27 +11,96 @@ use std::time::Duration;
 
 use shards::contract::IpNet;
 
-/// A time with its unit, such as `30s`, `5m`, `1h 30m` or `250ms`. `0` needs no unit.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("needs a unit: did you mean {text}s or {text}ms?"));
-    }
-    match humantime::parse_duration(text) {
-        Ok(time) if time <= LONGEST => Ok(time),
-        Ok(_) => Err("must be at most a year".to_owned()),
-        Err(_) => Err("must be a time such as 30s, 5m, 1h 30m or 250ms".to_owned()),
+/// A time with its unit, such as `30s`, `5m`, `1h 30m` or `250ms`, within a [`Span`].
+pub fn time(span: Span) -> impl Fn(&str) -> Result<Duration, String> {
+    move |text| {
+        if !text.is_empty() && text != "0" && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("needs a unit: did you mean {text}s or {text}ms?"));
+        }
+        let time = match text {
+            "0" => Some(Duration::ZERO),
+            text => humantime::parse_duration(text).ok(),
+        };
+        time.filter(|&time| span.holds(time))
+            .ok_or_else(|| format!("must be {span}"))
     }
 }
 
-/// A time that must not be zero, since switching it off would let somebody wait for ever.
-pub fn some_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("cannot be switched off".to_owned()),
-        time => Ok(time),
+/// The times that make sense somewhere: with a shorter one nothing would ever be in time, or something
+/// would be done over and over; a longer one is a slip of the pen.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    least: Duration,
+    most: Duration,
+    can_be_off: bool,
+}
+
+impl Span {
+    /// How long connecting to a database, or asking it how it is, may take.
+    pub const ASKING: Span = Span::new(Duration::from_millis(10), hours(1));
+    /// How long a login may take.
+    pub const LOGIN: Span = Span::new(Duration::from_millis(100), hours(1));
+    /// How long somebody may have to wait; zero is for ever.
+    pub const PATIENCE: Span = Span::new(Duration::from_millis(10), hours(24)).or_off();
+    /// How long something that users do may take; zero is as long as they like.
+    pub const WORK: Span = Span::new(Duration::from_millis(10), YEAR).or_off();
+    /// How long a connection to a database is kept, each of which costs it a login; zero is for ever.
+    pub const AGE: Span = Span::new(Duration::from_secs(1), YEAR).or_off();
+    /// How often something is looked at again; zero is never.
+    pub const ROUND: Span = Span::new(Duration::from_millis(100), hours(24)).or_off();
+    /// How long an answer of yesterday is believed; zero is not at all.
+    pub const MEMORY: Span = Span::new(Duration::from_millis(10), hours(24)).or_off();
+
+    const fn new(least: Duration, most: Duration) -> Span {
+        Span {
+            least,
+            most,
+            can_be_off: false,
+        }
     }
+
+    /// The same, or zero, which switches something off.
+    const fn or_off(self) -> Span {
+        Span {
+            can_be_off: true,
+            ..self
+        }
+    }
+
+    fn holds(&self, time: Duration) -> bool {
+        (self.least..=self.most).contains(&time) || (self.can_be_off && time.is_zero())
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, most) = (in_one_unit(self.least), in_one_unit(self.most));
+        write!(f, "a time from {least} to {most}")?;
+        match self.can_be_off {
+            true => f.write_str(", or 0 for none"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A time of whole milliseconds by the largest unit of which it is a whole number.
+fn in_one_unit(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    let whole = units
+        .into_iter()
+        .find(|(unit, _)| millis.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "ms"));
+    format!("{}{name}", millis / unit)
+}
+
+const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 60 * 60)
 }
 
 /// Zero switches a time off.
@@ -173,8 +243,8 @@ pub fn did_you_mean(text: &str, known: &[&str]) -> String {
 /// What is said of keys and words that this project promises and this version does not have.
 const NOT_YET: &str = "not available yet in this version";
 
-/// The longest time that any key takes.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// A year of the calendar, the longest there is: what humantime calls a year is shorter.
+const YEAR: Duration = hours(366 * 24);
 /// The longest host name, in bytes, by RFC 1035.
 const LONGEST_HOST: usize = 253;
 /// The longest name of a database or user, in bytes. PostgreSQL stops at 63, MySQL at 64 characters.
@@ -189,27 +259,40 @@ mod tests {
 
     #[test]
     fn times() {
-        let seconds = |text| duration(text).map(|time| time.as_secs_f64());
+        let seconds = |text| time(Span::WORK)(text).map(|time| time.as_secs_f64());
         assert_eq!(seconds("0"), Ok(0.0));
         assert_eq!(seconds("5m"), Ok(300.0));
         assert_eq!(seconds("1h 30m"), Ok(5400.0));
         assert_eq!(seconds("1h30m"), Ok(5400.0));
         assert_eq!(seconds("250ms"), Ok(0.25));
         assert_eq!(seconds("0s"), Ok(0.0));
+        assert!(seconds("1y").is_ok());
         assert!(seconds("30").is_err_and(|says| says.contains("did you mean 30s")));
-        assert!(seconds("2y").is_err_and(|says| says.contains("a year")));
         for wrong in [
             "",
             "-5s",
             "5 apples",
             "m",
             "1.5.5s",
+            "1ns",
+            "9ms 999us",
+            "367d",
             "99999999999999999999s",
         ] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
+            let says = seconds(wrong).unwrap_err();
+            assert_eq!(says, "must be a time from 10ms to 366d, or 0 for none");
         }
-        assert!(some_duration("0ms").is_err());
-        assert_eq!(some_duration("1s"), Ok(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_time_that_is_needed_cannot_be_switched_off() {
+        let login = time(Span::LOGIN);
+        assert_eq!(login("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(login("60m"), Ok(Duration::from_secs(3600)));
+        for wrong in ["0", "0ms", "99ms", "60m 1ns"] {
+            let says = login(wrong).unwrap_err();
+            assert_eq!(says, "must be a time from 100ms to 1h", "{wrong}");
+        }
     }
 
     #[test]
