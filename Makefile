@@ -13,6 +13,11 @@ REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 IMAGE ?= dbbouncer:$(VERSION)
 IMAGE_BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell which $(tool) 2>/dev/null),$(tool))))
 
+# Whoever builds the package answers for it: by Debian's own variables, or as git knows the builder.
+MAINTAINER ?= $(or $(DEBFULLNAME),$(shell git config user.name)) <$(or $(DEBEMAIL),$(shell git config user.email))>
+
+export MAINTAINER
+
 .PHONY: help build demo test test-cover lint fmt bench image docker-build deb clean
 
 help: ## Lists these targets
@@ -56,22 +61,26 @@ bench: ## Measures DBBouncer beside its peers (results in target/bench); QUICK=1
 	$(CARGO) build --release --locked --package benches
 	scripts/bench $(if $(filter 1,$(QUICK)),--quick)
 
+# The format is Docker's, for that of OCI knows no health check.
 image: ## Builds the container image IMAGE with docker, podman or buildah, compiling inside; PREBUILT=bin/dbbouncer does not
 	@[ -n "$(IMAGE_BUILDER)" ] || { echo 'make image needs docker, podman or buildah' >&2; exit 1; }
-	$(IMAGE_BUILDER) build -t $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
+	$(IMAGE_BUILDER) build $(if $(filter podman buildah,$(notdir $(IMAGE_BUILDER))),--format docker) -t $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) \
 		$(if $(PREBUILT),--build-arg PREBUILT=$(PREBUILT)) $(if $(BUILDER_IMAGE),--build-arg BUILDER_IMAGE=$(BUILDER_IMAGE)) .
 
 docker-build: image ## The same as image
 
 deb: build ## Builds a Debian package into target/debian
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'make deb needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
+	@case "$$MAINTAINER" in ?*' <'?*@?*'>') ;; *) \
+		echo 'make deb: who answers for the package? DEBFULLNAME=... DEBEMAIL=... make deb' >&2; exit 1 ;; esac
 	@rm -rf target/deb && mkdir -p target/deb/bin target/deb/man
 	install -m 755 -s bin/dbbouncer target/deb/bin/dbbouncer
 	bin/dbbouncer man --dir target/deb/man
 	bin/dbbouncer completions bash >target/deb/dbbouncer
 	bin/dbbouncer completions zsh >target/deb/_dbbouncer
 	bin/dbbouncer completions fish >target/deb/dbbouncer.fish
-	$(CARGO) deb --no-build --locked
+	scripts/debian-changelog '$(VERSION)-1' "$$MAINTAINER" >target/deb/changelog
+	$(CARGO) deb --no-build --locked --maintainer "$$MAINTAINER"
 
 clean: ## Removes what was built; databases and drivers stay in the cache folder
 	$(CARGO) clean

@@ -87,6 +87,7 @@ impl Containers {
         fs::write(folder.join("storage.conf"), storage).unwrap();
         let engine = "[containers]\ndefault_ulimits=[]\n[engine]\nruntime=\"crun\"\ncgroup_manager=\"cgroupfs\"\n";
         fs::write(folder.join("containers.conf"), engine).unwrap();
+        fs::create_dir_all(folder.join("tmp")).unwrap();
         let containers = Containers {
             folder,
             room: Containers::room(),
@@ -160,6 +161,7 @@ impl Containers {
         let path = |name: &str| self.folder.join(name).display().to_string();
         tool.env("CONTAINERS_STORAGE_CONF", &path("storage.conf"))
             .env("CONTAINERS_CONF", &path("containers.conf"))
+            .env("TMPDIR", &path("tmp"))
     }
 }
 
