@@ -232,4 +232,4 @@ pub fn ask(port: u16, tenant: &Tenant) -> String {
 }
 
 const IMAGE: &str = "localhost/dbbouncer:test";
-const PROGRAM: &str = "bin/dbbouncer";
+pub const PROGRAM: &str = "bin/dbbouncer";

@@ -9,7 +9,9 @@
 mod chart;
 mod containers;
 mod custom;
+mod debian;
 mod image;
+mod machine;
 mod plan;
 mod pod;
 mod service;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     custom::plan(&mut plan);
     pod::plan(&mut plan);
     service::plan(&mut plan);
+    debian::plan(&mut plan);
     let exit = plan.run();
     containers::clean_up();
     exit

@@ -1,0 +1,120 @@
+//! A machine that systemd has started: a small Debian in a container.
+
+use std::fs;
+use std::path::PathBuf;
+
+use testbed::{Said, project, tool};
+
+use crate::containers::{self, containers};
+
+/// A running machine. Off when dropped.
+pub struct Machine {
+    name: String,
+    /// Its file system, as seen from here.
+    pub root: PathBuf,
+}
+
+/// Whether such machines can be had here.
+pub fn possible() -> Result<(), String> {
+    let debian = ["systemctl", "dpkg-query", "apt-cache"];
+    let all = debian.iter().all(|program| {
+        let found = tool("sh").args(["-c", &format!("command -v {program}")]);
+        found.run().ok
+    });
+    if !all {
+        return Err("THIS IS NO DEBIAN WITH systemd".to_owned());
+    }
+    containers::possible()
+}
+
+impl Machine {
+    /// Starts one. `network` is podman's word for what it shares with us.
+    pub fn boot(name: &str, network: &str) -> Machine {
+        let root = containers().folder.join(name);
+        tool(&project("scripts/debian-root").to_string_lossy())
+            .arg(&root)
+            .run()
+            .expect_ok();
+        let machine = Machine {
+            name: name.to_owned(),
+            root,
+        };
+        let options = [
+            format!("--name={name}"),
+            format!("--network={network}"),
+            // systemd makes name spaces and filters of its own for its services.
+            "--cap-add=SYS_ADMIN".to_owned(),
+            "--security-opt=seccomp=unconfined".to_owned(),
+            "--systemd=always".to_owned(),
+        ];
+        containers()
+            .podman(&["run", "--detach", "--timeout=300", "--ulimit=host"])
+            .args(&options)
+            .arg("--rootfs")
+            .arg(&machine.root)
+            .args(["/lib/systemd/systemd", "--unit=multi-user.target"])
+            .run()
+            .expect_ok();
+        machine.waits_for("systemctl is-system-running --wait");
+        machine
+    }
+
+    /// Runs a command on it.
+    pub fn run(&self, command: &[&str]) -> Said {
+        containers()
+            .podman(&["exec", &self.name])
+            .args(command)
+            .run()
+    }
+
+    /// Runs a command on it that must succeed: what it says.
+    pub fn must(&self, command: &[&str]) -> String {
+        self.run(command).expect_ok()
+    }
+
+    /// What systemd knows of our service.
+    pub fn property(&self, name: &str) -> String {
+        let property = format!("--property={name}");
+        let said = self.must(&["systemctl", "show", "--value", &property, "dbbouncer"]);
+        said.trim().to_owned()
+    }
+
+    /// Waits until systemd says so of our service.
+    pub fn becomes(&self, property: &str, value: &str) {
+        self.waits_for(&format!(
+            "test \"$(systemctl show --value --property={property} dbbouncer)\" = '{value}'"
+        ));
+    }
+
+    /// Waits until a line of shell succeeds. It is tried again over there, which is cheaper than coming anew.
+    pub fn waits_for(&self, line: &str) {
+        let patience = testbed::PATIENCE.as_secs().to_string();
+        let trying = format!("until {line}; do sleep 0.05; done");
+        let said = self.run(&["timeout", &patience, "sh", "-c", &trying]);
+        assert!(said.ok, "not within {patience} s: {line}\n{}", said.err);
+    }
+
+    /// A file of its file system, written.
+    pub fn write(&self, path: &str, text: &str) {
+        let file = self.root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+
+    /// What the service's log says.
+    pub fn journal(&self) -> String {
+        let said = self.run(&["journalctl", "--no-pager", "--unit=dbbouncer"]);
+        said.out
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the service's log ---\n{}---", self.journal());
+        }
+        containers()
+            .podman(&["rm", "--force", "--time=0", &self.name])
+            .run();
+    }
+}
