@@ -295,6 +295,7 @@ fn odd_values_render_what_kubernetes_takes() {
         "podDisruptionBudget.minAvailable=50%,fullnameOverride=pool,podAntiAffinity=none",
         "config.defaults.auth_query=pg_authid,config.defaults.auth_user=a,config.defaults.auth_password=s3cret,secrets.as=env",
         "networkPolicy.enabled=true,networkPolicy.egress.enabled=true,service.type=NodePort,service.postgresNodePort=30432",
+        "config.listen.host=::,service.ipFamilyPolicy=PreferDualStack,service.ipFamilies={IPv6,IPv4},service.sessionAffinity=None,dnsPolicy=Default,hostAliases[0].ip=10.0.0.1,hostAliases[0].hostnames={pg-host},deploymentAnnotations.a=b",
     ];
     let mut files = Vec::new();
     for (number, values) in odd.iter().enumerate() {
