@@ -1,6 +1,8 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
 mod budget;
+#[cfg(test)]
+mod documented;
 mod sentence;
 mod tally;
 
@@ -230,16 +232,11 @@ impl SessionEnd {
                 code::ER_HANDSHAKE_ERROR,
                 None,
             ),
-            SessionEnd::ClientUnsupported(_) => (
+            // What is refused in words of its own is refused to PostgreSQL's clients alone.
+            SessionEnd::ClientUnsupported(_) | SessionEnd::ClientRefused(_) => (
                 Level::Info,
                 sqlstate::FEATURE_NOT_SUPPORTED,
                 code::ER_UNKNOWN_COM_ERROR,
-                None,
-            ),
-            SessionEnd::ClientRefused(_) => (
-                Level::Info,
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                code::ER_UNKNOWN_ERROR,
                 None,
             ),
             SessionEnd::ClientMisnamed(_) | SessionEnd::ClientNotPassed(_) => (

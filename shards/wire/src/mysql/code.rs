@@ -27,8 +27,6 @@ codes! {
     ER_CON_COUNT_ERROR = 1040 "08004";
     /// The client's first packet is no handshake response.
     ER_HANDSHAKE_ERROR = 1043 "08S01";
-    /// The database named is not the tenant's.
-    ER_DBACCESS_DENIED_ERROR = 1044 "42000";
     /// Wrong password, unknown user, unknown tenant, or no tenant named.
     ER_ACCESS_DENIED_ERROR = 1045 "28000";
     /// A command that this pool mode does not carry.
@@ -39,20 +37,12 @@ codes! {
     ER_SERVER_SHUTDOWN = 1053 "08S01";
     /// KILL of a connection id that is none of the tenant's.
     ER_NO_SUCH_THREAD = 1094 "HY000";
-    /// Something failed on our side that has no better name.
-    ER_UNKNOWN_ERROR = 1105 "HY000";
-    /// Too many failed logins from this address.
-    ER_HOST_IS_BLOCKED = 1129 "HY000";
     /// A packet above a limit of ours (logins, COM_CHANGE_USER).
     ER_NET_PACKET_TOO_LARGE = 1153 "08S01";
-    /// A sequence id that is not the next one.
-    ER_NET_PACKETS_OUT_OF_ORDER = 1156 "08S01";
     /// The backend went away in the middle of the session.
     ER_NET_READ_ERROR = 1158 "08S01";
     /// The login was not complete within the login time-out.
     ER_NET_READ_INTERRUPTED = 1159 "08S01";
-    /// The tenant's limit of client connections is reached.
-    ER_USER_LIMIT_REACHED = 1226 "42000";
     /// The client cannot authenticate in a way that is spoken here.
     ER_NOT_SUPPORTED_AUTH_MODE = 1251 "08004";
     /// The statement was killed.

@@ -36,5 +36,3 @@ pub const ADMIN_SHUTDOWN: &str = "57P01";
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
 /// A client said nothing for too long.
 pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
-/// A fault of our own.
-pub const INTERNAL_ERROR: &str = "XX000";
