@@ -28,14 +28,9 @@ fn package_comes_stays_and_goes() {
     let machine = Machine::boot("debian", "none");
     let first = package();
     let install = |package: &Path| {
-        let there = machine.root.join("root/dbbouncer.deb");
+        let there = machine.root.join("srv/dbbouncer.deb");
         fs::copy(package, there).unwrap();
-        machine.must(&[
-            "dpkg",
-            "--install",
-            "--force-confold,unsafe-io",
-            "/root/dbbouncer.deb",
-        ]);
+        machine.must(&["dpkg", "--install", "--force-confold", "/srv/dbbouncer.deb"]);
     };
     let mode = |path: &str| machine.must(&["stat", "--format=%a %U:%G", path]);
 
