@@ -147,7 +147,8 @@ impl Acceptor {
     /// One client from its first byte until it is handed over or refused.
     async fn receive(self: Rc<Self>, dialect: Dialect, mut newcomer: Newcomer) {
         let arrived = match newcomer.proxied {
-            true => self.hear_proxy(&mut newcomer).await,
+            // Apart, like all that most clients do not come to: there may be many at the door.
+            true => Box::pin(self.hear_proxy(&mut newcomer)).await,
             false => Ok(()),
         };
         let understood = match arrived {
@@ -278,7 +279,7 @@ impl Acceptor {
             ),
         };
         if let Err(refused) = self.settings.steer[shard.0].ring(arrival) {
-            self.take_back(refused.into_inner()).await;
+            Box::pin(self.take_back(refused.into_inner())).await;
         }
     }
 

@@ -5,7 +5,7 @@
 //! session holds its backend, so a late or invented request hits nobody.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -28,14 +28,18 @@ use crate::stats::Stats;
 pub struct Cancels {
     shard: ShardId,
     shards: usize,
-    /// By process id, then by secret; several databases may use one process id.
-    targets: RefCell<HashMap<i32, Vec<Rc<Target>>>>,
+    /// By process id, which several databases may use at once, and a number of their own.
+    targets: RefCell<BTreeMap<(i32, u64), Rc<Target>>>,
+    /// Keys made so far.
+    made: Cell<u64>,
 }
 
 /// What a client's key means.
 pub struct Target {
     /// What the client has.
     key: CancelKey,
+    /// Tells it from others of the same process id.
+    number: u64,
     aim: RefCell<Aim>,
     /// A request has been passed on, or noticed, since the aim was last set.
     used: Cell<bool>,
@@ -107,6 +111,7 @@ impl Cancels {
             shard,
             shards,
             targets: RefCell::default(),
+            made: Cell::default(),
         }
     }
 
@@ -128,19 +133,21 @@ impl Cancels {
         let process_id = process_id.unwrap_or_else(|| (random::u32() >> 1) as i32);
         let key = CancelKey::new(process_id, secret)
             .unwrap_or_else(|_| unreachable!("4 and 32 bytes are lengths that the protocol knows"));
+        let number = self.made.get();
+        self.made.set(number + 1);
         let target = Rc::new(Target {
             key,
+            number,
             aim: RefCell::new(Aim::Nobody),
             used: Cell::new(false),
             busy: Cell::new(false),
             waiter: RefCell::default(),
             stats: Rc::clone(stats),
         });
-        self.targets
-            .borrow_mut()
-            .entry(process_id)
-            .or_default()
-            .push(Rc::clone(&target));
+        let place = (process_id, number);
+        let mut targets = self.targets.borrow_mut();
+        targets.insert(place, Rc::clone(&target));
+        drop(targets);
         Registered {
             cancels: self,
             target,
@@ -150,10 +157,11 @@ impl Cancels {
     /// What a key means now.
     fn find(&self, key: &CancelKey) -> Option<Rc<Target>> {
         let targets = self.targets.borrow();
+        let id = key.process_id();
         // `CancelKey` compares in constant time.
         targets
-            .get(&key.process_id())?
-            .iter()
+            .range((id, 0)..=(id, u64::MAX))
+            .map(|(_, target)| target)
             .find(|target| target.key == *key)
             .cloned()
     }
@@ -208,14 +216,9 @@ impl Registered<'_> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        let mut targets = self.cancels.targets.borrow_mut();
-        let process_id = self.target.key.process_id();
-        if let Some(same) = targets.get_mut(&process_id) {
-            same.retain(|target| !Rc::ptr_eq(target, &self.target));
-            if same.is_empty() {
-                targets.remove(&process_id);
-            }
-        }
+        let place = (self.target.key.process_id(), self.target.number);
+        let target = self.cancels.targets.borrow_mut().remove(&place);
+        drop(target);
     }
 }
 

@@ -67,7 +67,7 @@ pub async fn read_startup(
             pg::Preface::StartTls => false,
             pg::Preface::DirectTls => true,
         };
-        secure(conn, tls, Dialect::Postgres).await?;
+        Box::pin(secure(conn, tls, Dialect::Postgres)).await?;
         if is_direct && conn.alpn().as_deref() != Some(ALPN_POSTGRESQL) {
             return Err(NotTaken::Tell(
                 SessionEnd::ClientNotSecured(TlsError::NoAlpn.into()),
@@ -90,7 +90,7 @@ pub async fn read_handshake(
     loop {
         match conn.carry(&mut reader).await.map_err(not_taken)? {
             mysql::Preface::StartTls => {
-                secure(conn, tls, Dialect::MySql).await?;
+                Box::pin(secure(conn, tls, Dialect::MySql)).await?;
                 reader.secured();
             }
             mysql::Preface::Login(mut login) => {

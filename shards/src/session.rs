@@ -50,7 +50,25 @@ struct Client {
 type Phase<'a, T = ()> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Serves one client to its end, and sees to its last words.
-pub fn serve(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> Phase<'_> {
+pub async fn serve(shard: &Rc<ShardContext>, handoff: Box<Handoff>) {
+    let session = match begin(shard, handoff) {
+        First::Login(login) => login.await,
+        First::Session(session) => Some(session),
+    };
+    if let Some(session) = session {
+        session.await;
+    }
+}
+
+/// What a client's life begins with.
+enum First<'a> {
+    /// A login; what follows takes its place, if it may.
+    Login(Phase<'a, Option<Phase<'a>>>),
+    /// Login and session are one.
+    Session(Phase<'a>),
+}
+
+fn begin(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> First<'_> {
     let Handoff {
         conn,
         peer,
@@ -64,7 +82,7 @@ pub fn serve(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> Phase<'_> {
         Ok(conn) => conn,
         Err(error) => {
             SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id));
-            return Box::pin(std::future::ready(()));
+            return First::Session(Box::pin(std::future::ready(())));
         }
     };
     let client = Client {
@@ -76,11 +94,10 @@ pub fn serve(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> Phase<'_> {
         place,
     };
     match preface {
-        Preface::Postgres(named) => {
-            let login = Box::pin(postgres::log_in(shard, client, named));
-            Box::pin(postgres::serve(login))
+        Preface::Postgres(named) => First::Login(Box::pin(postgres::log_in(shard, client, named))),
+        Preface::MySql(login, named) => {
+            First::Session(Box::pin(mysql::serve(shard, client, *login, named)))
         }
-        Preface::MySql(login, named) => Box::pin(mysql::serve(shard, client, *login, named)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -24,13 +24,27 @@ pub(crate) fn spawn_until<T: 'static>(
     future: impl Future<Output = T> + 'static,
 ) -> Task<T> {
     let entry = Entry::new(current(), stage);
-    Task(schedule(async move {
-        // The future is dropped before the entry, so the entry's drop counts for whatever that
-        // wakes.
-        let mut entry = entry;
-        let mut future = pin!(future);
-        poll_fn(|cx| entry.poll(cx, future.as_mut())).await
-    }))
+    Task(schedule(Counted { future, entry }))
+}
+
+/// A task's future with its entry. It is no async block, which would hold the future twice: as what
+/// it is given, and as what it polls.
+struct Counted<F> {
+    // Dropped before the entry, so the entry's drop counts for whatever that wakes.
+    future: F,
+    entry: Entry,
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing is moved out of here.
+        let Counted { future, entry } = unsafe { self.get_unchecked_mut() };
+        // SAFETY: the future is pinned as what it is a field of: there is no other way to it, no
+        // Drop of Counted that could move it, and Counted is Unpin only if the future is.
+        entry.poll(cx, unsafe { Pin::new_unchecked(future) })
+    }
 }
 
 /// Puts a future at the tail of the queue we run in. Unlike glommio's `spawn_local`, which polls it

@@ -28,14 +28,6 @@ use crate::relay::{Relay, RelayEnd};
 use crate::tenant::{Seated, Tenant};
 use watch::PgWatch;
 
-/// Serves one client to its end: lets it log in, and then lets what follows take its place.
-pub(super) async fn serve<'a>(login: Phase<'a, Option<Phase<'a>>>) {
-    let session = login.await;
-    if let Some(session) = session {
-        session.await;
-    }
-}
-
 /// Lets the client log in; its session, if it may have one.
 pub(super) async fn log_in(
     shard: &Rc<ShardContext>,

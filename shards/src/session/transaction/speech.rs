@@ -35,7 +35,10 @@ impl Session<'_> {
             said += chunk.len();
             self.client.conn.channel().send(chunk);
         }
-        self.client.conn.say(self.out.to_client.split());
+        // Splitting nothing off costs an allocation, too.
+        if !self.out.to_client.is_empty() {
+            self.client.conn.say(self.out.to_client.split());
+        }
         self.take_stock(said);
     }
 

@@ -6,25 +6,27 @@ use bytes::BytesMut;
 
 use super::changes::Unnamed;
 use super::prepared::Prepared;
-use super::replies::Replies;
 use super::settings::Map;
-use super::tracker::BackendFault;
+use super::tracker::{BackendFault, Link};
 use crate::pg::Parameters;
 use crate::pg::frame::{cut_string, take_message, type_name};
 
 /// Stays with a backend in the pool; a [`Tracker`](super::Tracker) has it while it is attached.
+///
+/// The room for what happens meanwhile belongs to it: attaching moves a pointer, and a client that
+/// has no backend, as most of them, holds nothing of it.
 #[derive(Debug)]
-pub struct BackendMemory {
+pub struct BackendMemory(pub(super) Box<Link>);
+
+/// What is remembered.
+#[derive(Debug)]
+pub(super) struct Memory {
     /// How it is set, where not by the server's default.
     pub(super) settings: Rc<Map>,
     /// The values it has reported last.
     pub(super) reported: Rc<Parameters>,
     pub(super) prepared: Prepared,
     pub(super) unnamed: Unnamed,
-    /// Empty: room for what it will owe, which is used again and again.
-    pub(super) replies: Replies,
-    /// Empty: room for what is read of its messages.
-    pub(super) gathered: BytesMut,
     /// The session that used it last; 0 if no one's traces can be on it.
     pub(super) user: u64,
     /// The session that was seen to draw the values of sequences that it knows; 0 if none was.
@@ -34,16 +36,19 @@ pub struct BackendMemory {
 impl BackendMemory {
     /// A backend that has just logged in.
     pub(super) fn new(reported: Rc<Parameters>) -> BackendMemory {
-        BackendMemory {
+        BackendMemory(Box::new(Link::new(Memory {
             settings: Rc::default(),
             reported,
             prepared: Prepared::default(),
             unnamed: Unnamed::Absent,
-            replies: Replies::default(),
-            gathered: BytesMut::new(),
             user: 0,
             drawn_by: 0,
-        }
+        })))
+    }
+
+    /// What is remembered, to be changed.
+    pub(super) fn memory(&mut self) -> &mut Memory {
+        &mut self.0.memory
     }
 
     /// Takes what an idle backend says by itself: a changed setting (ParameterStatus), a notice.
@@ -53,7 +58,7 @@ impl BackendMemory {
         let mut inbound = BytesMut::from(chunk);
         while let Some(message) = take_message(&mut inbound, IDLE_LIMIT)? {
             match message.kind {
-                b'S' => self.note_parameter(message.body),
+                b'S' => self.memory().note_parameter(message.body),
                 b'N' => {}
                 kind => return Err(out_of_turn(kind)),
             }
@@ -63,7 +68,9 @@ impl BackendMemory {
             Some(&kind) => Err(out_of_turn(kind)),
         }
     }
+}
 
+impl Memory {
     /// Notes a ParameterStatus; its name and value, if it can be one.
     pub(super) fn note_parameter(&mut self, body: bytes::Bytes) {
         if let Some((name, value)) = parameter(body) {

@@ -116,10 +116,11 @@ impl Cleanup {
 
     /// The memory of a backend that has been cleaned.
     fn finish(&mut self) -> Result<BackendMemory, WireError> {
-        let mut memory = self.memory.take().ok_or(WireError::Unexpected {
+        let mut backend = self.memory.take().ok_or(WireError::Unexpected {
             expected: "nothing more",
             got: "another turn of a cleanup that is over".to_owned(),
         })?;
+        let memory = backend.memory();
         memory.unnamed = Unnamed::Absent;
         if self.deallocates {
             memory.prepared.clear();
@@ -134,7 +135,7 @@ impl Cleanup {
             memory.settings = Rc::default();
             memory.prepared.is_certain_again();
         }
-        Ok(memory)
+        Ok(backend)
     }
 }
 
@@ -164,8 +165,8 @@ impl Exchange for Cleanup {
                 }
                 b'D' => {}
                 b'S' => {
-                    if let Some(memory) = &mut self.memory {
-                        memory.note_parameter(message.body);
+                    if let Some(backend) = &mut self.memory {
+                        backend.memory().note_parameter(message.body);
                     }
                 }
                 b'E' => return Err(WireError::Refused(error_response::parse(message.body))),

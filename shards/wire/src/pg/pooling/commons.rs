@@ -58,6 +58,11 @@ pub struct Commons {
     values_matter: Cell<bool>,
     /// What clients have asked for when they connected, the latest last.
     bases: RefCell<Vec<Rc<Map>>>,
+    /// What most sessions have set.
+    nothing: Rc<Map>,
+    /// What clients have been told at their welcome, the latest last, where that is not what a fresh
+    /// backend reports.
+    welcomes: RefCell<Vec<Rc<Parameters>>>,
     /// What the last backend reported when it had just been opened.
     fresh: RefCell<Option<Rc<Parameters>>>,
     /// Settings that a backend has accepted, and what it then reported of them.
@@ -79,6 +84,8 @@ impl Commons {
             sessions: Cell::new(0),
             values_matter: Cell::new(false),
             bases: RefCell::default(),
+            nothing: Rc::default(),
+            welcomes: RefCell::default(),
             fresh: RefCell::default(),
             accepted: RefCell::default(),
         })
@@ -182,30 +189,33 @@ impl Commons {
     /// What a client asks for when it connects, as one with all clients that have asked for the same:
     /// most of a tenant's do.
     pub(super) fn share_base(&self, base: Map) -> Rc<Map> {
-        let mut bases = self.bases.borrow_mut();
-        if let Some(known) = bases.iter().find(|known| ***known == base) {
-            return Rc::clone(known);
-        }
-        if bases.len() == BASES_LIMIT {
-            bases.remove(0);
-        }
-        let base = Rc::new(base);
-        bases.push(Rc::clone(&base));
-        base
+        share(&mut self.bases.borrow_mut(), Rc::new(base))
     }
 
-    /// What a backend with these settings would report, if each of them has been accepted before.
+    /// An empty map, for all who have set nothing.
+    pub(super) fn nothing(&self) -> Rc<Map> {
+        Rc::clone(&self.nothing)
+    }
+
+    /// What a backend with these settings would report, if each of them has been accepted before. It
+    /// is one with what others are told, as long as they differ in little: it is large, and each
+    /// client keeps it.
     pub(super) fn foresee(&self, wanted: &Map) -> Option<Rc<Parameters>> {
         let fresh = self.fresh.borrow().clone()?;
         let accepted = self.accepted.borrow();
         let mut foreseen = fresh;
         for (name, value) in wanted {
             let key = (Rc::clone(name), value.clone());
-            if let Some(canonical) = accepted.get(&key)? {
+            if let Some(canonical) = accepted.get(&key)?
+                && foreseen.get(name) != Some(canonical)
+            {
                 Rc::make_mut(&mut foreseen).set(name, canonical.clone());
             }
         }
-        Some(foreseen)
+        match self.fresh.borrow().as_ref() {
+            Some(fresh) if Rc::ptr_eq(fresh, &foreseen) => Some(foreseen),
+            _ => Some(share(&mut self.welcomes.borrow_mut(), foreseen)),
+        }
     }
 
     /// A backend has taken these settings, and reports this.
@@ -230,8 +240,20 @@ impl Commons {
     }
 }
 
-/// How many different startups are remembered.
-const BASES_LIMIT: usize = 16;
+/// The one among the latest that is equal, or this one, which is the latest then.
+fn share<T: PartialEq>(latest: &mut Vec<Rc<T>>, one: Rc<T>) -> Rc<T> {
+    if let Some(known) = latest.iter().find(|known| **known == one) {
+        return Rc::clone(known);
+    }
+    if latest.len() == LATEST_LIMIT {
+        latest.remove(0);
+    }
+    latest.push(Rc::clone(&one));
+    one
+}
+
+/// How many different startups, and answers to them, are remembered.
+const LATEST_LIMIT: usize = 16;
 
 /// How many settings are known to be accepted; then it is learnt anew.
 const ACCEPTED_LIMIT: usize = 4096;

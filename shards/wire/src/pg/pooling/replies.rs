@@ -182,13 +182,12 @@ impl Replies {
         self.queue.len()
     }
 
-    /// The queue, to be used again; without its room where that was needed for once.
-    pub(super) fn emptied(mut self) -> Replies {
+    /// Gives back room that was needed for once.
+    pub(super) fn trim(&mut self) {
         debug_assert!(self.is_empty());
         if self.queue.capacity() > ROOM_KEPT {
             self.queue = VecDeque::new();
         }
-        self
     }
 
     pub(super) fn front(&self) -> Option<&Owed> {

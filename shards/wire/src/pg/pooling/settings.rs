@@ -45,10 +45,15 @@ struct Moment {
 }
 
 impl Settings {
-    pub(super) fn new(base: Rc<Map>) -> Settings {
+    /// A session that has asked for this at its startup; `nothing` is a map that many sessions
+    /// share as long as they have set nothing.
+    pub(super) fn new(base: Rc<Map>, nothing: Rc<Map>) -> Settings {
         let moment = Moment {
             client: Rc::clone(&base),
-            ..Moment::default()
+            backend: Rc::clone(&nothing),
+            local: nothing,
+            pins: Pins::NONE,
+            context: Cell::new(None),
         };
         Settings {
             base,

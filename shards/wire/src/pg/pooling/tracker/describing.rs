@@ -99,7 +99,7 @@ impl Tracker {
 
     /// What the backend says of the statement at the front.
     pub(super) fn described(&self, kind: u8, body: Bytes) {
-        let Some(front) = self.link.as_ref().and_then(|link| link.replies.front()) else {
+        let Some(front) = self.link.as_deref().and_then(|link| link.replies.front()) else {
             return;
         };
         let Some(statement) = &front.describes else {

@@ -17,7 +17,7 @@ impl Tracker {
     /// The body of an error that says that our CopyFail has ended a COPY, as PostgreSQL would have said it of the
     /// message in whose stead that was sent; `None` if it is another error.
     pub(super) fn offends(&self, body: &[u8]) -> Option<BytesMut> {
-        let link = self.link.as_ref().filter(|link| link.inbound.kept)?;
+        let link = self.link.as_deref().filter(|link| link.inbound.kept)?;
         let Copy::Offended(kind) = link.copy else {
             return None;
         };
@@ -45,7 +45,7 @@ impl Tracker {
 
     /// Passes on an error that was kept, in the client's words.
     pub(super) fn pass_error(&self, body: &[u8], input: &mut Passing<'_>) {
-        let Some(link) = self.link.as_ref().filter(|link| link.inbound.kept) else {
+        let Some(link) = self.link.as_deref().filter(|link| link.inbound.kept) else {
             return;
         };
         let shifts = link.replies.front().and_then(|owed| owed.shifts.as_ref());

@@ -137,7 +137,7 @@ impl Tracker {
             b'C' | b's' | b'I' => self.statement_done(kind, body),
             b'Z' => {
                 self.ready(body)?;
-                ready_kept = self.link.as_ref().is_some_and(|link| link.inbound.kept);
+                ready_kept = self.link.as_deref().is_some_and(|link| link.inbound.kept);
             }
             _ => {}
         }
@@ -168,7 +168,7 @@ impl Tracker {
 
     /// NoticeResponse.
     fn remarked(&mut self) {
-        let link = self.link.as_mut();
+        let link = self.link.as_deref_mut();
         if let Some(front) = link.and_then(|link| link.replies.front_mut()) {
             front.remarked = true;
         }

@@ -30,6 +30,15 @@ pub(super) struct Header {
 }
 
 impl Inbound {
+    /// Between two messages, whatever there was before.
+    pub(super) fn begin(&mut self) {
+        let gathered = std::mem::take(&mut self.gathered);
+        *self = Inbound {
+            gathered,
+            ..Inbound::default()
+        };
+    }
+
     /// The next header, once all of it is here. What is here of it is taken.
     pub(super) fn gather_header(&mut self, input: &mut Passing<'_>) -> Option<Header> {
         let rest = input.rest();

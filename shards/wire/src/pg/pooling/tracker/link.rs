@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::BackendMemory;
+use super::super::backend_memory::Memory;
 use super::super::changes::Values;
 use super::super::replies::{Owed, Replies, To, What};
 use super::super::request::{put_about_statement, put_bare};
@@ -10,10 +10,11 @@ use super::Tracker;
 use super::inbound::Inbound;
 use crate::error::Refusal;
 
-/// The attachment.
+/// The attachment. It lies at rest with a backend that nobody is attached to.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) memory: BackendMemory,
+pub(in super::super) struct Link {
+    pub(in super::super) memory: Memory,
+    /// Its room is used again and again.
     pub(super) replies: Replies,
     pub(super) inbound: Inbound,
     pub(super) copy: Copy,
@@ -64,7 +65,7 @@ pub(super) enum Copy {
 impl Tracker {
     /// Whether the client waits for a reply of the backend, so that a query is running.
     pub fn is_owed(&self) -> bool {
-        self.link.as_ref().is_some_and(Link::is_owed)
+        self.link.as_deref().is_some_and(Link::is_owed)
     }
 
     /// Whether what the client is owed may be cancelled once nobody waits for it: an error then ends
@@ -72,30 +73,23 @@ impl Tracker {
     /// would end one only: without its BEGIN, what stands behind would stay.
     pub fn may_be_cancelled(&self) -> bool {
         let alone = |link: &Link| link.is_owed() && link.asked() <= 1;
-        self.link.as_ref().is_some_and(alone)
+        self.link.as_deref().is_some_and(alone)
     }
 
     /// Whether the backend waits for the client: it reads the data of a COPY.
     pub fn awaits_data(&self) -> bool {
         let reads = |link: &Link| link.copy == Copy::Open;
-        self.link.as_ref().is_some_and(reads)
+        self.link.as_deref().is_some_and(reads)
     }
 }
 
 impl Link {
-    /// For the session of this number.
-    pub(super) fn new(mut memory: BackendMemory, number: u64) -> Link {
-        let user = std::mem::replace(&mut memory.user, number);
+    /// Of a backend that nobody has been attached to.
+    pub(in super::super) fn new(memory: Memory) -> Link {
         Link {
-            values: Values::on(&memory, number),
-            strangers: user != 0 && user != number,
-            calls: false,
-            replies: std::mem::take(&mut memory.replies),
-            inbound: Inbound {
-                gathered: std::mem::take(&mut memory.gathered),
-                ..Inbound::default()
-            },
             memory,
+            replies: Replies::default(),
+            inbound: Inbound::default(),
             copy: Copy::No,
             batch_open: false,
             flushed: false,
@@ -106,9 +100,44 @@ impl Link {
             touched: false,
             leftovers: Vec::new(),
             ended: false,
+            values: Values::Unknown,
+            strangers: false,
+            calls: false,
             ran: false,
             ready_waits: false,
         }
+    }
+
+    /// The session of this number gets the backend; nothing is left of what was before but what is
+    /// remembered, and room.
+    pub(super) fn begin(&mut self, number: u64) {
+        debug_assert!(self.replies.is_empty() && self.leftovers.is_empty());
+        let user = std::mem::replace(&mut self.memory.user, number);
+        self.values = Values::on(&self.memory, number);
+        self.strangers = user != 0 && user != number;
+        self.inbound.begin();
+        self.copy = Copy::No;
+        self.refusal = None;
+        for flag in [
+            &mut self.batch_open,
+            &mut self.flushed,
+            &mut self.skipping,
+            &mut self.setting,
+            &mut self.holds,
+            &mut self.touched,
+            &mut self.ended,
+            &mut self.calls,
+            &mut self.ran,
+            &mut self.ready_waits,
+        ] {
+            *flag = false;
+        }
+    }
+
+    /// The session of this number gives the backend up, in between two transactions.
+    pub(super) fn rest(&mut self, number: u64) {
+        self.replies.trim();
+        self.values.leave(&mut self.memory, number);
     }
 
     /// Whether nothing is under way: the backend waits for a message that begins something new.

@@ -34,7 +34,7 @@ use super::sql::{Encoding, Script};
 use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
-use link::Link;
+pub(super) use link::Link;
 
 /// Follows one client from its login to its leave.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Tracker {
     tally: Tally,
     terminated: bool,
     explained: bool,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
 }
 
 /// The rest of a message that is not all here yet.
@@ -116,11 +116,11 @@ impl Tracker {
         let base = commons.share_base(startup::settings(startup)?);
         Ok(Tracker {
             number: commons.next_session(),
-            commons,
             names: Names::default(),
             unnamed: Unnamed::Absent,
             portals: Vec::new(),
-            settings: Settings::new(base),
+            settings: Settings::new(base, commons.nothing()),
+            commons,
             lasting: Pins::NONE,
             told: None,
             status: TransactionStatus::Idle,
@@ -166,7 +166,7 @@ impl Tracker {
 
     /// Whether so much is kept that no more should be received from the client for now.
     pub fn is_full(&self) -> bool {
-        let waits = self.wants_backend || self.link.as_ref().is_some_and(|link| link.holds);
+        let waits = self.wants_backend || self.link.as_deref().is_some_and(|link| link.holds);
         waits && self.kept.len() >= KEPT_LIMIT
     }
 
@@ -181,8 +181,10 @@ impl Tracker {
     pub fn attach(&mut self, memory: BackendMemory, out: &mut Outbound) -> Result<(), Fault> {
         debug_assert!(self.link.is_none(), "one backend at a time");
         self.wants_backend = false;
-        self.settings.attached(Rc::clone(&memory.settings));
-        self.link = Some(Link::new(memory, self.number));
+        let mut link = memory.0;
+        link.begin(self.number);
+        self.settings.attached(Rc::clone(&link.memory.settings));
+        self.link = Some(link);
         self.discard_values_that_matter(&mut out.to_backend);
         if self.settings.differ() {
             self.correct(&mut out.to_backend);
@@ -250,13 +252,13 @@ impl Tracker {
 
     /// Whether the attached backend is being set before the client's next message may reach it.
     pub fn is_setting(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.setting)
+        self.link.as_deref().is_some_and(|link| link.setting)
     }
 
     /// Whether nothing of the client's has reached the attached backend: should that break, another
     /// one may be attached in its place after [`forsake`](Self::forsake).
     pub fn is_untouched(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| !link.touched)
+        self.link.as_deref().is_some_and(|link| !link.touched)
     }
 
     /// Gives up a backend that broke before anything of the client's had reached it.
@@ -269,7 +271,7 @@ impl Tracker {
     /// Whether a transaction is open, that of a batch which the client has begun and not ended among
     /// them.
     pub fn is_open(&self) -> bool {
-        let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+        let in_batch = self.link.as_deref().is_some_and(|link| link.batch_open);
         in_batch || self.status != TransactionStatus::Idle
     }
 
@@ -295,7 +297,7 @@ impl Tracker {
 
     /// Whether a message of ours may be put behind what the client has been sent so far.
     pub fn may_speak(&self) -> bool {
-        self.link.as_ref().is_none_or(Link::is_between_messages)
+        self.link.as_deref().is_none_or(Link::is_between_messages)
     }
 
     /// Tells the client what it has been told otherwise.

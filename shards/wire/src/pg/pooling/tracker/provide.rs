@@ -108,7 +108,7 @@ impl Tracker {
         if self.is_undecided(|change| matches!(change, Change::Unnamed { .. })) {
             return None;
         }
-        let there = self.link.as_ref().map(|link| link.memory.unnamed.clone());
+        let there = self.link.as_deref().map(|link| link.memory.unnamed.clone());
         let there = there.unwrap_or_default();
         let unnamed = self.unnamed.clone();
         let traces = match &unnamed {
@@ -171,7 +171,7 @@ impl Tracker {
             self.tally.prepared_hits += 1;
             return;
         }
-        let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+        let in_batch = self.link.as_deref().is_some_and(|link| link.batch_open);
         if in_batch && self.status == TransactionStatus::Idle {
             // A Sync would commit what the client's own batch has done.
             return self.provide_here(key, u64::MAX, input);
@@ -278,14 +278,14 @@ impl Tracker {
     }
 
     pub(super) fn is_undecided(&self, concerns: impl Fn(&Change) -> bool) -> bool {
-        let link = self.link.as_ref();
+        let link = self.link.as_deref();
         link.is_some_and(|link| link.replies.is_undecided(concerns))
     }
 
     /// Changes the unnamed statement, here and on the backend; the change, to be taken back if need
     /// be.
     pub(super) fn change_unnamed(&mut self, client: Unnamed, backend: Unnamed) -> Option<Change> {
-        let link = self.link.as_mut()?;
+        let link = self.link.as_deref_mut()?;
         let nothing = self.unnamed == client && link.memory.unnamed == backend;
         if nothing && !link.replies.has_changes() {
             return None;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::super::changes::Unnamed;
 use super::super::pins::{Pin, Pins};
-use super::super::{Cleanup, Release, Reset};
+use super::super::{BackendMemory, Cleanup, Release, Reset};
 use super::Tracker;
 use super::link::Link;
 use crate::pg::TransactionStatus;
@@ -19,7 +19,7 @@ impl Tracker {
 
     /// Whether the session may end here without a loss: as above, pinned or not.
     pub fn at_rest(&self) -> bool {
-        let settled = self.link.as_ref().is_none_or(Link::is_settled);
+        let settled = self.link.as_deref().is_none_or(Link::is_settled);
         settled
             && self.status == TransactionStatus::Idle
             && self.tail.is_none()
@@ -42,17 +42,14 @@ impl Tracker {
     /// left or must leave. `None` if there is none.
     pub fn detach(&mut self) -> Option<Release> {
         let before = self.pins();
-        let link = self.link.take()?;
+        let mut link = self.link.take()?;
         let settled = link.is_settled() && self.tail.is_none();
         if !settled || !before.for_good().is_empty() {
             let busy = link.is_owed();
             return Some(Release::Close { busy });
         }
         let calls = link.calls;
-        let mut memory = link.memory;
-        memory.replies = link.replies.emptied();
-        memory.gathered = link.inbound.gathered;
-        link.values.leave(&mut memory, self.number);
+        link.rest(self.number);
         let open = self.status != TransactionStatus::Idle;
         if open {
             self.settings.rollback();
@@ -60,7 +57,8 @@ impl Tracker {
         }
         // What ended within the transaction is there again after its rollback.
         let pins = before.union(self.pins());
-        memory.settings = Rc::clone(self.settings.actual());
+        link.memory.settings = Rc::clone(self.settings.actual());
+        let memory = BackendMemory(link);
         let reset = self.commons.rules().reset;
         let left = if reset == Reset::Never {
             Pins::NONE

@@ -40,12 +40,12 @@ impl Tracker {
             return Ok(Fate::Held);
         }
         if self.needs_discard(read.script.as_deref(), read.traces) {
-            let apart = self.link.as_ref().is_some_and(|link| !link.batch_open);
+            let apart = self.link.as_deref().is_some_and(|link| !link.batch_open);
             self.discard_others_values(apart, input.ours());
         }
         self.note_traces(read.traces);
         if let Some(script) = &read.script {
-            let in_batch = self.link.as_ref().is_some_and(|link| link.batch_open);
+            let in_batch = self.link.as_deref().is_some_and(|link| link.batch_open);
             // A Sync of ours would commit what the client's own batch has done.
             let apart = !in_batch || self.status != TransactionStatus::Idle;
             self.refuse_taken(script, apart, input);

@@ -25,7 +25,7 @@ impl Tracker {
         let may_need = !read.needs.is_empty()
             || prepared_by(script).next().is_some()
             || self.needs_discard(read.script.as_deref(), read.traces);
-        let link = self.link.as_ref();
+        let link = self.link.as_deref();
         may_need
             && link.is_some_and(|link| match link.batch_open {
                 true => !link.replies.is_empty(),
@@ -74,7 +74,7 @@ impl Tracker {
             } => other == name && matches!(before, Some(Named::Own(_))),
             _ => false,
         };
-        let link = self.link.as_ref();
+        let link = self.link.as_deref();
         link.is_some_and(|link| link.replies.has_change(may))
     }
 

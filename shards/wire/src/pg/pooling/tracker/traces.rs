@@ -10,7 +10,7 @@
 
 use bytes::BytesMut;
 
-use super::super::BackendMemory;
+use super::super::backend_memory::Memory;
 use super::super::changes::{Change, Values};
 use super::super::outbound::Passing;
 use super::super::pins::Pin;
@@ -24,7 +24,7 @@ use crate::pg::TransactionStatus;
 
 impl Values {
     /// At the moment that the session of this number gets a backend.
-    pub(super) fn on(memory: &BackendMemory, number: u64) -> Values {
+    pub(super) fn on(memory: &Memory, number: u64) -> Values {
         match memory.drawn_by {
             0 => Values::Unknown,
             by if by == number => Values::Own,
@@ -33,7 +33,7 @@ impl Values {
     }
 
     /// Notes it, for whoever gets the backend next, as the session of this number gives it up.
-    pub(super) fn leave(self, memory: &mut BackendMemory, number: u64) {
+    pub(super) fn leave(self, memory: &mut Memory, number: u64) {
         match self {
             Values::Unknown => memory.drawn_by = 0,
             Values::Own => memory.drawn_by = number,
@@ -113,7 +113,7 @@ impl Tracker {
 
     /// The backend has changed hands.
     pub(super) fn discard_values_that_matter(&mut self, to_backend: &mut BytesMut) {
-        if self.commons.do_values_matter() && self.link.as_ref().is_some_and(Link::knows_others) {
+        if self.commons.do_values_matter() && self.link.as_deref().is_some_and(Link::knows_others) {
             self.discard_others_values(true, to_backend);
         }
     }
