@@ -13,13 +13,12 @@
 //! The thread that calls [`Bouncer::run`] is the control thread. It owns the data plane, is the
 //! only one who speaks to it, and never waits for it before the end.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, never, select, tick};
+use crossbeam_channel::{Receiver, RecvError, after, never, select, tick};
 use log::{error, info, warn};
 use shards::contract::{Command, Reply};
 use shards::{LaunchError, Plane};
@@ -31,6 +30,7 @@ use crate::desk::{Desk, Errand};
 use crate::expiry::Expiry;
 use crate::fleet::Fleet;
 use crate::herald;
+use crate::owed::{News, Owed};
 use crate::roster::Roster;
 use crate::state_file::{StateError, StateFile};
 use crate::vitals::Vitals;
@@ -123,13 +123,13 @@ impl Bouncer {
             roster,
             state_file,
             vitals,
-            owed: BTreeMap::new(),
+            owed: Owed::default(),
             pulses,
             expiry: Expiry::default(),
         };
-        control
-            .fleet
-            .receive_strangers(control.settings.defaults.access.reception());
+        let reception = control.settings.defaults.access.reception();
+        control.owed.note(News::Strangers(reception));
+        control.deliver();
         control.note_certificate();
         herald::ready(&control.status());
         Ok(Bouncer {
@@ -161,7 +161,11 @@ impl Bouncer {
                 },
                 recv(self.errands) -> errand => self.run_errand(errand.ok()),
                 recv(retry) -> _ => self.control.deliver(),
-                recv(second) -> _ => self.control.feel_pulses(),
+                recv(second) -> _ => {
+                    // Where one errand follows the other closely, the time to retry never comes.
+                    self.control.deliver();
+                    self.control.feel_pulses();
+                }
                 recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.control.fleet.plane().deaths()) -> death => {
                     if let Ok(death) = death {
@@ -183,7 +187,8 @@ impl Bouncer {
         }
     }
 
-    /// Lets clients finish, then ends the threads. The API answers until the end.
+    /// Lets clients finish, then ends the threads. The API answers until the end. Told to stop a second time, it
+    /// waits for nobody: the kernel ends with the process what is still open.
     fn shut_down(mut self, signals: &Receiver<Signal>) -> Ending {
         let grace = self.control.settings.shutdown_grace;
         self.control.vitals.stop();
@@ -191,26 +196,37 @@ impl Bouncer {
         info!("{status}");
         herald::stopping(grace + STOPPED_WITHIN, &status);
         self.control.fleet.plane().close_ports();
-        drop(self.control.fleet.ask_all(|| Command::Drain));
+        self.control.owed.note(News::Drain);
+        self.control.deliver();
         let deadline = after(grace);
         let look = tick(LOOK_EVERY);
         let heartbeat = heartbeat();
+        let mut is_told_again = false;
         let left = loop {
             select! {
                 recv(look) -> _ => match self.census() {
                     0 => break 0,
-                    _ => self.control.feel_pulses(),
+                    _ => {
+                        self.control.deliver();
+                        self.control.feel_pulses();
+                    }
                 },
                 recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.errands) -> errand => self.run_errand(errand.ok()),
                 recv(deadline) -> _ => break self.census(),
-                recv(signals) -> signal => if signal != Ok(Signal::Reload) {
-                    warn!("told to stop again: stopping at once");
+                recv(signals) -> signal => if is_stop(signal) {
+                    is_told_again = true;
                     break self.census();
                 },
             }
         };
-        self.control.fleet.into_plane().stop();
+        let mut threads = self.control.fleet.into_plane().stop();
+        while !is_told_again {
+            match threads.join(signals) {
+                Ok(()) => break,
+                Err(signal) => is_told_again = is_stop(signal),
+            }
+        }
         match left {
             0 => {
                 info!("stopped");
@@ -274,6 +290,15 @@ fn serve_api(
         Scope::ProbesAndMetrics => info!("serving probes and metrics on {address}"),
     }
     Ok(())
+}
+
+/// Whether somebody wants an end at once, while stopping: as before, whoever could say so being gone is a reason, too.
+fn is_stop(signal: Result<Signal, RecvError>) -> bool {
+    let is_stop = signal != Ok(Signal::Reload);
+    if is_stop {
+        warn!("told to stop again: stopping at once");
+    }
+    is_stop
 }
 
 /// When the service manager is to be told that we live; never, if it does not ask.

@@ -2,7 +2,6 @@
 //!
 //! It never waits for a shard: it sends, and whoever asked (see [`crate::desk`]) waits for the answer.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,11 +10,15 @@ use log::{Level, error, info, log, warn};
 use shards::PlaneSettings;
 use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 
-use crate::api::{InForce, Put, Refused, Reloaded, When, kept_for_another, with_kept_secrets};
+use crate::api::{
+    InForce, Put, Refused, Reloaded, When, forget_secret, kept_for_another, secret_of_the_defaults,
+    with_kept_secrets,
+};
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
 use crate::expiry::Expiry;
 use crate::fleet::{Answer, Fleet};
 use crate::herald;
+use crate::owed::{News, Owed};
 use crate::roster::{Change, Entry, Roster};
 use crate::state_file::StateFile;
 use crate::vitals::Vitals;
@@ -36,9 +39,8 @@ pub struct Control {
     pub state_file: Option<StateFile>,
     /// The signs of life, for the probes.
     pub vitals: Arc<Vitals>,
-    /// Changes that a shard has not taken yet, for its mailbox was full: the last one of each
-    /// tenant.
-    pub owed: BTreeMap<TenantId, Change>,
+    /// What the data plane has not taken yet.
+    pub owed: Owed,
     /// Watches the end of the certificate.
     pub expiry: Expiry,
     /// For each shard, the question after its health that it has not answered yet.
@@ -105,13 +107,12 @@ impl Control {
         let after_restart = keep_what_needs_a_restart(&mut settings, &self.settings);
         self.api.set(settings.api.clone());
         if settings.tls != self.settings.tls {
-            match self.fleet.plane().show(settings.tls.as_ref()) {
-                Ok(()) => info!("clients that connect from now on see the new TLS settings"),
-                Err(silent) => error!("TLS settings could not be changed: {silent}"),
-            }
+            self.owed.note(News::Tls(settings.tls.clone()));
         }
-        self.fleet
-            .receive_strangers(settings.defaults.access.reception());
+        let reception = settings.defaults.access.reception();
+        if reception != self.settings.defaults.access.reception() {
+            self.owed.note(News::Strangers(reception));
+        }
         self.settings = Arc::new(settings);
         self.note_certificate();
         // Tenants of the API that the file now names are no longer the API's.
@@ -123,11 +124,9 @@ impl Control {
             .filter(|change| matches!(change, Change::Remove(_)))
             .count();
         let changed = changes.len() - removed;
-        self.owed.extend(
-            changes
-                .into_iter()
-                .map(|change| (change.tenant().clone(), change)),
-        );
+        for change in changes {
+            self.owed.note(News::Tenant(change));
+        }
         self.deliver();
         Ok(Reloaded {
             changed,
@@ -143,10 +142,16 @@ impl Control {
         self.expiry.look(expires);
     }
 
-    /// Tells the shards what they have not taken yet.
+    /// Tells the data plane what it has not taken yet.
     pub fn deliver(&mut self) {
         let fleet = &self.fleet;
-        self.owed.retain(|_, change| !fleet.tell(change).is_sent());
+        self.owed.deliver(|news| {
+            let is_taken = fleet.pass_on(news);
+            if is_taken && matches!(news, News::Tls(_)) {
+                info!("clients that connect from now on see the new TLS settings");
+            }
+            is_taken
+        });
     }
 
     /// Hears which shards are alive, and asks them again. To be called once a second.
@@ -197,9 +202,15 @@ impl Control {
         let written = with_kept_secrets(said.clone(), spec_before);
         let (spec, warnings) =
             settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
-        let astray = spec_before.map(|before| kept_for_another(&said, &written, before, &spec));
-        if let Some(complaints) = astray.filter(|complaints| !complaints.is_empty()) {
-            return Err(Refused::Senseless(complaints));
+        let kept = spec_before.map(|before| kept_for_another(&said, &written, before, &spec));
+        let mut astray = kept.unwrap_or_default();
+        astray.extend(secret_of_the_defaults(
+            &written,
+            &spec,
+            &self.settings.tenants,
+        ));
+        if !astray.is_empty() {
+            return Err(Refused::Senseless(astray));
         }
         // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
         self.may_change(before.as_ref(), when)?;
@@ -265,11 +276,10 @@ impl Control {
     /// Tells a tenant's shard, now or as soon as it has room.
     fn tell(&mut self, change: Change) -> Answer {
         let answer = self.fleet.tell(&change);
-        let id = change.tenant().clone();
         match answer.is_sent() {
-            true => self.owed.remove(&id),
-            false => self.owed.insert(id, change),
-        };
+            true => self.owed.is_told(change.tenant()),
+            false => self.owed.note(News::Tenant(change)),
+        }
         answer
     }
 
@@ -303,10 +313,17 @@ pub fn understand<'a>(
             continue;
         }
         match settle_tenant(id, written, &settings.defaults) {
-            Ok((spec, _)) => tenants.push((spec, written.clone())),
+            Ok((mut spec, _)) => {
+                // Defaults that are new must neither go astray nor keep the file from being loaded.
+                if let Some(complaint) = secret_of_the_defaults(written, &spec, &settings.tenants) {
+                    warn!("tenant {id}: made by the API: {complaint}");
+                    forget_secret(&mut spec);
+                }
+                tenants.push((spec, written.clone()));
+            }
             Err(found) => {
                 complaints.extend(found.into_iter().map(|Complaint { key, text }| Complaint {
-                    key: format!("tenants.{id}.{key}"),
+                    key: key.under(&["tenants", id.as_str()]),
                     text: format!("{text} (this tenant was made by the API)"),
                 }))
             }

@@ -5,10 +5,10 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use log::warn;
-use shards::contract::{Command, Reception, Reply, ShardId, Steering, TenantId, TenantSpec};
+use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
 use shards::{Plane, Silent};
 
+use crate::owed::News;
 use crate::roster::Change;
 
 /// The running shards.
@@ -64,11 +64,13 @@ impl Fleet {
         self.to_shard(self.plane.owner(id), Command::Steer(id.clone(), steering))
     }
 
-    /// Has clients whose tenant does not exist received as the defaults say.
-    pub fn receive_strangers(&self, reception: Reception) {
-        let asked = self.ask_all(|| Command::Receive(reception));
-        if !asked.0.iter().all(Answer::is_sent) {
-            warn!("a shard is too busy to hear how clients without a tenant are to be asked");
+    /// Passes news on to whom it concerns; answers whether all of them took it.
+    pub fn pass_on(&self, news: &News) -> bool {
+        match news {
+            News::Tenant(change) => self.tell(change).is_sent(),
+            News::Tls(tls) => self.plane.show(tls.as_ref()),
+            News::Strangers(reception) => self.ask_all(|| Command::Receive(*reception)).is_sent(),
+            News::Drain => self.ask_all(|| Command::Drain).is_sent(),
         }
     }
 
@@ -91,6 +93,11 @@ impl Fleet {
 }
 
 impl Asked {
+    /// Whether every shard took the message.
+    fn is_sent(&self) -> bool {
+        self.0.iter().all(Answer::is_sent)
+    }
+
     /// What came until `within` has passed; whoever said nothing by then is silent.
     pub fn within(self, within: Duration) -> Vec<Result<Reply, Silent>> {
         let deadline = Instant::now() + within;

@@ -22,6 +22,7 @@ mod herald;
 pub mod import;
 pub mod logging;
 mod metrics;
+mod owed;
 pub mod preflight;
 mod roster;
 mod seldom;

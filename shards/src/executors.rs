@@ -12,7 +12,7 @@
 
 use std::convert::Infallible;
 
-use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, select, unbounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use sockets::{PREEMPT_TIMER, RingLimits};
 
@@ -144,10 +144,26 @@ impl Executors {
         &self.deaths
     }
 
-    /// Waits for the end of all of them.
-    pub fn join(self) {
-        for (_, thread) in self.handles {
-            // Its death, if it was one, has been told by its obituary.
+    /// Waits for the end of all of them. Where something comes on `hurry` before, that is the answer, and the rest
+    /// may be waited for again.
+    pub fn join<T>(&mut self, hurry: &Receiver<T>) -> Result<(), Result<T, RecvError>> {
+        while !self.handles.is_empty() {
+            select! {
+                recv(self.deaths) -> death => self.bury(death.ok()),
+                recv(hurry) -> word => return Err(word),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a thread out that has told its end; all of them, if none is left to tell of any.
+    fn bury(&mut self, death: Option<Death>) {
+        let is_dead = |(name, _): &mut (String, _)| {
+            let mut of = death.iter();
+            death.is_none() || of.any(|death| death.thread == *name)
+        };
+        for (_, thread) in self.handles.extract_if(.., is_dead) {
+            // What it died of, if it did not end as told, has been told by its obituary.
             let _ = thread.join();
         }
     }
@@ -201,8 +217,9 @@ mod tests {
         for _ in 0..3 {
             starting.up.0.send(()).unwrap();
         }
-        let running = starting.all_up().unwrap();
-        running.join();
+        let mut running = starting.all_up().unwrap();
+        let nobody_hurries = crossbeam_channel::never::<()>();
+        assert_eq!(running.join(&nobody_hurries), Ok(()));
         assert_eq!(ran.load(Ordering::SeqCst), 3);
     }
 
@@ -215,5 +232,22 @@ mod tests {
             })
             .and_then(|()| starting.all_up().map(drop));
         assert_eq!(started.unwrap_err().thread, "test");
+    }
+
+    #[test]
+    fn whoever_is_in_a_hurry_need_not_wait_for_threads_that_take_their_time() {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let mut starting = Starting::new();
+        let life = move || async move {
+            let _ = ended.recv();
+        };
+        let limits = RingLimits::default();
+        starting.thread("test".into(), None, limits, life).unwrap();
+        let mut running = starting.all_up().unwrap();
+        let (hurry, hurried) = unbounded();
+        hurry.send("now").unwrap();
+        assert_eq!(running.join(&hurried), Err(Ok("now")));
+        drop(end);
+        assert_eq!(running.join(&hurried), Ok(()));
     }
 }

@@ -75,7 +75,7 @@ pub struct Plane {
     listening: Vec<(Dialect, SocketAddr)>,
 }
 
-/// A shard or acceptor that did not take a command.
+/// A shard that did not take a command.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("shard {0} does not answer")]
 pub struct Silent(pub usize);
@@ -160,14 +160,16 @@ impl Plane {
             .collect()
     }
 
-    /// Shows other certificates to clients that come from now on. Those who are here notice nothing.
-    pub fn show(&self, tls: Option<&ClientsTls>) -> Result<(), Silent> {
-        for (index, acceptor) in self.acceptors.iter().enumerate() {
-            acceptor
-                .ring(acceptor::Order::Tls(tls.cloned()))
-                .map_err(|_| Silent(index))?;
-        }
-        Ok(())
+    /// Shows other certificates to clients that come from now on; those who are here notice nothing. Answers
+    /// whether every acceptor took it: one that is behind with its orders must be told again.
+    pub fn show(&self, tls: Option<&ClientsTls>) -> bool {
+        let told = |acceptor: &Bell<acceptor::Order>| {
+            let order = acceptor::Order::Tls(tls.cloned());
+            acceptor.ring(order).is_ok()
+        };
+        // Each of them, whatever the others say.
+        let untold = self.acceptors.iter().filter(|acceptor| !told(acceptor));
+        untold.count() == 0
     }
 
     /// Closes the ports: nobody comes in any more. Logins under way on an acceptor are ended.
@@ -178,12 +180,12 @@ impl Plane {
         }
     }
 
-    /// Ends all threads; clients still here are cut off. Call [`Plane::close_ports`] and
-    /// [`Command::Drain`] first to let them finish.
-    pub fn stop(self) {
+    /// Tells all threads to end; clients still here are cut off. Call [`Plane::close_ports`] and
+    /// [`Command::Drain`] first to let them finish. What they were told last they have
+    /// [`sockets::LINGER`] to read, for which the threads are to be waited for.
+    pub fn stop(self) -> Executors {
         self.close_ports();
-        drop(self.shards);
-        self.executors.join();
+        self.executors
     }
 }
 

@@ -70,6 +70,6 @@ mod verifiers;
 mod vigil;
 
 pub use admission::Places;
-pub use executors::Death;
+pub use executors::{Death, Executors};
 pub use launch::{LaunchError, Plane, PlaneSettings, Silent};
 pub use sockets::{RingError, look_names_up_without_plugins, probe};

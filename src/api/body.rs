@@ -128,13 +128,12 @@ fn keep_credential(name: &str, user: &mut Node, before: Option<&TenantSpec>) {
 
 /// Complaints about a body, each with its place.
 pub fn refused(complaints: Vec<Complaint>) -> Problem {
-    let errors = complaints.into_iter().map(|Complaint { key, text }| {
-        let pointer = key.split('.').filter(|part| !part.is_empty());
-        FieldError {
-            pointer: pointer.map(|part| format!("/{part}")).collect(),
+    let errors = complaints
+        .into_iter()
+        .map(|Complaint { key, text }| FieldError {
+            pointer: key.pointer(),
             detail: text,
-        }
-    });
+        });
     Problem::invalid(errors.collect())
 }
 

@@ -39,18 +39,54 @@ pub use units::{Span, time};
 /// Something wrong with a config, said in words that follow the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Complaint {
-    /// The key with its sections, dotted: `tenants.t1.port`. Empty for the file as a whole.
-    pub key: String,
+    /// Where.
+    pub key: Key,
     /// What is wrong, and what would be right. Holds no secret.
     pub text: String,
 }
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.key.as_str() {
-            "" => f.write_str(&self.text),
-            key => write!(f, "{key}: {}", self.text),
+        match self.key.0.is_empty() {
+            true => f.write_str(&self.text),
+            false => write!(f, "{}: {}", self.key, self.text),
         }
+    }
+}
+
+/// A key with its sections, from the outermost one; none for the file as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Key(Vec<String>);
+
+impl Key {
+    /// The key of this name inside of this one.
+    pub fn inside(&self, name: &str) -> Key {
+        self.0.iter().map(String::as_str).chain([name]).collect()
+    }
+
+    /// The same, where all of it stands in these sections.
+    pub fn under(self, sections: &[&str]) -> Key {
+        let sections = sections.iter().map(|&section| section.to_owned());
+        sections.chain(self.0).collect()
+    }
+
+    /// Where it stands in a JSON document (RFC 6901).
+    pub fn pointer(&self) -> String {
+        let escaped = |name: &String| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        self.0.iter().map(escaped).collect()
+    }
+}
+
+impl<S: Into<String>> FromIterator<S> for Key {
+    fn from_iter<T: IntoIterator<Item = S>>(names: T) -> Key {
+        Key(names.into_iter().map(Into::into).collect())
+    }
+}
+
+/// For people: `tenants.t1.port`.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("."))
     }
 }
 
@@ -81,7 +117,7 @@ fn read<T>(
 ) -> Result<T, Vec<Complaint>> {
     let of_file = |text| {
         vec![Complaint {
-            key: String::new(),
+            key: Key::default(),
             text,
         }]
     };

@@ -6,7 +6,7 @@ use std::io;
 
 use super::cpus::Cpus;
 use super::file::Node;
-use super::{Complaint, Surroundings, settle};
+use super::{Complaint, Key, Surroundings, settle};
 
 /// The example config: every key with its default and a sentence. A test loads it.
 pub const EXAMPLE: &str = include_str!("../../configs/dbbouncer.yaml");
@@ -142,7 +142,7 @@ pub(super) fn demand(path: &[String]) -> String {
 
 /// What is said of a config with this value at this place, and nothing else wrong with that place.
 pub(super) fn complaint(path: &[String], value: Node) -> Option<String> {
-    let key = path.join(".");
+    let key: Key = path.iter().map(String::as_str).collect();
     complaints(path, value)
         .into_iter()
         .find(|Complaint { key: at, .. }| *at == key)

@@ -174,7 +174,12 @@ fn required() -> Vec<String> {
     let missing = complaints(&path, nothing).into_iter();
     let missing = missing.filter(|said| said.text == "is missing");
     missing
-        .filter_map(|said| Some(said.key.strip_prefix("tenants.NAME.")?.to_owned()))
+        .filter_map(|said| {
+            said.key
+                .to_string()
+                .strip_prefix("tenants.NAME.")
+                .map(str::to_owned)
+        })
         .collect()
 }
 

@@ -15,7 +15,7 @@ use super::expand::expand;
 use super::file::Node;
 use super::tls::is_pem;
 use super::units::did_you_mean;
-use super::{Complaint, Surroundings};
+use super::{Complaint, Key, Surroundings};
 
 /// What a reading has come to, apart from its values.
 pub struct Reader<'a> {
@@ -29,7 +29,7 @@ pub struct Reader<'a> {
 /// Keys with their values, and which of them were asked for.
 pub struct Section<'a> {
     reader: &'a Reader<'a>,
-    path: String,
+    path: Key,
     entries: &'a [(String, Node)],
     asked: RefCell<Vec<&'static str>>,
 }
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
 
     /// The whole file as a section without a name.
     pub fn root(&'a self, node: &'a Node) -> Section<'a> {
-        Section::new(self, String::new(), node)
+        Section::new(self, Key::default(), node)
     }
 
     /// The complaints and the warnings, in the order in which they were made.
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Section<'a> {
-    fn new(reader: &'a Reader<'a>, path: String, node: &'a Node) -> Self {
+    fn new(reader: &'a Reader<'a>, path: Key, node: &'a Node) -> Self {
         let entries = match node {
             Node::Map(entries) => &entries[..],
             _ => &[],
@@ -102,7 +102,7 @@ impl<'a> Section<'a> {
     /// The section of this name; one without keys if it is not there.
     pub fn section(&self, key: &'static str) -> Section<'a> {
         let node = self.find(key).unwrap_or(&Node::Nothing);
-        Section::new(self.reader, self.at(key), node)
+        Section::new(self.reader, self.path.inside(key), node)
     }
 
     /// Whether this key is written here.
@@ -112,9 +112,12 @@ impl<'a> Section<'a> {
 
     /// Each key with its section, where the keys are names that the operator chose.
     pub fn each(&self) -> impl Iterator<Item = (&'a str, Section<'a>)> {
-        self.entries
-            .iter()
-            .map(|(key, node)| (key.as_str(), Section::new(self.reader, self.at(key), node)))
+        self.entries.iter().map(|(key, node)| {
+            (
+                key.as_str(),
+                Section::new(self.reader, self.path.inside(key), node),
+            )
+        })
     }
 
     /// Each key with its text, where the keys are names that the operator chose.
@@ -286,7 +289,9 @@ impl<'a> Section<'a> {
         if !asked.contains(&key) {
             asked.push(key);
             if let Some(record) = &self.reader.record {
-                record.borrow_mut().insert(self.at(key));
+                record
+                    .borrow_mut()
+                    .insert(self.path.inside(key).to_string());
             }
         }
         self.entries
@@ -328,11 +333,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn at(&self, key: &str) -> String {
-        match (self.path.as_str(), key) {
-            ("", key) => key.to_owned(),
-            (path, "") => path.to_owned(),
-            (path, key) => format!("{path}.{key}"),
+    /// The key of this name in here; the section itself if it is empty.
+    fn at(&self, key: &str) -> Key {
+        match key {
+            "" => self.path.clone(),
+            key => self.path.inside(key),
         }
     }
 }

@@ -14,6 +14,7 @@ tests! {
     nothing_of_our_environment_or_files_comes_in_by_the_api,
     secrets_are_never_shown,
     a_secret_that_is_left_out_goes_to_no_other_database,
+    the_secret_of_the_defaults_goes_where_the_file_sends_it,
     with_a_key_only_the_probes_are_open,
     metrics_are_open_unless_they_are_not,
     requests_are_counted_by_route_and_status,
@@ -154,7 +155,7 @@ fn a_tenant_is_paused_drained_and_resumed() {
 fn every_complaint_about_a_body_comes_at_once_with_its_place() {
     let program = Program::start("tenants: {}");
     let body = json!({"id": "acme", "db_type": "oracle", "host": "a b", "port": 0, "username": "u", "colour": "red",
-                      "users": {"bob": {"password": "p", "verifier": "v"}}});
+                      "users": {"bob": {"password": "p", "verifier": "v"}, "a.b/c~d": {}}});
     let refused = program.post("/tenants", &body);
     assert_eq!(
         (refused.status, refused.header("Content-Type")),
@@ -176,6 +177,8 @@ fn every_complaint_about_a_body_comes_at_once_with_its_place() {
             "/dbname",
             "/host",
             "/port",
+            // As RFC 6901 escapes them.
+            "/users/a.b~1c~0d",
             "/users/bob"
         ]
     );
@@ -264,6 +267,42 @@ fn a_secret_that_is_left_out_goes_to_no_other_database() {
     assert_eq!(program.get("/tenants/one").json()["port"], json!(1));
     wanted["password"] = json!("said-again");
     assert_eq!(program.send("PUT", "/tenants/one", &wanted).status, 200);
+}
+
+fn the_secret_of_the_defaults_goes_where_the_file_sends_it() {
+    let program = Program::start(ONE_TENANT);
+    let mut elsewhere = tenant("elsewhere");
+    elsewhere["host"] = json!("evil.example.com");
+    elsewhere["auth_query"] = json!("pg_authid");
+    assert_eq!(program.post("/tenants", &elsewhere).status, 201);
+    // New defaults do not send their secret to whoever is here already.
+    let asker = "defaults: {auth_query: pg_authid, auth_user: asker, auth_password: s3cret}";
+    program.write(&format!("{asker}\n{ONE_TENANT}"));
+    assert_eq!(program.ask("POST", "/reload", &[], "").status, 200);
+    let asks = |id: &str| {
+        let shown = program.get(&format!("/tenants/{id}")).json();
+        (
+            shown["auth_user"].clone(),
+            shown["auth_password_set"].clone(),
+        )
+    };
+    assert_eq!(asks("one"), (json!("asker"), json!(true)));
+    assert_eq!(asks("elsewhere"), (json!("asker"), json!(false)));
+    program.says("tenant elsewhere: made by the API: auth_password: must be said");
+    // Nor to whoever comes or changes, save for what the file asks itself.
+    let refused = program.send("PUT", "/tenants/elsewhere", &elsewhere);
+    assert_eq!(
+        (refused.status, &refused.json()["errors"][0]["pointer"]),
+        (422, &json!("/auth_password"))
+    );
+    assert_eq!(program.post("/tenants", &tenant("here")).status, 201);
+    assert_eq!(asks("here"), (json!("asker"), json!(true)));
+    elsewhere["auth_user"] = json!("another");
+    elsewhere["auth_password"] = json!("its own");
+    assert_eq!(
+        program.send("PUT", "/tenants/elsewhere", &elsewhere).status,
+        200
+    );
 }
 
 fn with_a_key_only_the_probes_are_open() {

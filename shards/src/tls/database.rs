@@ -144,11 +144,20 @@ impl DatabaseTls {
         self.mode == other.mode && self.negotiation == other.negotiation
     }
 
-    /// Whether what may be said under `other` may be said under this: it is enciphered and believed on
-    /// no easier terms. Other certificates may be easier terms.
+    /// Whether what may be said under `other` may be said under this: it is enciphered, and believed on no easier
+    /// terms. To be certified by somebody else may be easier; what we show of ourselves does not count.
     pub fn is_as_good_as(&self, other: &DatabaseTls) -> bool {
-        let believes = other.mode > SslMode::Prefer;
-        self.mode >= other.mode && (!believes || self.fingerprint == other.fingerprint)
+        let certifier = other.certifier();
+        self.mode >= other.mode && (certifier.is_none() || self.certifier() == certifier)
+    }
+
+    /// Who must certify the database; `None` where whoever answers is believed.
+    fn certifier(&self) -> Option<&Roots> {
+        match (self.mode, self.roots()) {
+            (SslMode::Disable | SslMode::Prefer, _) => None,
+            (SslMode::VerifyFull, None) => Some(&Roots::System),
+            (_, roots) => roots,
+        }
     }
 }
 

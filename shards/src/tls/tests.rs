@@ -252,3 +252,29 @@ fn what_cannot_be_verified_is_not_promised() {
     let garbage = Some(Roots::Given("garbage".into()));
     assert_eq!(wrong(SslMode::VerifyFull, garbage), Some("sslrootcert"));
 }
+
+#[test]
+fn what_is_said_to_one_that_is_certified_is_said_to_nobody_else() {
+    use SslMode::{Disable, Prefer, Require, VerifyCa, VerifyFull};
+    let [one, other] = [Authority::new(), Authority::new()].map(|authority| authority.pem());
+    let with = |mode, roots: Option<&String>| database(mode, roots.cloned(), None);
+    let (one, other) = (Some(&one), Some(&other));
+    for (now, before, is_as_good) in [
+        (with(Prefer, None), with(Disable, None), true),
+        (with(Disable, None), with(Prefer, None), false),
+        (with(Require, None), with(Prefer, one), true),
+        (with(VerifyCa, one), with(Require, None), true),
+        (with(VerifyFull, one), with(VerifyCa, one), true),
+        (with(VerifyCa, one), with(VerifyFull, one), false),
+        (with(VerifyFull, other), with(VerifyCa, one), false),
+        (with(Require, other), with(Require, one), false),
+        (with(Require, None), with(Require, one), false),
+    ] {
+        let said = format!("{now:?} after {before:?}");
+        assert_eq!(now.is_as_good_as(&before), is_as_good, "{said}");
+    }
+    // A certificate of ours that is renewed makes nobody easier to believe.
+    let renewed = Authority::new().certify("us", &[]);
+    let renewed = database(VerifyFull, one.cloned(), Some(renewed));
+    assert!(renewed.is_as_good_as(&with(VerifyFull, one)));
+}
