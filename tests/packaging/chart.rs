@@ -54,6 +54,9 @@ pub fn possible() -> Result<(), String> {
 }
 
 fn lint_finds_nothing() {
+    let about = fs::read_to_string(chart().join("Chart.yaml")).unwrap();
+    let about: Value = serde_yaml::from_str(&about).unwrap();
+    assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
     for helm in GENERATIONS {
         let said = run(helm, &["lint", "--strict"])
             .arg(chart())

@@ -186,7 +186,7 @@ fn newer(package: &Path) -> PathBuf {
     );
     let file = containers::scratch().join("newer.deb");
     deb()
-        .args(["-Zgzip", "-b"])
+        .args(["-Znone", "-b"])
         .arg(&folder)
         .arg(&file)
         .run()
