@@ -99,24 +99,39 @@ impl Conn {
     ///
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
+        let (outcome, last_words) = self.carry_silently(exchange).await?;
+        self.say(last_words);
+        Ok(outcome)
+    }
+
+    /// The same, but what it says at its end, by which the peer would know of it, is the caller's to say.
+    pub async fn carry_silently<E: Exchange>(
+        &mut self,
+        exchange: &mut E,
+    ) -> Result<(E::Outcome, BytesMut), Broken> {
         let mut outbound = BytesMut::new();
         loop {
             let progress = exchange.advance(&mut self.unread, &mut outbound);
             // Who is wrong about itself is told so at the end, whatever it was asked in between.
             let is_disproof = matches!(progress, Err(WireError::BadCredentials));
             self.told = progress.is_err() && !is_disproof && !outbound.is_empty();
-            self.say(outbound.split());
-            match progress? {
-                Progress::Done(outcome) => return Ok(outcome),
-                Progress::Derive(derivation) => {
-                    exchange.derived(sockets::blocking(move || derivation.run()).await)
+            match progress {
+                Ok(Progress::Done(outcome)) => return Ok((outcome, outbound)),
+                Ok(Progress::Derive(derivation)) => {
+                    self.say(outbound.split());
+                    exchange.derived(sockets::blocking(move || derivation.run()).await);
                 }
-                Progress::NeedMore => {
+                Ok(Progress::NeedMore) => {
+                    self.say(outbound.split());
                     let chunk = self.channel.recv().await?;
                     if chunk.is_empty() {
                         return Err(Broken::Closed);
                     }
                     self.unread.extend_from_slice(&chunk);
+                }
+                Err(error) => {
+                    self.say(outbound);
+                    return Err(error.into());
                 }
             }
         }

@@ -6,12 +6,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::random;
 
-/// The ids of one tenant's clients.
+/// The ids of one tenant's clients, and for each the server of its backend and the backend's id there.
 #[derive(Default)]
-pub struct OwnIds(RefCell<HashMap<u32, u32>>);
+pub struct OwnIds(RefCell<HashMap<u32, (SocketAddr, u32)>>);
 
 /// An id that is in force until this is dropped.
 pub struct Alias<'a> {
@@ -20,21 +23,26 @@ pub struct Alias<'a> {
 }
 
 impl OwnIds {
-    /// From now on `own` means the connection that the database knows as `backend`.
-    pub fn register(&self, own: u32, backend: u32) -> Alias<'_> {
-        self.0.borrow_mut().insert(own, backend);
+    /// From now on `own` means the connection that `server` knows as `backend`.
+    pub fn register(&self, own: u32, server: SocketAddr, backend: u32) -> Alias<'_> {
+        self.0.borrow_mut().insert(own, (server, backend));
         Alias { ids: self, own }
     }
 
-    /// The database's id for one of ours.
-    pub fn backend_of(&self, own: u32) -> Option<u32> {
-        self.0.borrow().get(&own).copied()
+    /// The id that `server` has for one of ours, if that is a connection to it. On another server, which a
+    /// tenant's name may mean after a fail-over, the number is somebody else's.
+    pub fn backend_of(&self, own: u32, server: SocketAddr) -> Option<u32> {
+        let ids = self.0.borrow();
+        let (of, backend) = ids.get(&own)?;
+        (*of == server).then_some(*backend)
     }
 
-    /// A fresh id for a greeting. Databases count theirs up from 1, so that the two kinds meet only
-    /// at a database that has seen two thousand million connections.
+    /// An id for a greeting that no other client of this process has. Databases count theirs up from 1, so that the
+    /// two kinds meet only at a database that has seen two thousand million connections. Where the count begins is
+    /// random, lest an id of before a restart mean somebody of after it.
     pub fn fresh() -> u32 {
-        random::u32() | OURS
+        static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(random::u32()));
+        NEXT.fetch_add(1, Ordering::Relaxed) | OURS
     }
 }
 
@@ -51,12 +59,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_means_its_backend_while_the_session_lasts() {
+    fn an_id_means_its_backend_while_the_session_lasts_and_at_its_own_server() {
         let ids = OwnIds::default();
         let own = OwnIds::fresh();
-        let alias = ids.register(own, 42);
-        assert_eq!(ids.backend_of(own), Some(42));
+        let servers = [1, 2].map(|host| SocketAddr::from(([10, 0, 0, host], 3306)));
+        let alias = ids.register(own, servers[0], 42);
+        assert_eq!(ids.backend_of(own, servers[0]), Some(42));
+        assert_eq!(ids.backend_of(own, servers[1]), None);
         drop(alias);
-        assert_eq!(ids.backend_of(own), None);
+        assert_eq!(ids.backend_of(own, servers[0]), None);
+    }
+
+    #[test]
+    fn no_two_clients_are_told_the_same_id() {
+        let (one, other) = (OwnIds::fresh(), OwnIds::fresh());
+        assert!(one != other && one & other & OURS != 0);
     }
 }

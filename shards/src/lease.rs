@@ -183,6 +183,13 @@ impl Lease {
         }
     }
 
+    /// Ends the lease; the backend is closed, without a word from us: it has been passed a part of a message, and would
+    /// take what we say for the rest of it, and run what its client never finished.
+    pub fn close_midway(mut self, reason: CloseReason) {
+        self.backend_mut().conn.say_no_more();
+        self.close(reason);
+    }
+
     /// Ends the lease; the backend is closed.
     pub fn close(mut self, reason: CloseReason) {
         self.end(Verdict::Close(reason));

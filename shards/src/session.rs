@@ -147,8 +147,35 @@ async fn take_turn(shard: &ShardContext, client: &mut Client) -> Result<Turn, Se
     Ok(turn)
 }
 
-/// A login has come to an end. That of one that failed is told later the more there have been.
-async fn end_turn(shard: &ShardContext, client: &mut Client, turn: Turn, end: Option<&SessionEnd>) {
+/// A login has come to an end, of which its client has not been told yet. Where others that were under way with it have
+/// failed meanwhile, so many that it would not be looked at by now, it takes its turn first, be it right or wrong.
+async fn end_turn<T>(
+    shard: &ShardContext,
+    client: &mut Client,
+    turn: Turn,
+    proven: Result<T, SessionEnd>,
+) -> Result<T, SessionEnd> {
+    let is_judged = matches!(proven, Ok(_) | Err(SessionEnd::ClientUnproven(_)));
+    let turn = match is_judged {
+        true => {
+            let turn = shard.throttle.borrow_mut().again(turn, Instant::now());
+            let turn = turn.map_err(|wait| SessionEnd::TooManyFailures { wait })?;
+            pause(client, turn.wait).await?;
+            turn
+        }
+        false => turn,
+    };
+    close_turn(shard, client, turn, proven.as_ref().err()).await;
+    proven
+}
+
+/// The client of a login may know how it ended. That of one that failed is told later the more there have been.
+async fn close_turn(
+    shard: &ShardContext,
+    client: &mut Client,
+    turn: Turn,
+    end: Option<&SessionEnd>,
+) {
     if !matches!(end, Some(SessionEnd::ClientUnproven(_))) {
         return shard.throttle.borrow_mut().succeeded(turn);
     }

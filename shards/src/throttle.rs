@@ -9,6 +9,9 @@
 //!   more wait their turn          not at all
 //! ```
 //!
+//! One that was looked at is asked the same again before its client is told: of a crowd that came
+//! together, no more are told than of one that came one by one.
+//!
 //! Each failure adds its share of a minute to a debt that time pays off. A login that is looked at
 //! only in its turn pays ahead and gets it back if it succeeds, so who knows the password is slowed
 //! and not locked out. It knows no clock: the time is an argument.
@@ -59,7 +62,10 @@ impl Throttle {
         address: IpAddr,
         now: Instant,
     ) -> Result<Turn, Duration> {
-        let key = (tenant.clone(), Neighbourhood::of(address));
+        self.take((tenant.clone(), Neighbourhood::of(address)), now)
+    }
+
+    fn take(&mut self, key: Key, now: Instant) -> Result<Turn, Duration> {
         let wait = self.debt(&key, now).saturating_sub(MINUTE);
         if wait > PATIENCE {
             return Err(wait);
@@ -69,6 +75,19 @@ impl Throttle {
             self.add(&key, now);
         }
         Ok(Turn { key, wait, paid })
+    }
+
+    /// A login has been looked at, and its client knows nothing yet: when it may be told, or, as for one that
+    /// arrives, how long until it might. Who came in time for a look at once may be one of a crowd that came together,
+    /// so that each had nothing against it yet.
+    pub fn again(&mut self, turn: Turn, now: Instant) -> Result<Turn, Duration> {
+        match turn.paid {
+            true => Ok(Turn {
+                wait: Duration::ZERO,
+                ..turn
+            }),
+            false => self.take(turn.key, now),
+        }
     }
 
     /// A login has failed: how long its answer waits.
@@ -119,8 +138,7 @@ impl Throttle {
 const MINUTE: Duration = Duration::from_secs(60);
 /// The most that a login waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest debt: a wave of failures that were under way at once is not held against an address
-/// for longer than another minute.
+/// The largest debt: what has failed is not held against an address for longer than another minute.
 const MOST: Duration = Duration::from_secs(120);
 /// How much later the answer comes for each failure before.
 const DELAY: Duration = Duration::from_millis(100);
@@ -178,13 +196,33 @@ mod tests {
             throttle.succeeded(turn);
         }
         assert_eq!(throttle.arrives(&t, HERE, now).unwrap().wait.as_secs(), 2);
-        // A wave of failures holds an address up for another minute at most.
-        for _ in 0..100 {
-            let (key, paid) = ((t.clone(), Neighbourhood::of(HERE)), false);
-            let wait = Duration::ZERO;
-            throttle.failed(Turn { key, wait, paid }, now);
+    }
+
+    #[test]
+    fn of_a_crowd_that_came_together_no_more_are_told_than_one_by_one() {
+        let (mut throttle, now) = (Throttle::new(Some(30)), Instant::now());
+        let t = tenant("t");
+        let crowd: Vec<_> = (0..100)
+            .map(|_| throttle.arrives(&t, HERE, now).unwrap())
+            .collect();
+        assert!(crowd.iter().all(|turn| turn.wait.is_zero()));
+        let mut waits = Vec::new();
+        for turn in crowd {
+            if let Ok(turn) = throttle.again(turn, now) {
+                waits.push(turn.wait.as_secs());
+                throttle.failed(turn, now);
+            }
         }
-        assert_eq!(throttle.arrives(&t, HERE, now).unwrap_err(), MINUTE);
+        assert_eq!(waits[..31], [0; 31]);
+        assert_eq!(waits[31..], [2, 4], "and nobody else");
+        // Who had to wait for its look has paid for it.
+        let (mut throttle, then) = (Throttle::new(Some(30)), now + MINUTE);
+        for _ in 0..31 {
+            fail(&mut throttle, "t", now);
+        }
+        let paid = throttle.arrives(&t, HERE, now).unwrap();
+        assert!(!paid.wait.is_zero());
+        assert!(throttle.again(paid, then).unwrap().wait.is_zero());
     }
 
     #[test]

@@ -50,6 +50,12 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(
         World::Bouncer,
+        &[Kind::Postgres],
+        "guesses_that_come_at_once_are_limited_as_well",
+        guesses_that_come_at_once_are_limited_as_well,
+    );
+    plan.add(
+        World::Bouncer,
         &each,
         "addresses_that_are_not_allowed_find_no_tenant",
         addresses_that_are_not_allowed_find_no_tenant,
@@ -72,6 +78,31 @@ pub fn plan(plan: &mut Plan) {
         "no_descriptors_are_left",
         no_descriptors_are_left,
     );
+}
+
+/// All are asked for their password before any has failed; then all guess.
+async fn guesses_that_come_at_once_are_limited_as_well(server: &'static Server) {
+    let tenant = Tenant::on(server, "guess").with("client_auth: password");
+    let config = Config::for_tenants(std::slice::from_ref(&tenant));
+    let bouncer = Bouncer::start(&config.with("limits: {failed_logins_per_minute: 5}"));
+    let door = bouncer.door(&tenant);
+    let mut crowd: Vec<Raw> = (0..40).map(|_| Raw::to(door.address)).collect();
+    for raw in &mut crowd {
+        raw.say(&startup(&[("user", &door.user)]));
+        assert_eq!(raw.message().0, b'R');
+    }
+    for raw in &mut crowd {
+        raw.say(&message(b'p', b"guess\0"));
+    }
+    let told = |raw: &mut Raw| raw.last_words().state == "28P01";
+    let told = crowd.iter_mut().filter_map(|raw| told(raw).then_some(()));
+    // The sixth waits for nobody's minute; one more if a share of it has passed meanwhile.
+    let told = told.count();
+    assert!(
+        (5..=7).contains(&told),
+        "{told} of 40 know that they were wrong"
+    );
+    bouncer.stop();
 }
 
 /// Why a login with the door's own password is refused.

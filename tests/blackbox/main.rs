@@ -37,6 +37,7 @@ mod timeouts;
 mod tls;
 mod tls_databases;
 mod tools;
+mod unfinished;
 mod verifiers;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     pooled::plan(&mut plan);
     crowd::plan(&mut plan);
     gone::plan(&mut plan);
+    unfinished::plan(&mut plan);
     hostile::plan(&mut plan);
     injection::plan(&mut plan);
     secrets::plan(&mut plan);

@@ -2,7 +2,6 @@
 
 mod watch;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::BytesMut;
@@ -128,12 +127,12 @@ async fn prove(
     greet: &mut Greet,
 ) -> Result<u8, SessionEnd> {
     let turn = take_turn(shard, client).await?;
-    let proven = match client.conn.carry(greet).await {
-        Ok(greeted) => {
+    let proven = match client.conn.carry_silently(greet).await {
+        Ok((greeted, last_words)) => {
             if let (Some((tenant, spec)), Some(digested)) = (tenant, greet.learnt()) {
                 tenant.digests.keep(&spec.access, &named.user, digested);
             }
-            Ok(greeted.sequence)
+            Ok((greeted.sequence, last_words))
         }
         Err(Broken::Wire(WireError::BadCredentials)) => {
             let access = tenant.map(|(_, spec)| &spec.access);
@@ -147,8 +146,15 @@ async fn prove(
         }
         Err(broken) => Err(client_broke(broken)),
     };
-    end_turn(shard, client, turn, proven.as_ref().err()).await;
-    proven
+    let said_last = matches!(&proven, Ok((_, last_words)) if !last_words.is_empty());
+    let ended = end_turn(shard, client, turn, proven).await;
+    let (sequence, last_words) = ended.inspect_err(|_| {
+        if said_last {
+            greet.take_back();
+        }
+    })?;
+    client.conn.say(last_words);
+    Ok(sequence)
 }
 
 /// What this client's backend must be like. A client that names no database begins in the tenant's.
@@ -186,9 +192,16 @@ impl Session<'_> {
         client.conn.say(words);
 
         let own_ids = &self.tenant.own_ids;
-        let _alias = own_ids.register(self.own_id, welcome.connection_id);
+        let server = lease.backend().route.address;
+        let _alias = own_ids.register(self.own_id, server, welcome.connection_id);
         let replies = Replies::new(self.capabilities, welcome.status);
-        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, &listed.control, replies);
+        let mut watch = MySqlWatch::new(
+            self.capabilities,
+            self.tenant,
+            server,
+            &listed.control,
+            replies,
+        );
         let end = loop {
             let backend = lease.backend();
             let stall = self.shard.settings.client_stall_timeout;
@@ -232,14 +245,11 @@ impl Session<'_> {
         }
         let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(self.shard, client, Some(self.tenant), &end, sequence);
-        let is_overrun = matches!(end, SessionEnd::Overdue(_)) && watch.replies.awaited() > 0;
-        let (address, id) = (
-            lease.backend().route.address,
-            welcome_of(lease.backend()).connection_id,
-        );
-        lease.close(pool::CloseReason::SessionEnd);
-        if is_overrun {
-            sockets::spawn(kill(Rc::clone(self.tenant), address, id)).detach();
+        let (is_midway, is_at_work) = (watch.is_midway(), watch.is_at_work());
+        if is_at_work && !matches!(end, SessionEnd::DatabaseLeft { .. }) {
+            sockets::spawn(kill(Rc::clone(self.tenant), lease, is_midway)).detach();
+        } else {
+            close(lease, is_midway);
         }
     }
 
@@ -309,11 +319,21 @@ impl Session<'_> {
     }
 }
 
-/// Ends what a server goes on with though nobody waits for it: it would not notice by itself. On a
-/// connection of its own, beyond the pool's `max`; and only if that leads to the same server, where
-/// the id means the same.
-async fn kill(tenant: Rc<Tenant>, address: SocketAddr, connection_id: u32) {
+/// Gives back a backend whose session is over, to be closed.
+fn close(lease: Lease, is_midway: bool) {
+    match is_midway {
+        true => lease.close_midway(pool::CloseReason::SessionEnd),
+        false => lease.close(pool::CloseReason::SessionEnd),
+    }
+}
+
+/// Ends what a server goes on with though nobody waits for it, for it would not notice by itself; until then the backend
+/// keeps its place in the pool. On a connection of its own, beyond the pool's `max`; and only if that leads to the same
+/// server, where the id means the same.
+async fn kill(tenant: Rc<Tenant>, lease: Lease, is_midway: bool) {
     let spec = tenant.spec();
+    let address = lease.backend().route.address;
+    let connection_id = welcome_of(lease.backend()).connection_id;
     let killed = match dial::dial(&tenant, &Shape::usual(&spec)).await {
         Ok(mut backend) if backend.route.address == address => {
             let limit = spec.connect_timeout;
@@ -335,6 +355,7 @@ async fn kill(tenant: Rc<Tenant>, address: SocketAddr, connection_id: u32) {
         let id = &spec.id;
         log::info!("tenant {id}: backend {connection_id} at {address} was not killed: {why}");
     }
+    close(lease, is_midway);
 }
 
 fn welcome_of(backend: &Backend) -> &LoggedIn {

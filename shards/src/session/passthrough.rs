@@ -8,7 +8,7 @@ use std::task::Poll;
 use wire::pg::NamedStartup;
 
 use super::postgres::{check, leave, work};
-use super::{Client, admit, client_broke, end_turn, take_turn, unproven, within_login};
+use super::{Client, admit, client_broke, close_turn, take_turn, unproven, within_login};
 use crate::backend::Shape;
 use crate::context::ShardContext;
 use crate::contract::{Dialect, Disproof};
@@ -64,7 +64,8 @@ pub async fn serve(
         }
         end => end,
     });
-    end_turn(shard, &mut client, turn, proven.as_ref().err()).await;
+    // The database has told it already. How many can guess at once is bounded by the pool.
+    close_turn(shard, &mut client, turn, proven.as_ref().err()).await;
     let admitted = proven.and_then(|lease| {
         let seated = admit(&mut client, tenant)?;
         check(&client, &tenant.spec(), &named)?;

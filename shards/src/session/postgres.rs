@@ -139,7 +139,7 @@ async fn prove(
     };
     let challenge = challenge(shard, client, method, named, known.stored).await?;
     let mut greet = Greet::new(challenge);
-    let greeted = client.conn.carry(&mut greet).await;
+    let greeted = client.conn.carry_silently(&mut greet).await;
     let proven = greeted.map_err(|broken| match broken {
         Broken::Wire(WireError::BadCredentials) => {
             let disproof = known
@@ -149,20 +149,17 @@ async fn prove(
         }
         other => client_broke(other),
     });
-    end_turn(shard, client, turn, proven.as_ref().err()).await;
-    match (proven, tenant) {
-        (Ok(Some(keys)), Some(tenant))
-            if tenant.spec().access.backend_user == BackendUser::Client =>
-        {
-            tenant.client_keys.keep(&named.user, keys);
-            Ok(())
-        }
-        (Err(end @ SessionEnd::ClientUnproven(_)), Some(tenant)) => {
-            tenant.lookups.doubt(&named.user, Instant::now());
-            Err(end)
-        }
-        (proven, _) => proven.map(|_| ()),
+    if let (Err(SessionEnd::ClientUnproven(_)), Some(tenant)) = (&proven, tenant) {
+        tenant.lookups.doubt(&named.user, Instant::now());
     }
+    let (keys, last_words) = end_turn(shard, client, turn, proven).await?;
+    client.conn.say(last_words);
+    if let (Some(keys), Some(tenant)) = (keys, tenant)
+        && tenant.spec().access.backend_user == BackendUser::Client
+    {
+        tenant.client_keys.keep(&named.user, keys);
+    }
+    Ok(())
 }
 
 /// What this client is asked. One that nobody knows is asked the same, for a secret that nobody has.
@@ -285,6 +282,7 @@ pub(super) async fn work(
         }
     };
     let may_be_cancelled = watch.may_be_cancelled();
+    let is_midway = watch.is_midway();
     if !watch.may_speak() {
         client.conn.say_no_more();
     }
@@ -293,5 +291,8 @@ pub(super) async fn work(
         // The database does not notice by itself that nobody waits for the answer any more.
         registered.cancel().await;
     }
-    lease.close(pool::CloseReason::SessionEnd);
+    match is_midway {
+        true => lease.close_midway(pool::CloseReason::SessionEnd),
+        false => lease.close(pool::CloseReason::SessionEnd),
+    }
 }

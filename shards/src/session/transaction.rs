@@ -347,10 +347,12 @@ fn give_up(
 ) {
     // A cancel that was meant for this client could still hit the next one.
     let cancelled = registered.aim(Aim::Nobody);
+    let is_midway = tracker.is_midway();
     let (Some(lease), Some(release)) = (lease, tracker.detach()) else {
         return;
     };
     match release {
+        _ if is_midway => lease.close_midway(reason),
         _ if cancelled || !lease.backend().conn.is_quiet() => lease.close(CloseReason::Unclean),
         Release::Clean(memory) => lease.give_back(memory),
         Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),

@@ -126,6 +126,16 @@ fn a_file_is_the_clients_turn() {
         assert_eq!(talk.replies.awaited(), 1);
         assert_eq!(talk.replies.next_sequence(), None);
         talk.client(b"").waits().ends(&ok(AUTOCOMMIT)).rests();
+        // Its numbers go on from those of the answer before it, and may begin with 0.
+        talk.asks(b"\x03SELECT 1; LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
+        talk.sequence = 255;
+        talk.wants_file().client(b"1\n");
+        assert_eq!(
+            (talk.sequence, talk.replies.awaited()),
+            (1, 1),
+            "no command"
+        );
+        talk.client(b"").waits().ends(&ok(AUTOCOMMIT)).rests();
         // A server may have had enough before the file's end.
         talk.asks(b"\x03LOAD DATA LOCAL INFILE 'f' INTO TABLE t");
         talk.wants_file().client(b"a\n").ends(&err());

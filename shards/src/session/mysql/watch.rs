@@ -1,6 +1,8 @@
 //! What passes in a MySQL session, as the relay must understand it: which commands cannot be relayed
 //! as they are, and whether everything has been answered.
 
+use std::net::SocketAddr;
+
 use bytes::BytesMut;
 use sockets::Chunk;
 use wire::WireError;
@@ -21,6 +23,8 @@ pub struct MySqlWatch<'a> {
     pub replies: Replies,
     capabilities: Capabilities,
     tenant: &'a Tenant,
+    /// Where the backend is.
+    server: SocketAddr,
     /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     pub held: BytesMut,
     /// A change of user, whose turn comes when all before it has been answered.
@@ -37,6 +41,7 @@ impl<'a> MySqlWatch<'a> {
     pub fn new(
         capabilities: Capabilities,
         tenant: &'a Tenant,
+        server: SocketAddr,
         control: &'a Control,
         replies: Replies,
     ) -> Self {
@@ -45,6 +50,7 @@ impl<'a> MySqlWatch<'a> {
             replies,
             capabilities,
             tenant,
+            server,
             held: BytesMut::new(),
             change: None,
             say_next: None,
@@ -52,6 +58,16 @@ impl<'a> MySqlWatch<'a> {
             meter: Meter::new(&tenant.stats, control),
             control,
         }
+    }
+
+    /// Whether the server may go on with something though its client is gone.
+    pub fn is_at_work(&self) -> bool {
+        self.replies.awaited() > 0 && !self.quit
+    }
+
+    /// Whether the backend has been passed the beginning of a packet and not its end.
+    pub fn is_midway(&self) -> bool {
+        !self.client.at_boundary()
     }
 
     /// Whether the turn of a change of user has come. If the answers cannot be followed it never
@@ -76,10 +92,10 @@ impl<'a> MySqlWatch<'a> {
         Ok(self.turn())
     }
 
-    /// A KILL of one of our ids goes on with the backend's; of any other id, as it was sent: what to
-    /// say to it is the server's business.
+    /// A KILL of one of our ids goes on with the backend's; of any other id, and of a backend at another server, as
+    /// it was sent: what to say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Channel) {
-        match self.tenant.own_ids.backend_of(kill.id) {
+        match self.tenant.own_ids.backend_of(kill.id, self.server) {
             Some(id) => {
                 self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();

@@ -49,6 +49,11 @@ impl<'a> PgWatch<'a> {
         !self.at_rest() && self.owed <= 1
     }
 
+    /// Whether the backend has been passed the beginning of a message and not its end.
+    pub(super) fn is_midway(&self) -> bool {
+        !self.client.at_boundary()
+    }
+
     /// Whether a message of ours may be put behind what the client has been sent so far.
     pub(super) fn may_speak(&self) -> bool {
         self.backend.at_boundary()

@@ -61,7 +61,7 @@ impl Expect {
             _ => false,
         };
         let method = method_of(token).or(named).unwrap_or(Plugin::Native);
-        let checkable = self.checkable(method);
+        let checkable = self.checkable(method, secured);
         if !usable || (checkable != method && !is_empty(token)) {
             return Verdict::Switch(checkable);
         }
@@ -106,13 +106,13 @@ impl Expect {
     }
 
     /// `method`, or the other one if only its tokens can be checked.
-    pub(super) fn checkable(&self, method: Plugin) -> Plugin {
+    pub(super) fn checkable(&self, method: Plugin, secured: bool) -> Plugin {
         let (method, other) = match method {
             Plugin::CachingSha2 => (Plugin::CachingSha2, Plugin::Native),
             _ => (Plugin::Native, Plugin::CachingSha2),
         };
         match self {
-            Expect::Password(verifier) if !verifier.serves(method) => other,
+            Expect::Password(verifier) if !verifier.serves(method, secured) => other,
             _ => method,
         }
     }

@@ -120,7 +120,7 @@ impl Greet {
             Some(name) if name == Plugin::CachingSha2.name() => Plugin::CachingSha2,
             _ => Plugin::Native,
         };
-        let plugin = expect.checkable(plugin);
+        let plugin = expect.checkable(plugin, secured);
         Greet {
             expect,
             nonce,
@@ -135,6 +135,11 @@ impl Greet {
     /// The sequence id of our next packet.
     pub fn next_sequence(&self) -> u8 {
         self.sequence
+    }
+
+    /// What it said last has not been sent: its number is free again.
+    pub fn take_back(&mut self) {
+        self.sequence = self.sequence.wrapping_sub(1);
     }
 
     /// Whether the client sent a proof at all: the YES or NO in "using password" of ERR 1045.

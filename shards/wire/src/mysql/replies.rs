@@ -75,6 +75,11 @@ impl Replies {
         }
     }
 
+    /// The sequence id of the first packet of the file that the server wants, if it wants one.
+    pub(super) fn file_begins_at(&self) -> Option<u8> {
+        self.wants_file.then_some(self.next)
+    }
+
     /// The client has sent the file that the server wanted, in packets of which the last, the empty
     /// one, has this sequence id.
     pub fn file_ended(&mut self, sequence: u8) {

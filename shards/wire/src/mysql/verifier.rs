@@ -206,10 +206,14 @@ impl Verifier {
         is_new.then_some(())
     }
 
-    /// Whether proofs by this method can be checked.
-    pub fn serves(&self, plugin: Plugin) -> bool {
+    /// Whether proofs by this method can be checked. Where only a slow hash is there for one, that takes
+    /// the password itself, which nobody is asked for on a connection that is not `secured`: whoever can
+    /// prove it by a token of the other method is to do that.
+    pub fn serves(&self, plugin: Plugin, secured: bool) -> bool {
         match plugin {
-            Plugin::CachingSha2 => self.sha2.is_some() || self.stored.is_some(),
+            Plugin::CachingSha2 => {
+                self.sha2.is_some() || self.stored.is_some() && (secured || self.native.is_none())
+            }
             Plugin::Native => self.native.is_some(),
             Plugin::Sha256 | Plugin::Clear => false,
         }
@@ -353,7 +357,7 @@ mod tests {
         let nonce = Nonce::received(&NATIVE_NONCE).unwrap();
         // SELECT PASSWORD('secret') on MariaDB.
         let native = Verifier::parse("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7").unwrap();
-        assert!(native.serves(Plugin::Native) && !native.serves(Plugin::CachingSha2));
+        assert!(native.serves(Plugin::Native, false) && !native.serves(Plugin::CachingSha2, true));
         assert!(native.accepts(&native_token(b"secret", &nonce), &nonce));
         assert!(!native.accepts(&native_token(b"Secret", &nonce), &nonce));
         assert!(!native.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
@@ -362,7 +366,7 @@ mod tests {
         let sha2 = "SHA256$3881219d087dd9c634373fd33dfa33a2cb6bfc6c520b64b8bb60ef2ceb534ae7";
         let both = format!("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 {sha2}");
         let both = Verifier::parse(&both).unwrap();
-        assert!(both.serves(Plugin::Native) && both.serves(Plugin::CachingSha2));
+        assert!(both.serves(Plugin::Native, false) && both.serves(Plugin::CachingSha2, false));
         assert!(both.accepts(&native_token(b"secret", &nonce), &nonce));
         assert!(both.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
 
@@ -371,7 +375,7 @@ mod tests {
             "$A$00A$xR,5ON,BR-,\u{13}\u{f}X1~\u{1f}\r`\u{12}AlA8TjCN..PA1WSMIk0R.9xRqSmuhHzp0hhWm2N2rO9",
         ] {
             let alone = Verifier::parse(stored).unwrap();
-            assert!(alone.rounds() == Some(10_000) && alone.serves(Plugin::CachingSha2));
+            assert!(alone.rounds() == Some(10_000) && alone.serves(Plugin::CachingSha2, false));
             assert!(alone.accepts_clear(b"secret") && !alone.accepts_clear(b"Secret"));
             assert!(!alone.accepts(&caching_sha2_token(b"secret", &nonce), &nonce));
             let knowing = alone.knowing(&Digested::of(b"secret"));
@@ -380,7 +384,11 @@ mod tests {
                 format!("{stored} *14E65567ABDB5135D0CFD9A70B3032C179A49EE7"),
                 format!("*14E65567ABDB5135D0CFD9A70B3032C179A49EE7 {stored}"),
             ] {
-                assert!(Verifier::parse(&both).unwrap().serves(Plugin::Native));
+                let both = Verifier::parse(&both).unwrap();
+                assert!(both.serves(Plugin::Native, false));
+                // It takes the password itself, which nobody is asked for where others can listen.
+                assert!(both.serves(Plugin::CachingSha2, true));
+                assert!(!both.serves(Plugin::CachingSha2, false));
             }
             for bad in [
                 format!("{stored} {sha2}"),

@@ -97,7 +97,7 @@ impl Watch {
             let Some(header) = Header::peek(rest) else {
                 break Next::Incomplete;
             };
-            if self.is_command(header) {
+            if self.is_command(header, replies) {
                 let body = &rest[HEADER..];
                 let verdict = judge(header, body, capabilities)?;
                 if let Verdict::Incomplete = verdict {
@@ -123,9 +123,12 @@ impl Watch {
     }
 
     /// A command begins with sequence id 0. So does, after 256 packets, a packet of data: it is one
-    /// if the last packet was data, numbered 255, and not the empty one that ends the data.
-    fn is_command(&self, header: Header) -> bool {
-        header.sequence == 0 && !self.continues && !(self.in_data && self.sequence == u8::MAX)
+    /// if the last packet was data, numbered 255, and not the empty one that ends the data; or if it
+    /// is the first of a file that the server has asked for in a packet numbered 255.
+    fn is_command(&self, header: Header, replies: &Replies) -> bool {
+        let goes_on = self.in_data && self.sequence == u8::MAX;
+        let begins_file = replies.file_begins_at() == Some(0);
+        header.sequence == 0 && !self.continues && !goes_on && !begins_file
     }
 
     fn begin_command(&mut self, command: u8, header: Header, replies: &mut Replies) {

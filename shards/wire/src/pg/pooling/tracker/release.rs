@@ -26,6 +26,11 @@ impl Tracker {
             && self.kept.is_empty()
     }
 
+    /// Whether the backend has been passed the beginning of a message and not its end.
+    pub fn is_midway(&self) -> bool {
+        self.tail.as_ref().is_some_and(|tail| tail.passes)
+    }
+
     /// What keeps the client at its backend.
     pub fn pins(&self) -> Pins {
         let mut pins = self.lasting.union(self.settings.pins());

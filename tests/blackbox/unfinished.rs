@@ -1,0 +1,181 @@
+//! What a client did not say to its end is not run, and what it does not wait for is not gone on with.
+
+use std::net::Shutdown;
+
+use testbed::{Bouncer, Config, Front, Kind, Plan, Server, Tenant, World, eventually};
+
+use crate::answers::session;
+use crate::drivers::whoami;
+use crate::raw::{Raw, message, packet, startup};
+
+pub fn plan(plan: &mut Plan) {
+    let mysql = [Kind::MariaDb, Kind::MySql];
+    plan.add(
+        World::Any,
+        &[Kind::Postgres],
+        "a_statement_without_its_end_is_not_run",
+        a_statement_without_its_end,
+    );
+    plan.add(
+        World::Any,
+        &[Kind::Postgres],
+        "a_long_statement_without_its_end_is_not_run",
+        a_long_statement_without_its_end,
+    );
+    plan.add(
+        World::Any,
+        &mysql,
+        "a_statement_without_its_end_is_not_run",
+        a_mysql_statement_without_its_end,
+    );
+    plan.add(
+        World::Bouncer,
+        &mysql,
+        "what_nobody_waits_for_is_ended",
+        what_nobody_waits_for_is_ended,
+    );
+}
+
+/// More bytes may be missing than our goodbye to the database has, or as many, or fewer.
+const MISSING: std::ops::RangeInclusive<usize> = 0..=6;
+
+fn trusting(server: &Server, name: &str) -> Tenant {
+    let tenant = Tenant::on(server, name)
+        .with("client_auth: trust")
+        .with("min_connections: 0");
+    if server.kind.is_postgres() {
+        server.sql("", &format!("GRANT by_trust TO {}", tenant.username));
+    }
+    tenant
+}
+
+/// Which of the rows are there, when nobody of the tenant's is connected any more.
+fn rows(server: &Server, tenant: &Tenant) -> Vec<String> {
+    let sessions = match server.kind.is_postgres() {
+        true => format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{}'",
+            tenant.dbname
+        ),
+        false => format!(
+            "SELECT count(*) FROM information_schema.processlist WHERE user = '{}'",
+            tenant.username
+        ),
+    };
+    eventually("every session is over", || {
+        (server.sql("", &sessions) == "0").then_some(())
+    });
+    let rows = server.sql(&tenant.dbname, "SELECT i FROM t ORDER BY i");
+    rows.lines().map(str::to_owned).collect()
+}
+
+/// Its last words are in a comment, so that any others would do.
+async fn a_statement_without_its_end(server: &'static Server) {
+    let tenant = trusting(server, "half").with("idle_timeout: 1s");
+    server.sql(
+        &tenant.dbname,
+        "CREATE TABLE t (i int); GRANT ALL ON t TO PUBLIC",
+    );
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let door = front.door(&tenant);
+    for missing in MISSING {
+        let mut raw = Raw::to(door.address);
+        let opening = [("user", &*door.user), ("database", &door.dbname)];
+        raw.say(&startup(&opening)).until_ready();
+        // What is answered was passed on in one piece with what is cut.
+        let insert = format!("INSERT INTO t VALUES ({missing}) -- the end\0");
+        let both = [
+            message(b'Q', b"SELECT 1\0"),
+            message(b'Q', insert.as_bytes()),
+        ]
+        .concat();
+        raw.say(&both[..both.len() - missing]).until_ready();
+        if missing == 0 {
+            raw.until_ready();
+        }
+        raw.vanish();
+    }
+    assert_eq!(
+        rows(server, &tenant),
+        ["0"],
+        "only the whole one has been run"
+    );
+    front.close();
+}
+
+/// In transaction mode only such a one is passed on before all of it is here.
+async fn a_long_statement_without_its_end(server: &'static Server) {
+    let tenant = trusting(server, "long").with("idle_timeout: 1s");
+    server.sql(
+        &tenant.dbname,
+        "CREATE TABLE t (i int); GRANT ALL ON t TO PUBLIC",
+    );
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let door = front.door(&tenant);
+    for missing in [0, 2] {
+        let mut raw = Raw::to(door.address);
+        let opening = [("user", &*door.user), ("database", &door.dbname)];
+        raw.say(&startup(&opening)).until_ready();
+        let insert = format!(
+            "INSERT INTO t VALUES ({missing}) -- {}\0",
+            "x".repeat(2 << 20)
+        );
+        let insert = message(b'Q', insert.as_bytes());
+        raw.say(&insert[..insert.len() - missing]);
+        raw.0.shutdown(Shutdown::Write).unwrap();
+        raw.rest();
+    }
+    assert_eq!(
+        rows(server, &tenant),
+        ["0"],
+        "only the whole one has been run"
+    );
+    front.close();
+}
+
+async fn a_mysql_statement_without_its_end(server: &'static Server) {
+    let tenant = trusting(server, "half");
+    server.sql(&tenant.dbname, "CREATE TABLE t (i int)");
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let door = front.door(&tenant);
+    for missing in MISSING {
+        let mut raw = session(&door, 0);
+        let insert = format!("\x03INSERT INTO t VALUES ({missing}) -- the end");
+        let both = [packet(0, b"\x03DO 1"), packet(0, insert.as_bytes())].concat();
+        raw.say(&both[..both.len() - missing]);
+        raw.packet();
+        if missing == 0 {
+            raw.packet();
+        }
+        raw.vanish();
+    }
+    assert_eq!(
+        rows(server, &tenant),
+        ["0"],
+        "only the whole one has been run"
+    );
+    front.close();
+}
+
+/// Its server would not notice, and the next client's backend would be one more than the tenant may have.
+async fn what_nobody_waits_for_is_ended(server: &'static Server) {
+    let tenant = trusting(server, "gone").with("max_connections: 1");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let at_work = format!(
+        "SELECT count(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE 'SELECT SLEEP%'",
+        tenant.username
+    );
+    for _ in 0..3 {
+        let mut raw = session(&door, 0);
+        raw.say(&packet(0, b"\x03SELECT SLEEP(600)"));
+        eventually("it is at work, and it alone", || {
+            (server.sql("", &at_work) == "1").then_some(())
+        });
+        raw.vanish();
+    }
+    eventually("nothing is gone on with", || {
+        (server.sql("", &at_work) == "0").then_some(())
+    });
+    assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
