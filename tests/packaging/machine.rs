@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use testbed::{Said, project, tool};
 
-use crate::containers::{self, containers};
+use crate::containers::{self, STAND_IN, containers};
 
 /// A running machine. Off when dropped.
 pub struct Machine {
@@ -24,8 +24,30 @@ pub fn possible() -> Result<(), String> {
     if !all {
         return Err("THIS IS NO DEBIAN WITH systemd".to_owned());
     }
-    containers::possible()
+    containers::possible()?;
+    // systemd keeps its services in control groups of its own making.
+    let writable = "test -w /sys/fs/cgroup/systemd || test -w /sys/fs/cgroup/cgroup.procs";
+    let said = containers()
+        .podman(&["run", "--rm", "--network=none", "--ulimit=host"])
+        .args(AS_A_MACHINE)
+        .args([STAND_IN, "sh", "-c", writable])
+        .run();
+    if said.ok {
+        Ok(())
+    } else {
+        Err(format!(
+            "NO CONTROL GROUPS FOR A systemd IN A CONTAINER HERE ({})",
+            said.err.trim()
+        ))
+    }
 }
+
+/// systemd makes control groups, name spaces and filters of its own for its services.
+const AS_A_MACHINE: &[&str] = &[
+    "--systemd=always",
+    "--cap-add=SYS_ADMIN",
+    "--security-opt=seccomp=unconfined",
+];
 
 impl Machine {
     /// Starts one. `network` is podman's word for what it shares with us.
@@ -39,17 +61,11 @@ impl Machine {
             name: name.to_owned(),
             root,
         };
-        let options = [
-            format!("--name={name}"),
-            format!("--network={network}"),
-            // systemd makes name spaces and filters of its own for its services.
-            "--cap-add=SYS_ADMIN".to_owned(),
-            "--security-opt=seccomp=unconfined".to_owned(),
-            "--systemd=always".to_owned(),
-        ];
+        let options = [format!("--name={name}"), format!("--network={network}")];
         containers()
             .podman(&["run", "--detach", "--timeout=300", "--ulimit=host"])
             .args(&options)
+            .args(AS_A_MACHINE)
             .arg("--rootfs")
             .arg(&machine.root)
             .args(["/lib/systemd/systemd", "--unit=multi-user.target"])

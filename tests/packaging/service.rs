@@ -133,7 +133,7 @@ fn systemd_starts_reloads_watches_and_stops_it() {
     assert_eq!(how, ["success", "0"]);
 
     // One that does not answer is started anew.
-    let impatient = "[Service]\nWatchdogSec=2\n";
+    let impatient = "[Service]\nWatchdogSec=5\n";
     machine.write(
         "/etc/systemd/system/dbbouncer.service.d/watchdog.conf",
         impatient,
