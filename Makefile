@@ -46,11 +46,12 @@ test-cover: ## Runs the tests and writes their coverage to target/llvm-cov/html
 	@scripts/install-test-deps
 	$(CARGO) llvm-cov test --workspace --locked --html
 
-lint: ## Format, clippy, the floors, and what dependencies may be
+lint: ## Format, clippy, the floors, scripts, and what dependencies may be
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	scripts/check-floors
 	scripts/check-dependencies
+	scripts/check-scripts
 
 fmt: ## Formats the code
 	$(CARGO) fmt --all

