@@ -244,9 +244,10 @@ impl Acceptor {
             login_deadline,
             place,
         } = newcomer;
-        let loose = match conn.release().await {
-            Ok(released) => released,
-            Err(error) => {
+        let loose = match self.in_time(login_deadline, conn.release()).await {
+            Ok(Ok(released)) => released,
+            Err(end) => return self.refused(&end, dialect, peer, None),
+            Ok(Err(error)) => {
                 return log::debug!(
                     "{dialect} client {peer} was gone before it could be handed over: {error}"
                 );

@@ -271,7 +271,9 @@ impl Session<'_> {
             .is_none_or(|tenant| tenant == client.id.as_str());
         let spec = self.tenant.spec();
         let terms = Some((&**self.tenant, &*spec));
-        let expect = if same_tenant {
+        // What was right at the login need not be so now.
+        let is_let_in = same_tenant && spec.access.allows(client.peer.ip());
+        let expect = if is_let_in {
             expect(client, terms, &named)
         } else {
             Expect::Nobody

@@ -12,7 +12,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry::Oid;
-use x509_parser::prelude::FromDer;
+use x509_parser::prelude::{FromDer, X509Version};
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
 /// A certificate, taken apart.
@@ -23,6 +23,11 @@ impl<'a> Certificate<'a> {
     pub fn read(der: &'a CertificateDer<'_>) -> Option<Certificate<'a>> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         Some(Certificate(certificate))
+    }
+
+    /// Whether it is of X.509 version 1, which knows no extensions.
+    pub fn is_version_1(&self) -> bool {
+        self.0.version() == X509Version::V1
     }
 
     /// The end of its validity.

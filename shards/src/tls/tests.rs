@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::BytesMut;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
+};
 use wire::Secret;
 
 use super::*;
@@ -28,8 +30,19 @@ impl Authority {
 
     /// A certificate with this common name, for these hosts.
     fn certify(&self, name: &str, hosts: &[&str]) -> IdentityText {
+        self.certify_with(name, hosts, Vec::new())
+    }
+
+    /// The same, which says this as well.
+    fn certify_with(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        extensions: Vec<CustomExtension>,
+    ) -> IdentityText {
         let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
+        params.custom_extensions = extensions;
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -144,6 +157,20 @@ fn whom_a_mode_believes() {
         assert_eq!(is_up(&client), believes, "{mode:?} {:?}", client.failure());
         // The other side hears of it.
         assert_eq!(server.failure().is_some(), !believes, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_certificate_that_demands_to_be_understood_and_is_not_is_none() {
+    let authority = Authority::new();
+    let roots = Some(authority.pem());
+    for (is_critical, believes) in [(false, true), (true, false)] {
+        let mut odd = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+        odd.set_criticality(is_critical);
+        let shown = clients(authority.certify_with("x", &["db.test"], vec![odd]), None);
+        let demanded = database(SslMode::VerifyFull, roots.clone(), None);
+        let (client, _) = meet(&shown, &demanded);
+        assert_eq!(is_up(&client), believes, "{:?}", client.failure());
     }
 }
 

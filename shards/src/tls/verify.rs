@@ -69,6 +69,7 @@ impl ServerCertVerifier for Verifier {
                 )?,
                 // OpenSSL makes X.509 version 1 where it is not told otherwise, as in the recipe of
                 // PostgreSQL's manual. Such a one has no extensions that could be overlooked.
+                Err(error) if !certificate.is_version_1() => return Err(error),
                 Err(error) => {
                     let mut roots = given.iter().filter_map(Certificate::read);
                     if !roots.any(|root| certificate.is_issued_by(&root, now.as_secs())) {

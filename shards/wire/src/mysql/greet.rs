@@ -83,7 +83,7 @@ enum Step {
 }
 
 /// A password as it came.
-struct InClear(Bytes);
+struct InClear(Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for InClear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,7 +98,7 @@ impl Greet {
         let plugin = response.plugin.as_deref();
         let verdict = expect.first(plugin, &response.token, &login.nonce, login.secured);
         let step = match verdict {
-            Verdict::Clear => Step::Hash(InClear(Bytes::copy_from_slice(&response.token))),
+            Verdict::Clear => Step::Hash(InClear(Zeroizing::new(response.token.clone()))),
             verdict => Step::Judged(verdict),
         };
         Greet {
@@ -170,7 +170,7 @@ impl Greet {
     fn said_in_full(answer: Bytes) -> Step {
         match is_empty(&answer) {
             true => Step::Judged(Verdict::Deny),
-            false => Step::Hash(InClear(answer)),
+            false => Step::Hash(InClear(Zeroizing::new(answer.to_vec()))),
         }
     }
 
