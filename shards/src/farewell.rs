@@ -1,8 +1,6 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
 mod budget;
-#[cfg(test)]
-mod documented;
 mod sentence;
 mod tally;
 
@@ -392,6 +390,9 @@ fn refused(refusal: &Refusal, is_the_clients: bool) -> Words {
         )
     }
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {
