@@ -78,6 +78,7 @@ impl Digests {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::contract::{BackendUser, ClientAuth, Networks};
 
     /// Of `secret`, by a MySQL 9.7.
     const STORED: &str = "0x2441243030412478522C354F4E2C42522D2C130F58317E1F0D6012416C4138546A434E2E2E50413157534D496B30522E39785271536D7568487A70306868576D324E32724F39";
@@ -94,5 +95,47 @@ mod tests {
             assert_eq!(verifier.rounds(), Some(10_000));
             assert_eq!(verifier.accepts_clear(b"secret"), credential.is_some());
         }
+    }
+
+    /// Those who may come in with this in the config.
+    fn access(stored: &str) -> Access {
+        let stored = Credential::Verifier(Secret::new(stored));
+        Access {
+            method: ClientAuth::Scram,
+            users: Users::Named(HashMap::from([("a".to_owned(), stored)])),
+            lookup: None,
+            backend_user: BackendUser::Tenant,
+            allowed: Networks::NONE,
+            trusted: Networks::NONE,
+            cert_users: None,
+        }
+    }
+
+    #[test]
+    fn what_an_older_hash_was_right_for_stays_with_it() {
+        let newer = STORED.replace("32724F39", "32724F38");
+        let [before, now] = [STORED, &newer].map(access);
+        let digests = Digests::default();
+        let asked = |access: &Access| {
+            let Users::Named(users) = &access.users else {
+                unreachable!()
+            };
+            digests.verifier("a", users.get("a")).unwrap()
+        };
+        let is_known = |access: &Access, stored: &str| {
+            asked(access) != Verifier::parse(stored).unwrap().asked_in_full(10_000)
+        };
+        digests.amend(&before);
+        assert!(!is_known(&before, STORED));
+        digests.keep(&before, "a", Digested::of(b"secret"));
+        assert!(is_known(&before, STORED));
+        // The hash changed: nobody has proved anything before it.
+        digests.amend(&now);
+        assert!(!is_known(&now, &newer));
+        // A login under the older one ends only now, and says nothing of the newer.
+        digests.keep(&before, "a", Digested::of(b"secret"));
+        assert!(!is_known(&now, &newer));
+        digests.keep(&now, "a", Digested::of(b"other"));
+        assert!(is_known(&now, &newer));
     }
 }

@@ -26,6 +26,13 @@ pub fn plan(plan: &mut Plan) {
     let name = "t04_a_database_that_is_none_at_login";
     plan.add(world, &postgres, name, no_database_at_login);
     plan.add(world, &mariadb, name, no_mysql_database_at_login);
+    let name = "t04_a_database_that_leaves_after_each_login";
+    plan.add(
+        world,
+        &postgres,
+        name,
+        a_database_that_leaves_after_each_login,
+    );
     let name = "t04_a_database_that_goes_mad";
     plan.add(world, &postgres, name, a_database_that_goes_mad);
     plan.add(world, &mariadb, name, a_mysql_database_that_goes_mad);
@@ -394,6 +401,29 @@ async fn a_database_that_goes_mad(server: &'static Server) {
     for said in visit(&bouncer, &tenants, b"Q\0\0\0\x0dSELECT 1\0") {
         assert!(!said.is_empty());
     }
+    nothing_has_happened(bouncer, &[&honest]).await;
+}
+
+/// A balancer whose server is going, say: each login succeeds, and the connection ends with it. Nobody waits for one that
+/// lasts longer than they were told.
+async fn a_database_that_leaves_after_each_login(server: &'static Server) {
+    let last_words = b"SFATAL\0C57P01\0Mgoing\0\0";
+    let said = [
+        message(b'R', &[0; 4]),
+        message(b'Z', b"I"),
+        message(b'E', last_words),
+    ]
+    .concat();
+    let impostors = [Impostor::new(move |stream| {
+        hear_startup(stream)?;
+        stream.write_all(&said)
+    })];
+    let (tenants, honest, bouncer) = before(server, &impostors);
+    let [said] = &visit(&bouncer, &tenants, b"Q\0\0\0\x0dSELECT 1\0")[..] else {
+        unreachable!()
+    };
+    let told = Complaint::of_postgres(&said[5..]);
+    assert!(told.message.contains("within 3s"), "{told:?}");
     nothing_has_happened(bouncer, &[&honest]).await;
 }
 

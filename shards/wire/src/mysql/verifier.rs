@@ -104,7 +104,8 @@ impl std::fmt::Debug for Digested {
 }
 
 impl Digested {
-    pub(super) fn of(password: &[u8]) -> Digested {
+    /// What this password shows.
+    pub fn of(password: &[u8]) -> Digested {
         let mut digest = Zeroizing::new([0; SHA2_TOKEN]);
         digest.copy_from_slice(sha256(&[sha256(&[password]).as_ref()]).as_ref());
         Digested(digest)
