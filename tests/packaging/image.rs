@@ -1,6 +1,7 @@
 //! The image: what is in it, and that it serves with nothing granted but the rings.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -121,7 +122,20 @@ fn serves_with_nothing_granted() {
 
     container.is_healthy();
 
+    // One more tenant comes with the next version of the volume, and nothing is started anew.
     let pid = container.inspect("{{.State.Pid}}");
+    let another = Tenant::on(Server::shared(Kind::Postgres), "serves");
+    place.brings(2, &[&place.tenant, &another]);
+    eventually("the new config is in force", || {
+        container
+            .log()
+            .contains("config loaded: 1 tenants changed")
+            .then_some(())
+    });
+    assert_eq!(ask(place.port, &another), another.id);
+    assert_eq!(place.ask(), place.tenant.id);
+    assert_eq!(container.inspect("{{.State.Pid}}"), pid);
+
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -173,39 +187,59 @@ fn default_profile_is_refused_in_words() {
     assert!(said.ends_with("this machine: good"), "{said}");
 }
 
-/// A tenant on a real PostgreSQL, and a folder with the config for it.
+/// A tenant on a real PostgreSQL, and a folder with the config for it, as the kubelet keeps a volume.
 struct Place {
     folder: PathBuf,
     tenant: Tenant,
     port: u16,
+    api: u16,
 }
 
 impl Place {
     fn new(name: &str) -> Place {
-        let server = Server::shared(Kind::Postgres);
-        let tenant = Tenant::on(server, name);
-        let folder = containers().folder.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        let (port, api) = (free_port(), free_port());
-        let Tenant {
-            id,
-            dbname,
-            username,
-            password,
-            ..
-        } = &tenant;
-        // By name, since a static program looks names up in a way of its own.
-        let config = format!(
-            "listen: {{host: 127.0.0.1, postgres_port: {port}, mysql_port: 0, api_port: {api}}}\nruntime: {{shards: 2}}\n\
-             tenants:\n  {id}: {{db_type: postgres, host: localhost, port: {}, dbname: {dbname}, username: {username}, password: {password}}}\n",
-            server.address.port()
+        let place = Place {
+            folder: containers().folder.join(name),
+            tenant: Tenant::on(Server::shared(Kind::Postgres), name),
+            port: free_port(),
+            api: free_port(),
+        };
+        fs::create_dir_all(&place.folder).unwrap();
+        place.brings(1, &[&place.tenant]);
+        place
+    }
+
+    /// The next version of the volume: config and secrets in a folder of its own, to which a link points in one step.
+    fn brings(&self, version: u32, tenants: &[&Tenant]) {
+        let fresh = format!("..{version}");
+        fs::create_dir(self.folder.join(&fresh)).unwrap();
+        let mut config = format!(
+            "listen: {{host: 127.0.0.1, postgres_port: {}, mysql_port: 0, api_port: {}}}\nruntime: {{shards: 2}}\ntenants:\n",
+            self.port, self.api
         );
-        fs::write(folder.join("config.yaml"), config).unwrap();
-        Place {
-            folder,
-            tenant,
-            port,
+        let port = Server::shared(Kind::Postgres).address.port();
+        let mut files = Vec::new();
+        for tenant in tenants {
+            let Tenant {
+                id,
+                dbname,
+                username,
+                password,
+                ..
+            } = tenant;
+            let secret = format!("tenants.{id}.password");
+            // By name, since a static program looks names up in a way of its own.
+            config += &format!(
+                "  {id}: {{db_type: postgres, host: localhost, port: {port}, dbname: {dbname}, username: {username}, password: 'file:{secret}'}}\n"
+            );
+            files.push((secret, password.clone()));
         }
+        files.push(("config.yaml".to_owned(), config));
+        for (name, text) in files {
+            fs::write(self.folder.join(&fresh).join(&name), text).unwrap();
+            let _ = symlink(format!("..data/{name}"), self.folder.join(name));
+        }
+        symlink(&fresh, self.folder.join("..data_tmp")).unwrap();
+        fs::rename(self.folder.join("..data_tmp"), self.folder.join("..data")).unwrap();
     }
 
     fn volume(&self) -> String {
