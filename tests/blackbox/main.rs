@@ -14,6 +14,7 @@ mod faults;
 mod gone;
 mod health;
 mod hostile;
+mod impostors;
 mod injection;
 mod limits;
 mod mysql;
@@ -38,6 +39,7 @@ mod tls;
 mod tls_databases;
 mod tools;
 mod unfinished;
+mod vanishing;
 mod verifiers;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     refusals::plan(&mut plan);
     strangers::plan(&mut plan);
     faults::plan(&mut plan);
+    vanishing::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
     timeouts::plan(&mut plan);
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
     gone::plan(&mut plan);
     unfinished::plan(&mut plan);
     hostile::plan(&mut plan);
+    impostors::plan(&mut plan);
     injection::plan(&mut plan);
     secrets::plan(&mut plan);
     storms::plan(&mut plan);
