@@ -14,7 +14,7 @@ IMAGE ?= dbbouncer:$(VERSION)
 IMAGE_BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell which $(tool) 2>/dev/null),$(tool))))
 
 # Whoever builds the package answers for it: by Debian's own variables, or as git knows the builder.
-MAINTAINER ?= $(or $(DEBFULLNAME),$(shell git config user.name)) <$(or $(DEBEMAIL),$(shell git config user.email))>
+MAINTAINER ?= $(or $(DEBFULLNAME),$(shell git config user.name 2>/dev/null)) <$(or $(DEBEMAIL),$(shell git config user.email 2>/dev/null))>
 
 export MAINTAINER
 
