@@ -21,6 +21,12 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(
         World::Bouncer,
+        &[Kind::Postgres],
+        "what_a_client_wants_set_breaks_each_connection",
+        what_a_client_wants_set_breaks_each_connection,
+    );
+    plan.add(
+        World::Bouncer,
         &each,
         "a_silent_database_holds_up_nobody_else",
         a_silent_database_holds_up_nobody_else,
@@ -100,6 +106,24 @@ async fn a_connection_to_the_database_is_cut(server: &'static Server) {
         "the next client is served"
     );
     assert_eq!(whoami(&bouncer.door(&other)).await, other.id);
+    bouncer.stop();
+}
+
+async fn what_a_client_wants_set_breaks_each_connection(server: &'static Server) {
+    let settings = ["pool_mode: transaction", "sslmode: disable"];
+    let (middleman, troubled, _, bouncer) = behind_a_middleman(server, &settings);
+    let door = bouncer.door(&troubled);
+    assert_eq!(whoami(&door).await, troubled.id);
+    middleman.cut_at("app.poison");
+    let before = middleman.accepted();
+    let mut config = postgres_config(&door);
+    try_postgres(config.options("-c app.poison=1"))
+        .await
+        .map(drop)
+        .expect_err("nothing can be set as it asks");
+    let dialled = middleman.accepted() - before;
+    assert!(dialled <= 3, "{dialled} connections were opened for it");
+    assert_eq!(whoami(&door).await, troubled.id);
     bouncer.stop();
 }
 

@@ -69,6 +69,7 @@ pub async fn serve(
         control: &listed.control,
         lease: None,
         last: None,
+        fresh: false,
         aimed: false,
         stalled: None,
         half_closed: None,
@@ -95,11 +96,14 @@ struct Session<'a> {
     lease: Option<Lease>,
     /// Which backend it had last.
     last: Option<Serial>,
+    /// Nobody has been served by the backend that it has.
+    fresh: bool,
     /// The client's key means the backend: something of the client's may have reached it.
     aimed: bool,
     /// Runs while the client reads nothing though bytes wait for it.
     stalled: Option<Sleep>,
-    /// The client has closed its sending side while it was owed an answer; until then it may take.
+    /// The client has closed its sending side, or has said Terminate, while it was owed an answer; until then it
+    /// may take.
     half_closed: Option<Sleep>,
     /// What the tracker wants said; empty between turns.
     out: Outbound,
@@ -166,7 +170,7 @@ impl Session<'_> {
     async fn listen(&mut self) -> Result<(), SessionEnd> {
         self.registered.aim(Aim::Nobody);
         while !self.tracker.needs_backend() {
-            if self.half_closed.is_some() {
+            if self.half_closed.is_some() || self.tracker.has_terminated() {
                 return Err(SessionEnd::ClientLeft);
             }
             let chunk = match self.client.conn.take_unread() {
@@ -243,6 +247,7 @@ impl Session<'_> {
         let Some(memory) = backend.memory.take() else {
             unreachable!("a backend that is not lent out has its memory, in transaction mode");
         };
+        self.fresh = memory.is_fresh();
         self.last = lease.serial();
         self.lease = Some(lease);
         self.aimed = false;

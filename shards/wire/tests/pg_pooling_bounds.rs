@@ -108,3 +108,18 @@ fn a_client_that_errs_behind_a_reply_has_the_reply() {
     assert!(matches!(heard, Err(Fault::Client(_))), "{heard:?}");
     assert_eq!(out.to_client, fails.concat());
 }
+
+#[test]
+fn nothing_is_put_into_a_message_that_passes() {
+    let (_, mut tracker) = client();
+    query(&mut tracker, "LISTEN news");
+    let news = message(b'A', b"\0\0\0\x07news\0what is new\0");
+    let (first, rest) = news.split_at(12);
+    let mut out = Outbound::default();
+    assert_eq!(tracker.backend_said(first, &mut out), Ok(Passage::Whole));
+    let closes = message(b'C', b"Sx\0");
+    assert_eq!(tracker.client_said(&closes, &mut out), Ok(Passage::Copied));
+    assert!(out.to_client.is_empty(), "{:?}", out.to_client);
+    assert_eq!(tracker.backend_said(rest, &mut out), Ok(Passage::Whole));
+    assert_eq!(out.to_client, message(b'3', b""));
+}

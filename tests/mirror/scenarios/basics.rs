@@ -147,6 +147,17 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SELECT 1"), message(b'B', b"no end")])
             .ready(1)
             .says(&[sync()]),
+        Scenario::named("who leaves behind a question")
+            .says(&[query("SELECT 1"), terminate()])
+            .ready(2),
+        Scenario::named("who leaves behind a statement that runs")
+            .says(&[query("LISTEN news")])
+            .says(&[query("SELECT pg_sleep(0.1), 'done'"), terminate()])
+            .ready(2),
+        Scenario::named("who leaves behind its commit")
+            .says(&[query("BEGIN"), query("INSERT INTO line VALUES (1, 1)")])
+            .says(&[query("SELECT pg_sleep(0.1); ROLLBACK"), terminate()])
+            .ready(2),
         Scenario::named("notifications to oneself")
             .says(&[query("LISTEN news"), query("NOTIFY news, 'one'"), query("BEGIN; NOTIFY news, 'two'")])
             .says(&[query("SELECT 1"), query("COMMIT"), query("UNLISTEN news"), query("NOTIFY news")]),

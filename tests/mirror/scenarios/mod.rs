@@ -8,6 +8,7 @@
 
 mod basics;
 mod copy;
+mod hidden;
 mod neighbours;
 mod pipelines;
 mod prepared;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         copy::list(),
         settings::list(),
         neighbours::list(),
+        hidden::list(),
     ]
     .concat()
 }

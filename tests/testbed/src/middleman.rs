@@ -20,6 +20,7 @@ struct State {
     connections: Vec<TcpStream>,
     accepted: usize,
     openings: Vec<Vec<u8>>,
+    snare: Option<Vec<u8>>,
 }
 
 impl Middleman {
@@ -80,6 +81,11 @@ impl Middleman {
         for connection in self.lock().connections.drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
+    }
+
+    /// From now on a connection that brings this is cut before it is passed on.
+    pub fn cut_at(&self, snare: &str) {
+        self.lock().snare = Some(snare.as_bytes().to_vec());
     }
 
     /// New connections are closed at once; false takes them again.
@@ -154,9 +160,18 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: Option<
         }
         let state = shared
             .1
-            .wait_while(state, |state| state.held && !state.gone);
+            .wait_while(state, |state| state.held && !state.gone)
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let snared = state.snare.as_ref().is_some_and(|snare| {
+            buffer[..got]
+                .windows(snare.len())
+                .any(|bytes| bytes == snare)
+        });
         drop(state);
-        if got == 0 || to.write_all(&buffer[..got]).is_err() {
+        if snared {
+            let _ = from.shutdown(Shutdown::Both);
+        }
+        if got == 0 || snared || to.write_all(&buffer[..got]).is_err() {
             break;
         }
     }

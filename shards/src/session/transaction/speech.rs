@@ -1,5 +1,6 @@
 //! What passes between the client, its tracker and its backend, and what that counts as.
 
+use bytes::BytesMut;
 use sockets::Chunk;
 use wire::pg::pooling::{Fault, Passage, Tally};
 
@@ -12,11 +13,7 @@ impl Session<'_> {
         self.meter.client_said(chunk.len(), 0);
         let passage = self.tracker.client_said(&chunk, &mut self.out);
         self.speak(whole(&passage, chunk), None);
-        passage.map(|_| ()).map_err(fault)?;
-        match self.tracker.has_terminated() {
-            true => Err(SessionEnd::ClientLeft),
-            false => Ok(()),
-        }
+        passage.map(|_| ()).map_err(fault)
     }
 
     /// Sends what passed whole, and what the tracker wants said behind it.
@@ -28,16 +25,16 @@ impl Session<'_> {
                 channel.send(chunk);
             }
             if !self.out.to_backend.is_empty() {
-                channel.send(self.out.to_backend.split());
+                channel.send(taken(&mut self.out.to_backend));
             }
         }
         if let Some(chunk) = to_client {
             said += chunk.len();
             self.client.conn.channel().send(chunk);
         }
-        // Splitting nothing off costs an allocation, too.
+// Splitting nothing off costs an allocation, too.
         if !self.out.to_client.is_empty() {
-            self.client.conn.say(self.out.to_client.split());
+            self.client.conn.say(taken(&mut self.out.to_client));
         }
         self.take_stock(said);
     }
@@ -58,9 +55,21 @@ impl Session<'_> {
             self.meter.asked(open);
         } else {
             self.meter.rests(open);
+            self.meter.pinned(self.tracker.pins());
         }
     }
 }
+
+/// What is to be sent. Of what was long no room is kept: it would be held for as long as the client is there.
+fn taken(outbound: &mut BytesMut) -> BytesMut {
+    match outbound.len() > ROOM_KEPT {
+        true => std::mem::take(outbound),
+        false => outbound.split(),
+    }
+}
+
+/// How much may be sent at a time from room that is used again, in bytes.
+const ROOM_KEPT: usize = 8192;
 
 /// The chunk, where the tracker lets it pass as it is.
 pub(super) fn whole(passage: &Result<Passage, Fault>, chunk: Chunk) -> Option<Chunk> {

@@ -25,12 +25,15 @@ enum Heard {
 
 impl Session<'_> {
     /// Works until the goal is reached. A backend that breaks before anything of the client's has
-    /// reached it is replaced by another one.
+    /// reached it is replaced by another one; but of those that nobody had before, once. (It may be
+    /// what the client wants set that breaks them.)
     pub(super) async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
+        let mut replaced = false;
         while self.lease.is_some() {
             match poll_fn(|cx| self.poll_work(until, cx)).await? {
                 Turn::Reached => return Ok(()),
-                Turn::BackendLeft if self.tracker.is_untouched() => {
+                Turn::BackendLeft if self.tracker.is_untouched() && !(self.fresh && replaced) => {
+                    replaced |= self.fresh;
                     self.tracker.forsake();
                     self.lose_backend();
                     self.take_backend().await?;
@@ -61,6 +64,10 @@ impl Session<'_> {
             if heard_client || heard_backend {
                 continue;
             }
+            if self.tracker.has_terminated() && self.half_closed.is_none() {
+                // What stands before Terminate is done, as the database itself would do it.
+                self.half_closed = Some(sockets::sleep(HALF_CLOSED));
+            }
             let reached = match until {
                 Until::Set => !self.tracker.is_setting(),
                 Until::Released => self.tracker.may_release(),
@@ -77,7 +84,7 @@ impl Session<'_> {
         }
     }
 
-    /// Whether a client that has closed its sending side may get an answer: one is owed, no data of
+    /// Whether a client that says nothing more may get an answer: one is owed, no data of
     /// its own is waited for, and it has not closed the other side as well. (A send that failed has
     /// taken the reset that tells; then receiving only shows an end.)
     fn is_answered_still(&self) -> bool {

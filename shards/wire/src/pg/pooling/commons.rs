@@ -228,7 +228,10 @@ impl Commons {
             return;
         }
         let mut accepted = self.accepted.borrow_mut();
-        for (name, value) in wanted {
+        let short = wanted
+            .iter()
+            .filter(|(_, value)| value.as_sql().len() <= ACCEPTED_LENGTH);
+        for (name, value) in short {
             if accepted.len() >= ACCEPTED_LIMIT {
                 accepted.clear();
             }
@@ -257,3 +260,6 @@ const LATEST_LIMIT: usize = 16;
 
 /// How many settings are known to be accepted; then it is learnt anew.
 const ACCEPTED_LIMIT: usize = 4096;
+
+/// The longest value that is learnt, in bytes of SQL. Who wants a longer one at its login asks a backend.
+const ACCEPTED_LENGTH: usize = 256;

@@ -24,6 +24,7 @@ mod backend_memory;
 mod changes;
 mod cleanup;
 mod commons;
+mod date_style;
 mod names;
 mod outbound;
 mod pins;

@@ -5,13 +5,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Pin {
-    /// LISTEN; ends with UNLISTEN *.
+    /// LISTEN; ends with UNLISTEN, of all or of the last channel.
     Listen,
-    /// A cursor WITH HOLD; ends with CLOSE ALL.
+    /// A cursor WITH HOLD; ends with CLOSE, of all or of the last one.
     HoldCursor,
-    /// A temporary table, view or sequence; ends with DISCARD TEMP.
+    /// A temporary table, view or sequence; ends with DISCARD TEMP, or when the last of them is gone.
     TemporaryTable,
-    /// A session-level advisory lock; ends with `pg_advisory_unlock_all()`.
+    /// A session-level advisory lock; ends when the last of them is given back, or was not got.
     AdvisoryLock,
     /// A statement that lives under the client's own name: SQL PREPARE, one too long to be kept, or
     /// any with `prepared_statements: pin`. Ends when the last of them is deallocated.

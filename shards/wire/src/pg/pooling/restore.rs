@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::date_style::DATE_STYLE;
 use super::settings::{BEYOND_RESET_ALL, Map};
 use super::sql::Value;
 
@@ -21,14 +22,26 @@ pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
         sql.push_str("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;");
     }
     let is_role = |name: &str| BEYOND_RESET_ALL.contains(&name);
-    for name in actual.keys() {
-        if !wanted.contains_key(name) && !is_role(name) {
+    // What the last client allowed itself of time is not to end what is set for this one.
+    for name in TIMEOUTS {
+        if actual.contains_key(name) && actual.get(name) != wanted.get(name) {
             sql.push_str("RESET ");
             push_name(&mut sql, name);
             sql.push(';');
         }
     }
-    for (name, value) in wanted {
+    let is_timeout = |name: &str| TIMEOUTS.contains(&name);
+    for name in actual.keys().filter(|name| !is_timeout(name)) {
+        // Of this the next value may name the one half only.
+        let keeps_half = &**name == DATE_STYLE && wanted.get(name) != actual.get(name);
+        if (keeps_half || !wanted.contains_key(name)) && !is_role(name) {
+            sql.push_str("RESET ");
+            push_name(&mut sql, name);
+            sql.push(';');
+        }
+    }
+    let others = wanted.iter().filter(|(name, _)| !is_timeout(name));
+    for (name, value) in others {
         if actual.get(name) != Some(value) && !is_role(name) {
             push_setting(&mut sql, name, value);
         }
@@ -39,8 +52,20 @@ pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
             push_setting(&mut sql, name, value);
         }
     }
+    // Nor is what this one allows itself.
+    for name in TIMEOUTS {
+        if let Some(value) = wanted
+            .get(name)
+            .filter(|&value| actual.get(name) != Some(value))
+        {
+            push_setting(&mut sql, name, value);
+        }
+    }
     sql
 }
+
+/// The settings that end what runs longer. (As another role, too, a session may set them.)
+const TIMEOUTS: [&str; 2] = ["statement_timeout", "transaction_timeout"];
 
 fn push_setting(sql: &mut String, name: &str, value: &Value) {
     // Writing to a String cannot fail.
@@ -90,6 +115,28 @@ mod tests {
             "RESET \"app\".\"tenant\";\
              SELECT pg_catalog.set_config('timezone', 'it''s', false);\
              SELECT pg_catalog.set_config('work_mem', '2MB', false);"
+        );
+    }
+
+    #[test]
+    fn no_half_of_a_date_style_is_left() {
+        let other = map(&[("datestyle", "SQL, DMY")]);
+        let own = map(&[("datestyle", "ISO")]);
+        assert_eq!(
+            statements(&other, &own),
+            "RESET \"datestyle\";SELECT pg_catalog.set_config('datestyle', 'ISO', false);"
+        );
+    }
+
+    #[test]
+    fn a_timeout_is_left_first_and_taken_last() {
+        let other = map(&[("jit", "off"), ("statement_timeout", "1")]);
+        let own = map(&[("statement_timeout", "2"), ("work_mem", "1MB")]);
+        assert_eq!(
+            statements(&other, &own),
+            "RESET \"statement_timeout\";RESET \"jit\";\
+             SELECT pg_catalog.set_config('work_mem', '1MB', false);\
+             SELECT pg_catalog.set_config('statement_timeout', '2', false);"
         );
     }
 

@@ -4,6 +4,8 @@
 //! They are the same except after RESET: the client's settings then go back to its startup
 //! parameters, those of the backend (which was started without any) to the server's own.
 
+mod assign;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +14,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::pins::{Pin, Pins};
-use super::sql::{Assignment, Value};
+use super::sql::Value;
 
 /// Settings that are not at the server's default, by their names in lower case.
 pub(super) type Map = BTreeMap<Rc<str>, Value>;
@@ -30,7 +32,16 @@ pub(super) struct Settings {
     touched: bool,
     /// The transaction has failed: what was set in it is undone at its end.
     failed: bool,
+    /// A session authorization set in the transaction has ended a role, which may not be there again if it is undone.
+    left_role: bool,
+    /// How texts were to be read when the backend last was ready: until then nothing has been reported since.
+    told: Spoken,
+    /// Something has happened since then that may have changed that.
+    unsettled: bool,
 }
+
+/// What decides how a text is read, where it is set.
+type Spoken = [Option<Value>; 2];
 
 /// The state of everything that a rollback can bring back.
 #[derive(Debug, Clone, Default)]
@@ -55,14 +66,19 @@ impl Settings {
             pins: Pins::NONE,
             context: Cell::new(None),
         };
-        Settings {
+        let mut settings = Settings {
             base,
             committed: moment.clone(),
             current: moment,
             savepoints: Vec::new(),
             touched: false,
             failed: false,
-        }
+            left_role: false,
+            told: Spoken::default(),
+            unsettled: true,
+        };
+        settings.is_ready();
+        settings
     }
 
     /// What the client must see.
@@ -118,42 +134,10 @@ impl Settings {
         })
     }
 
-    pub(super) fn assign(&mut self, assignment: &Assignment) {
-        self.touched = true;
-        self.current.context.take();
-        let Assignment { name, value, local } = assignment;
-        let current = &mut self.current;
-        if *local {
-            // Of what ends with the transaction only this is ever asked for.
-            if !CONTEXT.contains(&&**name) {
-                return;
-            }
-            let value = value
-                .clone()
-                .unwrap_or_else(|| Value::Arguments("DEFAULT".into()));
-            Rc::make_mut(&mut current.local).insert(Rc::clone(name), value);
-            return;
-        }
-        if !has_room(&current.client, name, value.as_ref()) {
-            current.pins.insert(Pin::Setting);
-            return;
-        }
-        if current.local.contains_key(name) {
-            Rc::make_mut(&mut current.local).remove(name);
-        }
-        let same = Rc::ptr_eq(&current.client, &current.backend);
-        let for_client = value.as_ref().or_else(|| self.base.get(name));
-        put(&mut current.client, name, for_client);
-        if same && for_client == value.as_ref() {
-            current.backend = Rc::clone(&current.client);
-        } else {
-            put(&mut current.backend, name, value.as_ref());
-        }
-    }
-
     /// RESET ALL. It leaves role and session authorization as they are.
     pub(super) fn reset_all(&mut self) {
         self.touched = true;
+        self.unsettled = true;
         let Moment {
             client,
             backend,
@@ -173,10 +157,24 @@ impl Settings {
     /// DISCARD ALL, which runs outside of transactions only.
     pub(super) fn discard_all(&mut self) {
         self.touched = true;
+        self.unsettled = true;
         self.current = Moment {
             client: Rc::clone(&self.base),
             ..Moment::default()
         };
+    }
+
+    /// ReadyForQuery: what has been set has been reported before it.
+    pub(super) fn is_ready(&mut self) {
+        if std::mem::take(&mut self.unsettled) {
+            self.told = self.current.spoken();
+        }
+    }
+
+    /// Whether texts are to be read as was reported last. (Since PostgreSQL 14 a setting is reported at the end of
+    /// the batch only.)
+    pub(super) fn is_reported(&self) -> bool {
+        !self.unsettled || self.told == self.current.spoken()
     }
 
     pub(super) fn make(&mut self, pin: Pin) {
@@ -202,6 +200,7 @@ impl Settings {
     }
 
     pub(super) fn rollback_to(&mut self, name: &Bytes) {
+        self.unsettled = true;
         self.failed = false;
         let known = self.savepoints.iter().rposition(|(known, _)| known == name);
         match known {
@@ -214,6 +213,7 @@ impl Settings {
                 self.current = self.committed.clone();
             }
         }
+        self.doubt_role();
     }
 
     pub(super) fn release_savepoint(&mut self, name: &Bytes) {
@@ -229,6 +229,7 @@ impl Settings {
     pub(super) fn commit(&mut self) {
         if self.touched {
             if !self.current.local.is_empty() {
+                self.unsettled = true;
                 self.current.local = Rc::default();
                 self.current.context.take();
             }
@@ -239,7 +240,10 @@ impl Settings {
 
     pub(super) fn rollback(&mut self) {
         if self.touched {
+            self.unsettled = true;
             self.current = self.committed.clone();
+            self.doubt_role();
+            self.committed.pins = self.current.pins;
         }
         self.over();
     }
@@ -256,11 +260,17 @@ impl Settings {
     fn over(&mut self) {
         self.touched = false;
         self.failed = false;
+        self.left_role = false;
         self.savepoints.clear();
     }
 }
 
 impl Moment {
+    fn spoken(&self) -> Spoken {
+        let present = |name| self.local.get(name).or_else(|| self.client.get(name));
+        ["standard_conforming_strings", "client_encoding"].map(|name| present(name).cloned())
+    }
+
     fn digest(&self) -> u64 {
         let Moment { client, local, .. } = self;
         if client.is_empty() && local.is_empty() {
@@ -275,36 +285,6 @@ impl Moment {
         }
         if any { hasher.finish().max(1) } else { 0 }
     }
-}
-
-/// Puts a value into a map that may be shared, or takes it out.
-fn put(map: &mut Rc<Map>, name: &Rc<str>, value: Option<&Value>) {
-    if map.get(name) == value {
-        return;
-    }
-    let map = Rc::make_mut(map);
-    match value {
-        Some(value) => map.insert(Rc::clone(name), value.clone()),
-        None => map.remove(name),
-    };
-}
-
-/// Whether one more value may be followed: a client must not make us hold any amount of them.
-fn has_room(map: &Map, name: &str, value: Option<&Value>) -> bool {
-    let Some(value) = value else {
-        return true;
-    };
-    let is_one_more = !map.contains_key(name);
-    if is_one_more && map.len() >= SETTINGS_LIMIT {
-        return false;
-    }
-    let length = value.as_sql().len();
-    let all = || {
-        map.values()
-            .map(|value| value.as_sql().len())
-            .sum::<usize>()
-    };
-    length <= SHORT_VALUE || length + all() <= VALUES_LIMIT
 }
 
 /// What RESET ALL makes of `now`.
@@ -338,16 +318,10 @@ pub(super) const CONTEXT: [&str; 12] = [
 ];
 
 /// The settings that RESET ALL does not reset.
-pub(super) const BEYOND_RESET_ALL: [&str; 2] = ["role", "session_authorization"];
+pub(super) const BEYOND_RESET_ALL: [&str; 2] = [ROLE, SESSION_AUTHORIZATION];
 
-/// How many settings of a session are followed. With more, it stays where they are.
-const SETTINGS_LIMIT: usize = 256;
-
-/// How much the values of a session may be, in bytes of SQL, beyond those that are short.
-const VALUES_LIMIT: usize = 256 * 1024;
-
-/// The length of a value that counts as nothing, in bytes of SQL.
-const SHORT_VALUE: usize = 1024;
+const ROLE: &str = "role";
+const SESSION_AUTHORIZATION: &str = "session_authorization";
 
 /// How many savepoints are kept apart once something has been set. With more, the settings cannot
 /// be followed any longer.

@@ -38,7 +38,7 @@ pub(super) enum Quoting {
     Escapes,
     /// `$tag$…$tag$`: as it stands.
     Dollar,
-    /// `U&'…'`, `B'…'`, `X'…'`: no text that is read further.
+    /// `U&'…'`, `B'…'`, `X'…'`, or in pieces: no text that is read further.
     Other,
 }
 
@@ -157,7 +157,39 @@ impl<'a> Lexer<'a> {
     fn literal(&mut self, quote: usize, quoting: Quoting) -> Token<'a> {
         self.at = quote;
         let inside = self.quoted(b'\'', quoting == Quoting::Escapes);
-        Token::Text(Text { inside, quoting })
+        let mut text = Text { inside, quoting };
+        while let Some(quote) = self.goes_on() {
+            self.at = quote;
+            self.quoted(b'\'', quoting == Quoting::Escapes);
+            // Of two pieces; what they come to is not worked out.
+            text = Text {
+                inside: b"",
+                quoting: Quoting::Other,
+            };
+        }
+        Token::Text(text)
+    }
+
+    /// Where the literal before goes on, in the same quoting: behind white space with the end of a line in it
+    /// (`quotecontinue` in `scan.l`).
+    fn goes_on(&self) -> Option<usize> {
+        let mut at = self.at;
+        let mut new_line = false;
+        loop {
+            match self.text.get(at..)? {
+                [b' ' | b'\t' | 0x0b | 0x0c, ..] => at += 1,
+                [b'\n' | b'\r', ..] => {
+                    new_line = true;
+                    at += 1;
+                }
+                [b'-', b'-', comment @ ..] => {
+                    let ends = |byte: &u8| matches!(byte, b'\n' | b'\r');
+                    at += 2 + comment.iter().position(ends)?;
+                }
+                [b'\'', ..] if new_line => return Some(at),
+                _ => return None,
+            }
+        }
     }
 
     /// What stands between two quotes; a doubled one does not end it.
@@ -287,6 +319,17 @@ mod tests {
         assert_eq!(quoting("U&'a;'"), (b"a;".to_vec(), Quoting::Other));
         let mut lexer = Lexer::new(br"'a\';b'", true);
         assert!(matches!(lexer.next_token(), Some((Token::Text(_), at)) if at == (0..7)));
+    }
+
+    #[test]
+    fn a_literal_goes_on_in_the_next_line() {
+        let count = |text| tokens(text).len();
+        for text in ["E'a'\n'\\'';'", "'a' --b\r\n --c\n\t';'", "x'a'\n'b'\n'c'"] {
+            assert_eq!(count(text), 1, "{text}");
+        }
+        for text in ["'a' 'b'", "'a'/*\n*/'b'", "$$a$$\n'b'", "'a'\n,"] {
+            assert_eq!(count(text), 2, "{text}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub enum Act {
     Makes(Pin),
     /// UNLISTEN *, CLOSE ALL, DISCARD TEMP, DISCARD SEQUENCES, `pg_advisory_unlock_all()`.
     Ends(Pin),
+    /// Advisory locks are given back, one by one.
+    Unlocks,
     /// COPY … FROM STDIN, which asks the client for data before it completes.
     CopyIn,
     /// SQL PREPARE.
@@ -127,6 +129,18 @@ pub struct Reading {
     pub traces: Traces,
 }
 
+impl Reading {
+    /// Of a text that cannot be read.
+    pub fn unread() -> Reading {
+        Reading {
+            script: Some(Script::default()),
+            count: 0,
+            mentions: Vec::new(),
+            traces: Traces::ALL,
+        }
+    }
+}
+
 /// What a text may leave behind beside what its steps say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traces {
@@ -165,12 +179,7 @@ pub fn read(text: &[u8], dialect: Dialect<'_>) -> Reading {
     if dialect.encoding.hides_ascii() && text.iter().any(|&byte| byte >= 0x80) {
         // In these encodings the second byte of a character may look like a backslash, so that the
         // end of a literal cannot be told without decoding.
-        return Reading {
-            script: Some(Script::default()),
-            count: 0,
-            mentions: Vec::new(),
-            traces: Traces::ALL,
-        };
+        return Reading::unread();
     }
     Reader::new(text, dialect).read()
 }

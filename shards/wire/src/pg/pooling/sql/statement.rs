@@ -30,6 +30,7 @@ struct Statement<'a> {
     pins: Pins,
     assignments: Vec<Assignment>,
     unlocks_all: bool,
+    unlocks: bool,
     temporary: bool,
     holds: bool,
     copies: bool,
@@ -112,6 +113,7 @@ impl<'a> Reader<'a> {
             pins: Pins::NONE,
             assignments: Vec::new(),
             unlocks_all: false,
+            unlocks: false,
             temporary: false,
             holds: false,
             copies: false,
@@ -141,7 +143,9 @@ impl<'a> Reader<'a> {
                     if let Some(notable) = Notable::of(word) {
                         self.notice(&mut statement, notable, previous);
                     }
-                    statement.previous = word;
+                    // INTO [TABLE] name
+                    let behind_into = is(previous, "into") && is(word, "table");
+                    statement.previous = if behind_into { previous } else { word };
                 }
                 Token::Quoted(name) => {
                     self.calls.name(name, true);
@@ -162,13 +166,21 @@ impl<'a> Reader<'a> {
             Notable::Pins(pin) => statement.pins.insert(pin),
             Notable::Draws => self.draws = true,
             Notable::Default => self.draws |= statement.lead == Lead::Update,
+            Notable::Unlock => statement.unlocks = true,
             Notable::UnlockAll => statement.unlocks_all = true,
             Notable::Temporary => {
                 let makes = after(&["create", "replace", "local", "global"])
                     || after(&["into"]) && statement.lead != Lead::Insert;
                 statement.temporary |= makes;
             }
-            Notable::TemporarySchema => statement.temporary |= statement.lead == Lead::Create,
+            Notable::TemporarySchema => {
+                let makes = match statement.lead {
+                    Lead::Create | Lead::Explain => true,
+                    Lead::Select | Lead::Other => after(&["into"]),
+                    _ => false,
+                };
+                statement.temporary |= makes;
+            }
             Notable::Hold => {
                 statement.holds |= statement.lead == Lead::Declare && after(&["with"]);
             }
@@ -190,7 +202,10 @@ impl<'a> Reader<'a> {
                 }
             }
             Notable::Routine => statement.routine |= statement.lead == Lead::Create,
-            Notable::Begin if statement.routine => statement.body += 1,
+            // BEGIN alone is a name like any other.
+            Notable::Begin if statement.routine && next_is(&self.lexer, "atomic") => {
+                statement.body += 1;
+            }
             Notable::Case => {
                 statement.conditional = true;
                 statement.body += u32::from(statement.body > 0);
@@ -263,6 +278,10 @@ impl<'a> Reader<'a> {
         match act {
             Act::Plain if statement.temporary => Step {
                 act: Act::Makes(Pin::TemporaryTable),
+                pins,
+            },
+            Act::Plain if statement.unlocks || statement.unlocks_all => Step {
+                act: Act::Unlocks,
                 pins,
             },
             act => Step { act, pins },

@@ -46,6 +46,7 @@ pub(super) enum Notable {
     Draws,
     /// DEFAULT, which may do so in an UPDATE.
     Default,
+    Unlock,
     UnlockAll,
     Temporary,
     /// The schema of temporary objects, by any of its names.
@@ -136,6 +137,7 @@ impl Notable {
             | b"pg_try_advisory_lock"
             | b"pg_try_advisory_lock_shared" => Notable::Pins(Pin::AdvisoryLock),
             b"setseed" => Notable::Pins(Pin::RandomSeed),
+            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" => Notable::Unlock,
             b"pg_advisory_unlock_all" => Notable::UnlockAll,
             b"nextval" | b"setval" => Notable::Draws,
             b"currval" | b"lastval" => Notable::Pins(Pin::SequenceValue),

@@ -36,6 +36,9 @@ impl Tracker {
             return Ok(Fate::Held);
         }
         let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
+        if !is_own && self.is_amidst() {
+            return Ok(Fate::Held);
+        }
         let what = if is_own { What::Close } else { What::CloseHere };
         let mut owed = Owed::new(what, To::Client);
         // Also if there is none: what took it away, in this batch, may be taken back with it.

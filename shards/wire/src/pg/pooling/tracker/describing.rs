@@ -43,6 +43,9 @@ impl Tracker {
             return Ok(Fate::Passes);
         };
         let statement = self.statement_named(name);
+        if self.status == TransactionStatus::Failed && self.is_amidst() {
+            return Ok(Fate::Held);
+        }
         if self.status == TransactionStatus::Failed
             && let Some(statement) = &statement
             && self.describe_here(statement, to_client)

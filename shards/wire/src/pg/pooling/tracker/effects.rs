@@ -6,12 +6,16 @@ use super::super::pins::{Pin, Pins};
 use super::super::prepared::PREFIX;
 use super::super::sql::{Act, Step};
 use super::Tracker;
+use super::asking::ended_by;
 
 impl Tracker {
     /// CommandComplete, PortalSuspended or EmptyQueryResponse of what is at the front.
     pub(super) fn statement_done(&mut self, kind: u8, body: &[u8]) {
         if kind == b'C' && may_change_schema(body) {
             self.commons.schema_changed();
+            if body.starts_with(b"CREATE ") && self.settings.may_create_temporary() {
+                self.settings.make(Pin::TemporaryTable);
+            }
         }
         let Some(link) = &mut self.link else {
             return;
@@ -21,6 +25,9 @@ impl Tracker {
         };
         // The end of a COPY is a CommandComplete.
         link.copy = super::link::Copy::No;
+        if kind == b'C' {
+            link.doubted = link.doubted.union(ended_by(body));
+        }
         if !front.is_followed() || kind == b'I' {
             return;
         }
@@ -29,6 +36,7 @@ impl Tracker {
             return;
         };
         let step = &script.steps[at];
+        link.doubted = link.doubted.union(step.may_have_ended());
         let tag = body.strip_suffix(b"\0").unwrap_or(body);
         let as_read = kind == b's' || step.act.completes_with(tag);
         self.lasting = self.lasting.union(step.pins);
@@ -42,7 +50,7 @@ impl Tracker {
 
     fn apply(&mut self, step: &Step, tag: &[u8]) {
         match &step.act {
-            Act::Plain | Act::CopyIn => {}
+            Act::Plain | Act::CopyIn | Act::Unlocks => {}
             Act::Commit if tag == b"ROLLBACK" => self.settings.rollback(),
             Act::Commit => self.settings.commit(),
             Act::Rollback => self.settings.rollback(),
@@ -143,7 +151,7 @@ impl Act {
     fn completes_with(&self, tag: &[u8]) -> bool {
         let starts = |words: &[&str]| words.iter().any(|word| tag.starts_with(word.as_bytes()));
         match self {
-            Act::Plain | Act::CopyIn | Act::Makes(_) => true,
+            Act::Plain | Act::CopyIn | Act::Unlocks | Act::Makes(_) => true,
             Act::Commit => starts(&["COMMIT", "ROLLBACK", "PREPARE TRANSACTION"]),
             Act::Rollback | Act::RollbackTo(_) => starts(&["ROLLBACK"]),
             Act::Savepoint(_) => starts(&["SAVEPOINT"]),

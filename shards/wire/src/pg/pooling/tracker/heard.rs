@@ -8,6 +8,7 @@ use super::super::changes::{Change, Tables};
 use super::super::outbound::Passing;
 use super::super::replies::{Advance, Owed, Replies, To, What};
 use super::super::request::{HEADER, put_bare, put_header};
+use super::asking::ANSWER_LIMIT;
 use super::errors::{class_of, is_fatal};
 use super::inbound::Header;
 use super::link::Copy;
@@ -82,6 +83,7 @@ impl Tracker {
             b'E' => ERROR_LIMIT,
             b'C' | b'Z' => TAG_LIMIT,
             b't' if link.is_describing() => DESCRIPTION_LIMIT,
+            b'D' if link.is_asking() => ANSWER_LIMIT,
             _ => 0,
         };
         match (passes && !link.inbound.kept, header.in_input) {
@@ -134,6 +136,7 @@ impl Tracker {
             }
             b'G' => self.copy_begins(),
             b't' | b'T' | b'n' => self.described(kind, body.split().freeze()),
+            b'D' if !body.is_empty() => self.hear_what_is_left(body),
             b'C' | b's' | b'I' => self.statement_done(kind, body),
             b'Z' => {
                 self.ready(body)?;
@@ -290,6 +293,7 @@ impl Tracker {
         if self.status == TransactionStatus::Idle {
             self.settings.idle();
         }
+        self.settings.is_ready();
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::backend_memory::Memory;
 use super::super::changes::Values;
+use super::super::pins::Pins;
 use super::super::replies::{Owed, Replies, To, What};
 use super::super::request::{put_about_statement, put_bare};
 use super::Tracker;
@@ -46,6 +47,10 @@ pub(in super::super) struct Link {
     pub(super) ran: bool,
     /// The client waits for a ReadyForQuery that has come: first the backend is put right.
     pub(super) ready_waits: bool,
+    /// What pins the client, and may be gone.
+    pub(super) doubted: Pins,
+    /// What of it the backend has been asked about last.
+    pub(super) asked_about: Pins,
 }
 
 /// COPY FROM STDIN.
@@ -74,6 +79,13 @@ impl Tracker {
     pub fn may_be_cancelled(&self) -> bool {
         let alone = |link: &Link| link.is_owed() && link.asked() <= 1;
         self.link.as_deref().is_some_and(alone)
+    }
+
+    /// Whether nothing is owed, and yet the client hears the half of a message: one that the backend sends by itself,
+    /// into which nothing of ours may be put.
+    pub(super) fn is_amidst(&self) -> bool {
+        let amidst = |link: &Link| link.replies.is_empty() && !link.is_between_messages();
+        self.link.as_ref().is_some_and(amidst)
     }
 
     /// Whether the backend waits for the client: it reads the data of a COPY.
@@ -105,6 +117,8 @@ impl Link {
             calls: false,
             ran: false,
             ready_waits: false,
+            doubted: Pins::NONE,
+            asked_about: Pins::NONE,
         }
     }
 

@@ -5,6 +5,7 @@
 //! succeeded, in [`effects`].
 
 mod alone;
+mod asking;
 mod closing;
 mod describing;
 mod effects;
@@ -228,6 +229,7 @@ impl Tracker {
         if self.needs_correction() {
             self.correct(to_backend);
         }
+        self.ask_what_is_left(to_backend);
     }
 
     /// Lets go on what was kept of the client's, if it can.
@@ -242,6 +244,10 @@ impl Tracker {
         passing.end_copied();
         self.kept = kept;
         bytes::Buf::advance(&mut self.kept, used);
+        if self.kept.is_empty() && self.kept.capacity() > ROOM_KEPT {
+            // A client that has said something long once is not held in as much room ever after.
+            self.kept = BytesMut::new();
+        }
         done
     }
 
@@ -332,3 +338,6 @@ impl Tracker {
 
 /// How much is kept of a client that waits before no more is received from it, in bytes.
 const KEPT_LIMIT: usize = 64 * 1024;
+
+/// Room of so many bytes is kept for what a client says, and no more.
+const ROOM_KEPT: usize = 4096;

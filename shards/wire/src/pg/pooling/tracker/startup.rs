@@ -1,5 +1,6 @@
 //! The settings that a client asks for when it connects.
 
+use super::super::date_style;
 use super::super::settings::Map;
 use super::super::sql::{Encoding, Value, is_setting_name};
 use crate::pg::{ErrorResponse, Parameters, options, sqlstate};
@@ -26,6 +27,7 @@ pub(super) fn settings(startup: &Parameters) -> Result<Map, ErrorResponse> {
             insert(&mut base, name, value)?;
         }
     }
+    date_style::normalise(&mut base);
     Ok(base)
 }
 

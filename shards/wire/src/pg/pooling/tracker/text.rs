@@ -60,6 +60,10 @@ struct Meaning {
 impl Tracker {
     /// Reads a text. `None` if a reply must come first.
     pub(super) fn read(&self, text: &[u8]) -> Option<Text> {
+        if !self.settings.is_reported() {
+            // Nobody knows in which way.
+            return Some(Text::unread());
+        }
         let mut reading = self.commons.read(text, self.dialect());
         if reading.mentions.is_empty() {
             return Some(Text {
@@ -101,7 +105,11 @@ impl Tracker {
     pub(super) fn draft(&self, source: &[u8]) -> Draft {
         // Without a NUL it is no Parse: the backend will say so.
         let text = string(source).map_or(&b""[..], |(text, _)| text);
-        let reading = self.commons.read(text, self.dialect());
+        let reading = match self.settings.is_reported() {
+            true => self.commons.read(text, self.dialect()),
+            // Nobody knows in which way.
+            false => Reading::unread(),
+        };
         Draft {
             source: Bytes::copy_from_slice(source),
             script: reading.script.map(Rc::new),

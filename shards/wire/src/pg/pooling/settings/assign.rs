@@ -1,0 +1,178 @@
+//! What setting one setting does to the others, and to itself: for the client, and on the backend.
+
+use std::rc::Rc;
+
+use super::super::date_style::{self, DATE_STYLE};
+use super::super::pins::Pin;
+use super::super::sql::{Assignment, Value};
+use super::{CONTEXT, Map, Moment, ROLE, SESSION_AUTHORIZATION, Settings};
+
+impl Settings {
+    /// One setting is set.
+    pub(in super::super) fn assign(&mut self, assignment: &Assignment) {
+        self.touched = true;
+        self.unsettled = true;
+        self.current.context.take();
+        let Assignment { name, value, local } = assignment;
+        if &**name == SESSION_AUTHORIZATION {
+            self.leave_role(value.as_ref(), *local);
+        }
+        if &**name == SEARCH_PATH && value.as_ref().is_some_and(leads_to_temporary) {
+            // From now on a table may be a temporary one without being called so.
+            self.current.pins.insert(Pin::TemporaryTable);
+        }
+        if *local {
+            self.assign_locally(name, value.as_ref());
+            return;
+        }
+        if !has_room(&self.current.client, name, value.as_ref()) {
+            self.current.pins.insert(Pin::Setting);
+            return;
+        }
+        let (for_client, for_backend) = self.effect(name, value.as_ref());
+        self.put(name, for_client.as_ref(), for_backend.as_ref());
+    }
+
+    /// Beyond the transaction.
+    fn put(&mut self, name: &Rc<str>, for_client: Option<&Value>, for_backend: Option<&Value>) {
+        let current = &mut self.current;
+        if current.local.contains_key(name) {
+            Rc::make_mut(&mut current.local).remove(name);
+        }
+        let same = Rc::ptr_eq(&current.client, &current.backend);
+        put(&mut current.client, name, for_client);
+        if same && for_client == for_backend {
+            current.backend = Rc::clone(&current.client);
+        } else {
+            put(&mut current.backend, name, for_backend);
+        }
+    }
+
+    /// Until the end of the transaction. Of what ends with it only the context is ever asked for.
+    fn assign_locally(&mut self, name: &Rc<str>, value: Option<&Value>) {
+        if !CONTEXT.contains(&&**name) {
+            return;
+        }
+        let (effect, _) = self.effect(name, value);
+        let value = effect
+            .filter(|_| value.is_some())
+            .unwrap_or_else(|| Value::Arguments("DEFAULT".into()));
+        Rc::make_mut(&mut self.current.local).insert(Rc::clone(name), value);
+    }
+
+    /// What a setting is then, for the client and on the backend.
+    fn effect(&self, name: &Rc<str>, value: Option<&Value>) -> (Option<Value>, Option<Value>) {
+        let base = self.base.get(name);
+        let Some(value) = value else {
+            return (base.cloned(), None);
+        };
+        if &**name != DATE_STYLE {
+            return (Some(value.clone()), Some(value.clone()));
+        }
+        let current = &self.current;
+        let merged = |map: &Map, default| {
+            let present = current.local.get(name).or_else(|| map.get(name));
+            Some(date_style::merged(value, present, default))
+        };
+        (
+            merged(&current.client, base),
+            merged(&current.backend, None),
+        )
+    }
+
+    /// Another session authorization is set, to `value` or back: with it ends the role. (`SET ROLE NONE` or
+    /// `RESET ROLE` is done along with it; servers before the minor releases of November 2024 do as if it were, and
+    /// do not take up the role again when that is undone.)
+    fn leave_role(&mut self, value: Option<&Value>, local: bool) {
+        let role: Rc<str> = Rc::from(ROLE);
+        self.left_role |= self.current.backend.contains_key(&role);
+        let none = || Value::Expression("'none'".into());
+        if local {
+            let value = value.map(|_| none());
+            self.assign_locally(&role, value.as_ref());
+            if self.left_role {
+                self.current.pins.insert(Pin::Setting);
+            }
+            return;
+        }
+        let for_backend = value.map(|_| none());
+        let for_client = for_backend
+            .clone()
+            .or_else(|| self.base.get(&role).cloned());
+        self.put(&role, for_client.as_ref(), for_backend.as_ref());
+    }
+
+    /// Whether what is created without a schema may be temporary.
+    pub(in super::super) fn may_create_temporary(&self) -> bool {
+        let Moment { client, local, .. } = &self.current;
+        let path = local.get(SEARCH_PATH).or_else(|| client.get(SEARCH_PATH));
+        path.is_some_and(|path| schemas(path).any(|schema| schema.starts_with(TEMPORARY)))
+    }
+
+    /// What has been undone may not have given the role back.
+    pub(super) fn doubt_role(&mut self) {
+        if self.left_role && self.current.backend.contains_key(ROLE) {
+            self.current.pins.insert(Pin::Setting);
+        }
+    }
+}
+
+/// Whether the first schema of a search path is that of temporary objects: what is created is created there. (Behind
+/// others it is there for its functions not to be found first, and serves only if there are none of these.)
+fn leads_to_temporary(path: &Value) -> bool {
+    let mut schemas = schemas(path).filter(|schema| schema != "$user");
+    schemas
+        .next()
+        .is_some_and(|schema| schema.starts_with(TEMPORARY))
+}
+
+/// The schemas of a search path, in lower case.
+fn schemas(path: &Value) -> impl Iterator<Item = String> {
+    let quote = |c: char| c.is_ascii_whitespace() || matches!(c, '\'' | '"');
+    let items = path.as_sql().split(',');
+    items.map(move |item| item.trim_matches(quote).to_ascii_lowercase())
+}
+
+/// Puts a value into a map that may be shared, or takes it out.
+fn put(map: &mut Rc<Map>, name: &Rc<str>, value: Option<&Value>) {
+    if map.get(name) == value {
+        return;
+    }
+    let map = Rc::make_mut(map);
+    match value {
+        Some(value) => map.insert(Rc::clone(name), value.clone()),
+        None => map.remove(name),
+    };
+}
+
+/// Whether one more value may be followed: a client must not make us hold any amount of them.
+fn has_room(map: &Map, name: &str, value: Option<&Value>) -> bool {
+    let Some(value) = value else {
+        return true;
+    };
+    let is_one_more = !map.contains_key(name);
+    if is_one_more && map.len() >= SETTINGS_LIMIT {
+        return false;
+    }
+    let length = value.as_sql().len();
+    let all = || {
+        map.values()
+            .map(|value| value.as_sql().len())
+            .sum::<usize>()
+    };
+    length <= SHORT_VALUE || length + all() <= VALUES_LIMIT
+}
+
+/// How many settings of a session are followed. With more, it stays where they are.
+const SETTINGS_LIMIT: usize = 256;
+
+/// How much the values of a session may be, in bytes of SQL, beyond those that are short.
+const VALUES_LIMIT: usize = 256 * 1024;
+
+/// The length of a value that counts as nothing, in bytes of SQL.
+const SHORT_VALUE: usize = 1024;
+
+const SEARCH_PATH: &str = "search_path";
+
+/// How the names of the schemas of temporary objects begin; without a number it is that of the session's own.
+const TEMPORARY: &str = "pg_temp";
