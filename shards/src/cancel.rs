@@ -43,8 +43,10 @@ pub struct Target {
     aim: RefCell<Aim>,
     /// A request has been passed on, or noticed, since the aim was last set.
     used: Cell<bool>,
-    /// A request is on its way; another one would say nothing new.
+    /// A request for whom the key means now is on its way; another one would say nothing new.
     busy: Cell<bool>,
+    /// How often the aim was set.
+    aims: Cell<u64>,
     /// Whom to wake when a request comes for a client that waits.
     waiter: RefCell<Option<Waker>>,
     stats: Rc<Stats>,
@@ -141,6 +143,7 @@ impl Cancels {
             aim: RefCell::new(Aim::Nobody),
             used: Cell::new(false),
             busy: Cell::new(false),
+            aims: Cell::new(0),
             waiter: RefCell::default(),
             stats: Rc::clone(stats),
         });
@@ -172,8 +175,11 @@ impl Cancels {
         match self.find(key) {
             Some(target) if !target.busy.replace(true) => {
                 target.stats.count(|counts| counts.cancels += 1);
+                let aims = target.aims.get();
                 target.tell().await;
-                target.busy.set(false);
+                if target.aims.get() == aims {
+                    target.busy.set(false);
+                }
             }
             Some(_) => debug!("a cancel request for a client whose last one is still on its way"),
             None => debug!("a cancel request with a key that is not in force"),
@@ -196,6 +202,8 @@ impl Registered<'_> {
     /// then that backend must not serve anybody else, since the request may still hit it.
     pub fn aim(&self, aim: Aim) -> bool {
         *self.target.aim.borrow_mut() = aim;
+        self.target.aims.set(self.target.aims.get() + 1);
+        self.target.busy.set(false);
         self.target.used.replace(false)
     }
 

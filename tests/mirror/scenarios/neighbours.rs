@@ -121,6 +121,22 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SELECT 1")])
             .client(0)
             .says(&[query("SELECT pg_advisory_unlock_all()")]),
+        Scenario::named("a name like one of the shared statements")
+            .says(&[query("PREPARE dbb_77777777 AS SELECT 'mine'"), query("EXECUTE dbb_77777777")])
+            .leaves()
+            .client(1)
+            .says(&[query("EXECUTE dbb_77777777")]),
+        Scenario::named("a long name of many bytes for each character")
+            .says(&[query(&format!("PREPARE {0} AS SELECT 'mine'", "a\u{e4}".repeat(30))), query(&format!("EXECUTE {0}", "a\u{e4}".repeat(30)))])
+            .says(&[query(&format!("DEALLOCATE {0}", "a\u{e4}".repeat(21)))])
+            .client(1)
+            .says(&[query("SELECT 1")]),
+        Scenario::named("a function call ends a batch")
+            .says(&[unnamed("SELECT 1"), call(177, &["2", "3"])])
+            .client(1)
+            .says(&[query("SELECT 1")])
+            .client(0)
+            .says(&[query("SELECT 1")]),
         Scenario::named("notifications between two")
             .on(2)
             .says(&[query("LISTEN news")])

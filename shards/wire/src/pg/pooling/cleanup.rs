@@ -56,17 +56,25 @@ impl Cleanup {
     /// What takes away what `left` names, or all there may be; after a transaction that was left
     /// open, if one was.
     pub(super) fn new<'a>(
-        memory: BackendMemory,
+        mut memory: BackendMemory,
         open: bool,
         left: Pins,
         all: bool,
         names: impl Iterator<Item = &'a Bytes>,
     ) -> Cleanup {
         let deallocates = left.contains(Pin::Unknown) || left.contains(Pin::Setting);
-        let names = match left.contains(Pin::PreparedStatement) && !deallocates {
-            true => names.map(|name| own_name(name)).collect(),
-            false => Vec::new(),
-        };
+        let mut closed = Vec::new();
+        if left.contains(Pin::PreparedStatement) && !deallocates {
+            for name in names {
+                let own = own_name(name);
+                if own != name {
+                    // By SQL PREPARE it stands under the name that it was given there, like one of ours.
+                    memory.prepared.forget_named(name);
+                    closed.push(name.clone());
+                }
+                closed.push(own);
+            }
+        }
         let all = all || left.contains(Pin::Unknown);
         let resets = all || left.contains(Pin::Setting);
         let mut sql = String::new();
@@ -89,7 +97,7 @@ impl Cleanup {
         }
         Cleanup {
             memory: Some(memory),
-            names,
+            names: closed,
             sql,
             resets,
             deallocates,

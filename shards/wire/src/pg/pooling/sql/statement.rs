@@ -367,8 +367,19 @@ pub(super) fn identifier(token: Token<'_>) -> Option<Bytes> {
         Token::Quoted(inside) if !inside.is_empty() => undouble(inside, b'"'),
         _ => return None,
     };
-    name.truncate(IDENTIFIER_LIMIT);
+    name.truncate(whole_characters(&name, IDENTIFIER_LIMIT));
     Some(name.into())
+}
+
+/// How many of at most so many bytes are whole characters; without UTF-8 it is taken that each is a byte.
+fn whole_characters(text: &[u8], limit: usize) -> usize {
+    match std::str::from_utf8(text) {
+        Ok(text) => (0..=limit.min(text.len()))
+            .rev()
+            .find(|&end| text.is_char_boundary(end))
+            .unwrap_or(0),
+        Err(_) => limit,
+    }
 }
 
 /// Longest identifier, in bytes; PostgreSQL cuts longer ones (`NAMEDATALEN` less one).

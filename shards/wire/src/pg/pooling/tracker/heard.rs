@@ -275,7 +275,7 @@ impl Tracker {
             Copy::Open
         };
         // A Sync that was read as part of the COPY has not ended the batch.
-        let ends = |what| matches!(what, What::Query | What::Sync);
+        let ends = |what| matches!(what, What::Query | What::FunctionCall | What::Sync);
         let last = link.replies.iter().last();
         link.batch_open = last.is_some_and(|owed| !ends(owed.what));
     }

@@ -241,10 +241,11 @@ impl Tracker {
         let mut passing = Passing::new(&kept, &mut out.to_backend);
         let done = self.take(&mut passing, &mut out.to_client);
         let used = kept.len() - passing.rest().len();
+        let room = kept.capacity();
         passing.end_copied();
         self.kept = kept;
         bytes::Buf::advance(&mut self.kept, used);
-        if self.kept.is_empty() && self.kept.capacity() > ROOM_KEPT {
+        if self.kept.is_empty() && room > ROOM_KEPT {
             // A client that has said something long once is not held in as much room ever after.
             self.kept = BytesMut::new();
         }
@@ -341,3 +342,29 @@ const KEPT_LIMIT: usize = 64 * 1024;
 
 /// Room of so many bytes is kept for what a client says, and no more.
 const ROOM_KEPT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PreparedStatements, Reset, Rules};
+    use super::*;
+    use crate::pg::pooling::request::put_query;
+
+    #[test]
+    fn what_was_long_once_holds_no_room() {
+        let commons = Commons::new(Rules {
+            prepared_statements: PreparedStatements::Multiplex,
+            max_prepared_statements: 1,
+            reset: Reset::Smart,
+        });
+        let mut out = Outbound::default();
+        let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+        let mut said = BytesMut::new();
+        put_query(&mut said, &[b'x'; 100_000]);
+        assert_eq!(tracker.client_said(&said, &mut out), Ok(Passage::Copied));
+        assert_eq!(tracker.kept.len(), said.len());
+        let memory = commons.backend_opened(&Parameters::default());
+        tracker.attach(memory, &mut out).unwrap();
+        assert_eq!(out.to_backend.len(), said.len());
+        assert!(tracker.kept.is_empty() && !tracker.kept.try_reclaim(2 * ROOM_KEPT));
+    }
+}

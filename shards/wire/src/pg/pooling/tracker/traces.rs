@@ -107,6 +107,10 @@ impl Tracker {
 
     fn call(&mut self, traces: Traces) -> Fate {
         self.note_traces(traces);
+        if let Some(link) = &mut self.link {
+            // As with a Query, its end is the end of a batch that no Sync has ended.
+            link.batch_open = false;
+        }
         self.push(Owed::new(What::FunctionCall, To::Client));
         Fate::Passes
     }
