@@ -32,7 +32,7 @@ impl Session<'_> {
             said += chunk.len();
             self.client.conn.channel().send(chunk);
         }
-// Splitting nothing off costs an allocation, too.
+        // Splitting nothing off costs an allocation, too.
         if !self.out.to_client.is_empty() {
             self.client.conn.say(taken(&mut self.out.to_client));
         }
