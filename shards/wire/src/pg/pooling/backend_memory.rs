@@ -53,7 +53,7 @@ impl BackendMemory {
 
     /// Whether nobody has used the backend, as far as its memory goes back.
     pub fn is_fresh(&self) -> bool {
-        self.user == 0
+        self.0.memory.user == 0
     }
 
     /// Takes what an idle backend says by itself: a changed setting (ParameterStatus), a notice.

@@ -69,7 +69,7 @@ impl Cleanup {
                 let own = own_name(name);
                 if own != name {
                     // By SQL PREPARE it stands under the name that it was given there, like one of ours.
-                    memory.prepared.forget_named(name);
+                    memory.memory().prepared.forget_named(name);
                     closed.push(name.clone());
                 }
                 closed.push(own);

@@ -85,7 +85,7 @@ impl Tracker {
     /// into which nothing of ours may be put.
     pub(super) fn is_amidst(&self) -> bool {
         let amidst = |link: &Link| link.replies.is_empty() && !link.is_between_messages();
-        self.link.as_ref().is_some_and(amidst)
+        self.link.as_deref().is_some_and(amidst)
     }
 
     /// Whether the backend waits for the client: it reads the data of a COPY.
@@ -132,6 +132,8 @@ impl Link {
         self.inbound.begin();
         self.copy = Copy::No;
         self.refusal = None;
+        self.doubted = Pins::NONE;
+        self.asked_about = Pins::NONE;
         for flag in [
             &mut self.batch_open,
             &mut self.flushed,
