@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_literal_goes_on_in_the_next_line() {
         let count = |text| tokens(text).len();
-        for text in ["E'a'\n'\\'';'", "'a' --b\r\n --c\n\t';'", "x'a'\n'b'\n'c'"] {
+        for text in ["E'a'\n'\\';'", "'a' --b\r\n --c\n\t';'", "x'a'\n'b'\n'c'"] {
             assert_eq!(count(text), 1, "{text}");
         }
         for text in ["'a' 'b'", "'a'/*\n*/'b'", "$$a$$\n'b'", "'a'\n,"] {
