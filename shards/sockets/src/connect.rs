@@ -12,8 +12,9 @@ use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::options::{SocketOptions, keepalive};
-use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::reactor::{Reactor, os_error, remember};
 use crate::run::current;
+use crate::source::{Operation, Outcome, SlotId, Source};
 
 /// A connected socket. Dropping the future cancels the attempt and closes the socket.
 pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {

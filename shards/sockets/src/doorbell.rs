@@ -14,8 +14,9 @@ use std::thread::ThreadId;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use io_uring::{opcode, types};
 
-use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, remember};
+use crate::reactor::{Reactor, remember};
 use crate::run::current;
+use crate::source::{Operation, Outcome, SlotId, Source};
 use crate::task::Stage;
 
 /// A bounded channel into an executor. Can be made anywhere; costs one descriptor, for want of

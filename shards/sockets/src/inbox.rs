@@ -167,14 +167,16 @@ impl Inbox {
 
     /// Whether so much is queued that something must be done about it, unless it is taken soon.
     pub(crate) fn is_heavy(&self) -> bool {
-        self.queue.len() > LOANS_PER_SOCKET || self.cost >= self.high_water
+        self.hoards() || self.cost >= self.high_water
+    }
+
+    /// Whether more receive buffers are held than one socket should hold for long.
+    pub(crate) fn hoards(&self) -> bool {
+        self.queue.len() > LOANS_PER_SOCKET
     }
 
     /// Gives receive buffers back, where more are held than one socket should hold for long.
     pub(crate) fn lighten(&mut self) {
-        if self.queue.len() <= LOANS_PER_SOCKET {
-            return;
-        }
         for chunk in self.queue.iter_mut().skip(LOANS_PER_SOCKET) {
             chunk.leave_loan();
         }

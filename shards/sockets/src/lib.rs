@@ -59,6 +59,7 @@ mod reactor;
 mod ring;
 mod run;
 mod socket;
+mod source;
 mod stream;
 mod task;
 mod timer;

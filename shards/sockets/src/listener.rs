@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use io_uring::{opcode, types};
 use socket2::SockRef;
 
-use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source, os_error, remember};
+use crate::reactor::{Reactor, os_error, remember};
 use crate::run::current;
+use crate::source::{Operation, Outcome, SlotId, Source};
 use crate::stream::{Stream, internet};
 use crate::timer::sleep_until;
 

@@ -20,90 +20,9 @@ use crate::chunk::Chunk;
 use crate::options::RingLimits;
 use crate::probe::RingError;
 use crate::ring::Ring;
+use crate::source::{GENERATIONS, Operation, Outcome, SlotId, Source};
 use crate::task::Tasks;
 use crate::timer::Timers;
-
-/// Who has operations in flight: a socket, a listener, a connect, a doorbell.
-pub(crate) trait Source {
-    /// A completion of an operation that this source submitted.
-    fn completed(&self, operation: Operation, outcome: Outcome);
-
-    /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
-    fn prepare(&self) {}
-
-    /// The operation given to [`Reactor::submit_quick`] went through.
-    fn went_through(&self) {}
-
-    /// Asked for by [`Reactor::starve`]: receive buffers came back.
-    fn buffers_came_back(&self) {}
-
-    /// The run is over: stop, wake who waits with an error. The table retires the slot itself.
-    fn ended(&self);
-}
-
-/// What was submitted, told apart in the completion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Operation {
-    /// Multishot receive of a socket.
-    Receive,
-    /// Send of a socket.
-    Send,
-    /// Send that never waits, and completes only if it fails or falls short.
-    QuickSend,
-    /// Multishot accept of a listener.
-    Accept,
-    /// Connect of a socket to be.
-    Connect,
-    /// Read of a doorbell's eventfd.
-    Listen,
-}
-
-/// What a completion says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outcome {
-    /// A count or a descriptor, or a negated errno.
-    pub(crate) result: i32,
-    flags: u32,
-}
-
-impl Outcome {
-    /// Whether the multishot operation goes on.
-    pub(crate) fn more(self) -> bool {
-        cqueue::more(self.flags)
-    }
-}
-
-/// A source's place in the table, valid for this use of it only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotId {
-    index: u32,
-    generation: u32,
-}
-
-impl SlotId {
-    /// The mark of an operation: index, generation, operation from the high to the low bits.
-    fn token(self, operation: Operation) -> u64 {
-        u64::from(self.index) << 32 | u64::from(self.generation) << 8 | operation as u64
-    }
-
-    fn of_token(token: u64) -> (SlotId, Option<Operation>) {
-        let slot = SlotId {
-            index: (token >> 32) as u32,
-            generation: (token >> 8) as u32 & GENERATIONS,
-        };
-        let operation = match token as u8 {
-            0 => Some(Operation::Receive),
-            1 => Some(Operation::Send),
-            2 => Some(Operation::QuickSend),
-            3 => Some(Operation::Accept),
-            4 => Some(Operation::Connect),
-            5 => Some(Operation::Listen),
-            _ => None,
-        };
-        (slot, operation)
-    }
-}
 
 struct Slot {
     generation: u32,
@@ -122,6 +41,10 @@ pub(crate) struct Reactor {
     generation: Cell<u32>,
     prepare: RefCell<Vec<SlotId>>,
     starved: RefCell<VecDeque<SlotId>>,
+    /// Receive buffers were found to be scarce since hoarders were asked last.
+    scarce: Cell<bool>,
+    /// Who has hoarded receive buffers, and may do so still.
+    hoarders: RefCell<Vec<SlotId>>,
     /// Who has a quick operation in this entering of the ring that has not failed so far.
     quick: RefCell<Vec<SlotId>>,
     emptied: RefCell<Option<Waker>>,
@@ -147,6 +70,8 @@ impl Reactor {
             generation: Cell::new(0),
             prepare: RefCell::default(),
             starved: RefCell::default(),
+            scarce: Cell::new(false),
+            hoarders: RefCell::default(),
             quick: RefCell::default(),
             emptied: RefCell::default(),
             time: Cell::new(Instant::now()),
@@ -239,11 +164,25 @@ impl Reactor {
         self.starved.borrow_mut().push_back(slot);
     }
 
+    /// The source hoards receive buffers. They are left to it, and not copied, until they are scarce.
+    pub(crate) fn hoards(&self, slot: SlotId) {
+        let mut hoarders = self.hoarders.borrow_mut();
+        if hoarders.contains(&slot) {
+            return;
+        }
+        if hoarders.len() >= HOARDERS_LIMIT {
+            // There are not so many buffers that all of them could do it still.
+            hoarders.retain(|slot| self.source(*slot).is_some_and(|source| source.hoards()));
+        }
+        hoarders.push(slot);
+    }
+
     /// The received bytes of a completion, if it carries a buffer; copied when buffers are scarce.
     pub(crate) fn received(&self, outcome: Outcome) -> Option<Chunk> {
-        let id = cqueue::buffer_select(outcome.flags)?;
+        let id = outcome.buffer()?;
         let mut chunk = Chunk::lent(self.buffers.lend(id, outcome.result.max(0) as u32));
         if self.buffers.scarce() {
+            self.scarce.set(true);
             chunk.leave_loan();
         }
         Some(chunk)
@@ -251,6 +190,12 @@ impl Reactor {
 
     /// Completes what was asked for before an entering of the ring.
     pub(crate) fn prepare(&self) {
+        if self.scarce.take() {
+            let hoarders = std::mem::take(&mut *self.hoarders.borrow_mut());
+            for source in hoarders.iter().filter_map(|slot| self.source(*slot)) {
+                source.share();
+            }
+        }
         self.buffers.offer();
         let feedable = usize::from(self.buffers.offered()).min(self.starved.borrow().len());
         for _ in 0..feedable {
@@ -286,10 +231,7 @@ impl Reactor {
         for entry in completions.drain(..) {
             let (slot, operation) = SlotId::of_token(entry.user_data());
             let Some(operation) = operation else { continue };
-            let outcome = Outcome {
-                result: entry.result(),
-                flags: entry.flags(),
-            };
+            let outcome = Outcome::of(&entry);
             let Some(source) = self.source(slot) else {
                 debug_assert!(
                     false,
@@ -393,8 +335,8 @@ pub(crate) fn remember(place: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-/// The generation has 24 bits in a token.
-const GENERATIONS: u32 = 0x00ff_ffff;
+/// So many hoarders are remembered before those are forgotten that are none any more.
+const HOARDERS_LIMIT: usize = 64;
 
 /// The token of operations whose completion interests nobody.
 const NOBODY: u64 = u64::MAX;

@@ -14,7 +14,8 @@ use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::inbox::{Advice, Inbox};
 use crate::outbox::{Manner, Outbox};
-use crate::reactor::{Operation, Outcome, Reactor, SlotId, Source};
+use crate::reactor::Reactor;
+use crate::source::{Operation, Outcome, SlotId, Source};
 
 /// A socket in the table. Its operations borrow the halves for one expression each; wakers run
 /// after that.
@@ -223,7 +224,9 @@ impl Source for Socket {
         if self.closed.get() {
             return;
         }
-        self.inbox.borrow_mut().lighten();
+        if self.inbox.borrow().hoards() {
+            self.reactor.hoards(self.slot);
+        }
         self.steer();
         let next = self.outbox.borrow_mut().next_send(self.fd.as_raw_fd());
         // SAFETY: what the entry points to is in the outbox's queue (heap or receive buffer) and
@@ -243,6 +246,14 @@ impl Source for Socket {
     fn went_through(&self) {
         let whole = self.outbox.borrow().in_flight();
         self.sent(whole as i32);
+    }
+
+    fn hoards(&self) -> bool {
+        self.inbox.borrow().hoards()
+    }
+
+    fn share(&self) {
+        self.inbox.borrow_mut().lighten();
     }
 
     fn buffers_came_back(&self) {

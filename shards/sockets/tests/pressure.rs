@@ -100,6 +100,35 @@ fn who_holds_all_loans_starves_nobody() {
 }
 
 #[test]
+fn what_is_left_unread_for_long_holds_few_buffers_once_they_are_scarce() {
+    executor(
+        RingLimits {
+            buffers: 64,
+            ..patient()
+        },
+        || async {
+            let (near, far) = pair().await;
+            let mut unread = Vec::new();
+            for _ in 0..3 {
+                let (stream, mut plain) = half_pair().await;
+                for _ in 0..20 {
+                    plain.write_all(&[1; 100]).unwrap();
+                    // By then it has come in: each piece in a buffer of its own.
+                    near.send(b"x".as_slice());
+                    far.recv().await.unwrap();
+                }
+                unread.push((stream, plain));
+            }
+            near.send(b"x".as_slice());
+            assert!(far.recv().await.unwrap().is_loan(), "they are scarce still");
+            for (stream, _) in &unread {
+                assert_eq!(recv_exactly(stream, 2000).await, [1; 2000]);
+            }
+        },
+    );
+}
+
+#[test]
 fn a_flood_that_nobody_takes_is_held_back_and_then_arrives() {
     let limits = patient();
     let high_water = limits.receive_high_water;
