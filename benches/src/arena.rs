@@ -1,19 +1,18 @@
 //! Clients and null backend in one thread on one epoll, so that the proxy between them is what is
 //! measured.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
 use slab::Slab;
 
 use crate::Outcome;
+use crate::group::{Group, GroupId, Script, Tally};
 use crate::link::Link;
 use crate::poll::Poll;
 use crate::postgres;
-use crate::talk::{Act, Backend, Client, Dialect, Login};
+use crate::talk::{Act, Backend, Client, Dialect};
 
 /// All sockets of the load.
 pub struct Arena {
@@ -26,54 +25,6 @@ pub struct Arena {
     bytes: Box<[u8]>,
     out: Vec<u8>,
     big_rows: Vec<u8>,
-}
-
-/// Clients that do the same at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupId(usize);
-
-/// What clients say.
-pub struct Script {
-    /// Right after connecting.
-    pub login: Login,
-    /// How they do TLS, if they do.
-    pub tls: Option<Arc<ClientConfig>>,
-    /// Once, after the login.
-    pub preparation: Vec<u8>,
-    /// Over and over.
-    pub transaction: Vec<u8>,
-}
-
-/// What a group did in a while.
-pub struct Tally {
-    /// Transactions begun and answered.
-    pub transactions: u64,
-    /// From the first to the last.
-    pub time: Duration,
-    /// How long each took, in nanoseconds, sorted.
-    pub latencies: Vec<u32>,
-}
-
-impl Tally {
-    /// The latency that `share` of the transactions kept below, in microseconds.
-    pub fn percentile(&self, share: f64) -> f64 {
-        let last = self.latencies.len().saturating_sub(1);
-        let index = (share * last as f64).ceil() as usize;
-        f64::from(self.latencies.get(index).copied().unwrap_or(0)) / 1e3
-    }
-}
-
-struct Group {
-    script: Script,
-    clients: Vec<usize>,
-    /// Who is answered asks again.
-    running: bool,
-    /// Clients that wait for an answer.
-    outstanding: usize,
-    transactions: u64,
-    latencies: Vec<u32>,
-    /// Why it cannot go on: a client was refused, or lost.
-    failed: Option<String>,
 }
 
 enum Party {
@@ -129,15 +80,7 @@ impl Arena {
         clients: usize,
         script: impl Fn(usize) -> Script,
     ) -> Outcome<GroupId> {
-        let group = self.groups.insert(Group {
-            script: script(0),
-            clients: Vec::new(),
-            running: false,
-            outstanding: 0,
-            transactions: 0,
-            latencies: Vec::new(),
-            failed: None,
-        });
+        let group = self.groups.insert(Group::new(script(0)));
         let connected = self.connect_all(address, group, clients, script);
         if connected.is_err() {
             self.leave(GroupId(group));
@@ -173,8 +116,7 @@ impl Arena {
     pub fn start(&mut self, id: GroupId) -> Outcome<()> {
         let group = &mut self.groups[id.0];
         group.running = true;
-        group.transactions = 0;
-        group.latencies.clear();
+        group.reset();
         for client in group.clients.clone() {
             let request = std::mem::take(&mut self.groups[id.0].script.transaction);
             let asked = self.ask(client, &request);
@@ -203,21 +145,12 @@ impl Arena {
 
     /// Forgets what a group has done so far.
     pub fn reset(&mut self, id: GroupId) {
-        let group = &mut self.groups[id.0];
-        group.transactions = 0;
-        group.latencies.clear();
+        self.groups[id.0].reset();
     }
 
     /// What a group has done in this time.
     pub fn tally(&mut self, id: GroupId, time: Duration) -> Tally {
-        let group = &mut self.groups[id.0];
-        let mut latencies = std::mem::take(&mut group.latencies);
-        latencies.sort_unstable();
-        Tally {
-            transactions: group.transactions,
-            time,
-            latencies,
-        }
+        self.groups[id.0].tally(time)
     }
 
     /// Lets nobody of a group ask again, and waits until all are answered.
@@ -364,7 +297,7 @@ impl Arena {
             Err(_) => gone = true,
         }
         if *pending > 0 {
-            gone |= stream(socket, pending, &self.big_rows).is_err();
+            gone |= postgres::stream_big(socket, pending, &self.big_rows).is_err();
             let writing = *pending > 0;
             self.poll.watch_writing(&*socket, token, writing)?;
         }
@@ -407,10 +340,8 @@ impl Arena {
         if *owed > 0 {
             return Ok(());
         }
-        group.transactions += 1;
         let now = Instant::now();
-        let took = (now - *asked).as_nanos().min(u128::from(u32::MAX)) as u32;
-        group.latencies.push(took);
+        group.answered(now - *asked);
         if !group.running {
             group.outstanding -= 1;
             return Ok(());
@@ -419,27 +350,6 @@ impl Arena {
         *asked = now;
         Ok(link.send(&group.script.transaction)?)
     }
-}
-
-/// Sends as much of the big result as goes: the rows, then what ends them.
-fn stream(socket: &mut TcpStream, pending: &mut usize, rows: &[u8]) -> io::Result<()> {
-    let end = postgres::big_end();
-    while *pending > 0 {
-        let piece = match pending.checked_sub(end.len()) {
-            None | Some(0) => &end[end.len() - *pending..],
-            Some(rest) => {
-                // Where in the repeated block of rows the stream stands.
-                let at = (postgres::BIG_BYTES - rest) % rows.len();
-                &rows[at..][..(rows.len() - at).min(rest)]
-            }
-        };
-        match socket.write(piece) {
-            Ok(count) => *pending -= count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// The longest sleep of the load.

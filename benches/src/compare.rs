@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::arena::{Arena, GroupId, Script};
+use crate::arena::Arena;
+use crate::group::{GroupId, Script};
 use crate::peers::{Kind, Peer, Setup, TENANTS, left_out, start_all, tenant};
 use crate::report::{Cell, Report, Round};
 use crate::talk::{Dialect, Login, Mode};

@@ -17,6 +17,7 @@
 mod arena;
 mod compare;
 mod forwarder;
+mod group;
 mod host;
 mod link;
 mod measures;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use crate::arena::{Arena, GroupId, Script};
+use crate::arena::Arena;
+use crate::group::{GroupId, Script};
 use crate::link::Certificate;
 use crate::peers::{Kind, Peer, Setup, TENANTS, left_out, start_all, tenant};
 use crate::postgres;

@@ -2,6 +2,9 @@
 //! their headers, and a backend that answers without thinking.
 //! Message formats: PostgreSQL documentation, 55.7.
 
+use std::io::{self, ErrorKind, Write};
+use std::net::TcpStream;
+
 use crate::scram::Secret;
 use crate::talk::{Act, Mode};
 
@@ -282,6 +285,27 @@ pub fn big_end() -> Vec<u8> {
 
 /// What is asked in each transaction.
 pub const QUERY: &str = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711";
+
+/// Sends as much of the big result as goes: the rows, then what ends them.
+pub fn stream_big(socket: &mut TcpStream, pending: &mut usize, rows: &[u8]) -> io::Result<()> {
+    let end = big_end();
+    while *pending > 0 {
+        let piece = match pending.checked_sub(end.len()) {
+            None | Some(0) => &end[end.len() - *pending..],
+            Some(rest) => {
+                // Where in the repeated block of rows the stream stands.
+                let at = (BIG_BYTES - rest) % rows.len();
+                &rows[at..][..(rows.len() - at).min(rest)]
+            }
+        };
+        match socket.write(piece) {
+            Ok(count) => *pending -= count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
 
 /// What is answered by [`BIG_BYTES`] of rows.
 pub const BIG: &str = "SELECT filler FROM big";

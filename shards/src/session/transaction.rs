@@ -388,7 +388,7 @@ mod tests {
     }
 
     /// What the future of a session may hold, in bytes. There are thousands of them.
-    const SESSION: usize = 1700;
+    const SESSION: usize = 1400;
 
     #[test]
     fn an_idle_session_holds_little() {

@@ -339,3 +339,21 @@ fn a_statement_is_shared_where_it_means_the_same() {
     }
     assert_eq!(prepared, [1, 1, 2, 2]);
 }
+
+#[test]
+fn what_clients_are_told_at_their_welcome_is_one_for_all_that_are_told_the_same() {
+    let mut scene = Scene::new(RULES);
+    let plain = scene.client(&[]).welcome().unwrap();
+    let usual = ("client_encoding", "UTF8");
+    // The first has learnt from a backend what is reported then; the others are told from memory.
+    let zones = ["one", "three"].map(|zone| {
+        let startup = [usual, ("timezone", zone)];
+        [(); 3].map(|()| scene.client(&startup).welcome().unwrap())
+    });
+    for [learnt, second, third] in &zones {
+        assert_eq!(learnt, second);
+        assert!(Rc::ptr_eq(second, third), "each holds its own");
+    }
+    assert_ne!(zones[0][1], zones[1][1]);
+    assert_ne!(zones[0][1], plain);
+}
