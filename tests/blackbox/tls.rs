@@ -454,9 +454,14 @@ fn bytes_before(server: &'static Server) {
 }
 
 pub fn mysql_at(door: &Door, options: &[&str], sql: &str) -> Said {
-    tool("mariadb")
+    let client = tool("mariadb").args(["--no-defaults"]);
+    asked_by(client, door, options, sql)
+}
+
+/// The same by this client, MariaDB's or MySQL's own.
+pub fn asked_by(client: Tool, door: &Door, options: &[&str], sql: &str) -> Said {
+    client
         .args([
-            "--no-defaults",
             "-N",
             "-h",
             "127.0.0.1",

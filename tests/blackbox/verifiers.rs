@@ -6,6 +6,7 @@ use testbed::{
 
 use crate::drivers::whoami;
 use crate::limits::refusal;
+use crate::tls::{WHOAMI, asked_by};
 
 pub fn plan(plan: &mut Plan) {
     plan.add(
@@ -94,22 +95,8 @@ async fn what_mysql_itself_keeps_is_enough(server: &'static Server) {
         ..bouncer.door(&tenant)
     };
     let client = |user: &str, password: &str, options: &[&str]| {
-        let door = door(user, password);
         let tool = mysql_client().expect("it is where the server is");
-        tool.args([
-            "-N",
-            "-h",
-            "127.0.0.1",
-            "-P",
-            &door.port(),
-            "-u",
-            &door.user,
-        ])
-        .arg(format!("-p{password}"))
-        .args(options)
-        .arg(&door.dbname)
-        .args(["-e", "SELECT id FROM whoami"])
-        .run()
+        asked_by(tool, &door(user, password), options, WHOAMI)
     };
     let bare = &["--ssl-mode=DISABLED"][..];
     let by_tls = &["--ssl-mode=REQUIRED"][..];
