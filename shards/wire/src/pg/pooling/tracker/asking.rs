@@ -11,6 +11,7 @@ use super::super::request::put_query;
 use super::super::sql::{Act, Step};
 use super::Tracker;
 use super::link::Link;
+use crate::pg::TransactionStatus;
 
 impl Link {
     /// Whether what the backend says now answers our question.
@@ -49,13 +50,17 @@ impl Tracker {
     /// Asks, if the client rests and all that pins it may be asked about.
     pub(super) fn ask_what_is_left(&mut self, to_backend: &mut bytes::BytesMut) {
         let doubted = match &self.link {
-            Some(link) if !link.doubted.is_empty() => link.doubted,
+            Some(link) if !link.doubted.is_empty() && link.is_done() => link.doubted,
             _ => return,
         };
+        let idle = self.status == TransactionStatus::Idle;
+        if !idle || self.tail.is_some() || !self.kept.is_empty() {
+            return;
+        }
         let pins = self.pins();
         let known = |pin| QUESTIONS.iter().any(|&(known, _)| known == pin);
         let asked: Pins = pins.iter().filter(|&pin| doubted.contains(pin)).collect();
-        if !self.at_rest() || !pins.iter().all(known) {
+        if !pins.iter().all(known) {
             return;
         }
         let Some(link) = &mut self.link else {

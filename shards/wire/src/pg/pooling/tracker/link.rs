@@ -158,11 +158,12 @@ impl Link {
 
     /// Whether nothing is under way: the backend waits for a message that begins something new.
     pub(super) fn is_settled(&self) -> bool {
-        self.is_answered()
-            && self.leftovers.is_empty()
-            && !self.setting
-            && self.copy == Copy::No
-            && self.is_between_messages()
+        self.is_done() && self.is_between_messages()
+    }
+
+    /// The same, save that the backend may be about to say something by itself.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_answered() && self.leftovers.is_empty() && !self.setting && self.copy == Copy::No
     }
 
     /// Whether everything that was asked is answered, and no batch is open.
