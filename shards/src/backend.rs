@@ -80,6 +80,8 @@ pub struct Backend {
     pub welcome: Welcome,
     /// In transaction mode, what has been made on it; out while it is lent.
     pub memory: Option<BackendMemory>,
+    /// It has been of use to somebody.
+    pub has_served: bool,
 }
 
 impl Backend {

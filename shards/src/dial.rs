@@ -217,6 +217,7 @@ async fn open(
         route: Rc::new(route),
         welcome,
         memory,
+        has_served: false,
     })
 }
 
@@ -328,6 +329,12 @@ pub fn login_request(
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Tls::Require,
         },
     }
+}
+
+/// Whoever is let in and then finds the door closed has not come in.
+pub fn stillborn() -> DialFailure {
+    let why = "the database closed the connection, or spoke out of turn, right after the login";
+    DialFailure::Unreachable(why.to_owned())
 }
 
 /// Whether a database refused because it has no place left.

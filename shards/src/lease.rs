@@ -131,7 +131,7 @@ impl Lease {
             held: Some(checkout),
         };
         if !lease.backend_mut().is_sound() {
-            lease.close(CloseReason::Broken);
+            lease.lose();
             return None;
         }
         tenant.stats.count(|counts| counts.wait_time.add(waited, 1));
@@ -156,7 +156,9 @@ impl Lease {
 
     /// Ends the lease; the backend may serve the next client at once.
     pub fn give_back(mut self, memory: BackendMemory) {
-        self.backend_mut().memory = Some(memory);
+        let backend = self.backend_mut();
+        backend.memory = Some(memory);
+        backend.has_served = true;
         self.end(Verdict::Reusable);
     }
 
@@ -193,6 +195,25 @@ impl Lease {
     /// Ends the lease; the backend is closed.
     pub fn close(mut self, reason: CloseReason) {
         self.end(Verdict::Close(reason));
+    }
+
+    /// Ends the lease as its session has ended, whose client may have had something of the backend.
+    pub fn end_with(self, end: &SessionEnd, was_answered: bool) {
+        match end {
+            SessionEnd::DatabaseLeft { .. } if was_answered => self.close(CloseReason::Broken),
+            SessionEnd::DatabaseLeft { .. } => self.lose(),
+            _ => self.close(CloseReason::SessionEnd),
+        }
+    }
+
+    /// Ends the lease; the backend has died, or is not to be trusted, before this client has had
+    /// anything of it.
+    pub fn lose(mut self) {
+        let verdict = match self.backend().has_served {
+            true => Verdict::Close(CloseReason::Broken),
+            false => Verdict::Stillborn,
+        };
+        self.end(verdict);
     }
 
     fn end(&mut self, verdict: Verdict) {

@@ -236,14 +236,18 @@ impl Tenant {
     /// Takes back what was leased, and sees to whoever can be served by that.
     pub fn give_back(self: &Rc<Self>, mut checkout: Checkout<Box<Backend>>, verdict: Verdict) {
         let verdict = match verdict {
-            Verdict::Reusable if !self.vigil.begin(&mut checkout) => {
-                Verdict::Close(CloseReason::Broken)
-            }
+            Verdict::Reusable if !self.vigil.begin(&mut checkout) => match checkout.has_served {
+                true => Verdict::Close(CloseReason::Broken),
+                false => Verdict::Stillborn,
+            },
             verdict => verdict,
         };
         let placed = self.with_pool(|pool| pool.release(checkout, verdict, sockets::now()));
         self.place(placed);
         self.dial_what_is_due();
+        if verdict == Verdict::Stillborn {
+            self.try_again_later();
+        }
     }
 
     /// Starts every dial that the pool permits now.
@@ -273,8 +277,10 @@ impl Tenant {
                     backend,
                     permit.reason()
                 );
-                // Should it be dead already, whoever gets it will see.
-                self.vigil.begin(&mut backend);
+                if !self.vigil.begin(&mut backend) {
+                    self.dial_failed(&spec, permit, &dial::stillborn());
+                    return self.dial_what_is_due();
+                }
                 health::dial_succeeded(&self);
                 let placed = self.with_pool(|pool| {
                     pool.opened(permit, Box::new(backend), random::u32(), sockets::now())
@@ -324,7 +330,7 @@ impl Tenant {
 
     /// Dials again when the back-off is over, if somebody is still waiting then; the round that
     /// upkeep makes would come late for them.
-    fn try_again_later(self: &Rc<Self>) {
+    pub fn try_again_later(self: &Rc<Self>) {
         let due = self.with_pool(|pool| match pool.gauges().waiting {
             0 => None,
             _ => pool.next_upkeep(),

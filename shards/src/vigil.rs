@@ -50,10 +50,17 @@ pub async fn keep(tenant: Weak<Tenant>) {
 
 /// Closes the idle backends that died, and opens what is missing then.
 fn bury_the_dead(tenant: &Rc<Tenant>, cx: &mut Context<'_>) {
-    let dead =
-        tenant.with_pool(|pool| pool.remove_idle(|backend| backend.poll_useless(cx).is_ready()));
+    let dead = tenant.with_pool(|pool| {
+        pool.remove_idle(sockets::now(), |backend| {
+            backend.poll_useless(cx).is_ready()
+        })
+    });
+    if dead.is_empty() {
+        return;
+    }
     for backend in dead {
         tenant.dismiss(backend, pool::CloseReason::Broken);
     }
     tenant.dial_what_is_due();
+    tenant.try_again_later();
 }

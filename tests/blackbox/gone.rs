@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 
 use crate::drivers::{mysql, postgres, whoami};
-use crate::raw::{Raw, startup};
+use crate::impostors::{Impostor, let_in};
+use crate::raw::{Raw, handshake_response, message, startup};
 
 pub fn plan(plan: &mut Plan) {
     plan.add(
@@ -20,6 +25,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres, Kind::MariaDb],
         "machines_that_vanish_are_noticed",
         machines_that_vanish_are_noticed,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres, Kind::MariaDb],
+        "a_database_that_closes_after_each_login_is_left_in_peace",
+        a_database_that_closes_after_each_login,
     );
 }
 
@@ -75,6 +86,81 @@ async fn machines_that_vanish_are_noticed(server: &'static Server) {
         });
     }
     bouncer.stop();
+}
+
+/// At once, or as soon as somebody could have got hold of the connection. The pool is to have two, and
+/// clients come; and yet the logins become ever rarer.
+async fn a_database_that_closes_after_each_login(server: &'static Server) {
+    let postgres = server.kind.is_postgres();
+    let honest = Tenant::on(server, "after");
+    let began = Instant::now();
+    let stages: Vec<_> = [Duration::ZERO, Duration::from_millis(20)]
+        .into_iter()
+        .map(|pause| {
+            let logins = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&logins);
+            let impostor = Impostor::new(move |stream| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let_in(postgres, stream)?;
+                thread::sleep(pause);
+                Ok(())
+            });
+            let mut tenant = honest.clone();
+            tenant.id = format!("{}-{}", honest.id, pause.as_millis());
+            tenant.address = impostor.address;
+            for setting in [
+                "client_auth: trust",
+                "min_connections: 2",
+                "max_connections: 4",
+                "acquire_timeout: 2s",
+                "health_check: {interval: 0}",
+            ] {
+                tenant.set(setting);
+            }
+            (impostor, logins, tenant)
+        })
+        .collect();
+    let tenants: Vec<_> = stages.iter().map(|stage| stage.2.clone()).collect();
+    let bouncer = Bouncer::start(&Config::for_tenants(&tenants));
+    let visits: Vec<_> = tenants.iter().map(|tenant| bouncer.door(tenant)).collect();
+    let visits = visits.iter().flat_map(|door| vec![door.clone(); 10]);
+    let visits: Vec<_> = visits
+        .map(|door| thread::spawn(move || ask(postgres, &door)))
+        .collect();
+    for visit in visits {
+        visit.join().unwrap();
+    }
+    thread::sleep(Duration::from_secs(2));
+    // Each pause is twice as long as the one before, and at least half of what it may be. Between two, all that the
+    // pool may have can come to be.
+    let elapsed = began.elapsed();
+    let pauses = (elapsed.as_millis() / 50 + 1).ilog2() as usize + 1;
+    for (_, logins, tenant) in &stages {
+        let logins = logins.load(Ordering::Relaxed);
+        println!("{}: {logins} logins in {elapsed:?}", tenant.id);
+        assert!(
+            (3..=4 * (pauses + 1)).contains(&logins),
+            "{}: {logins} logins",
+            tenant.id
+        );
+    }
+    bouncer.stop();
+}
+
+/// Logs in, and asks something if it comes to that; whatever is said, the connection ends.
+fn ask(postgres: bool, door: &Door) {
+    let mut raw = Raw::to(door.address);
+    if postgres {
+        raw.say(&startup(&[
+            ("user", &door.user),
+            ("database", &door.dbname),
+        ]));
+        raw.say(&message(b'Q', b"SELECT 1\0"));
+    } else {
+        raw.packet();
+        raw.say(&handshake_response(&door.user, None));
+    }
+    assert!(!raw.rest().is_empty(), "whoever gets nothing is told so");
 }
 
 /// An established connection as `/proc/net/tcp` shows it.

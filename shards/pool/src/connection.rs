@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
+use crate::dial::INFANCY;
 use crate::limits::Limits;
 
 /// What can be pooled.
@@ -47,7 +48,7 @@ pub enum Refusal {
 }
 
 /// Which connection, of all that a pool has ever had: for a client that comes again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Serial(pub(crate) u64);
 
 /// A connection that is out. It dereferences to the connection.
@@ -97,6 +98,9 @@ impl<C> DerefMut for Checkout<C> {
 pub enum Verdict {
     /// Its state is known to be clean: it may serve anybody of its shape.
     Reusable,
+    /// The database closed it, or spoke out of turn, and nobody has ever been served by it. Closed as
+    /// [`CloseReason::Broken`].
+    Stillborn,
     /// It must not serve anybody again, and why.
     Close(CloseReason),
 }
@@ -179,6 +183,11 @@ impl Terms {
 
     pub fn is_over(&self, limits: &Limits, now: Instant) -> bool {
         self.expiry(limits).is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Whether it is too young for its being there to mean anything.
+    pub fn is_infant(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.born) < INFANCY
     }
 }
 

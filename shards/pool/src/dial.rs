@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connection::Pooled;
+use crate::connection::{Pooled, Serial};
 use crate::limits::{Limits, fraction};
 
 /// The right to dial one connection, once. It counts as opening until it is spent with
@@ -65,10 +65,15 @@ pub enum Blame {
 }
 
 /// Holds dials back after one has failed: longer each time, until one succeeds.
+///
+/// A connection that breaks in its [`INFANCY`] without having served anybody is a dial that failed, too. From
+/// then on a dial that comes to a connection says nothing by that: one must first prove itself.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
     until: Option<Instant>,
+    /// The last one that did.
+    in_doubt: Option<Serial>,
 }
 
 impl Backoff {
@@ -83,7 +88,28 @@ impl Backoff {
         }
     }
 
-    pub fn succeeded(&mut self) {
+    /// A dial came to a connection.
+    pub fn opened(&mut self) {
+        if self.in_doubt.is_none() {
+            self.reset();
+        }
+    }
+
+    /// A connection broke before it was of any use.
+    pub fn stillborn(&mut self, which: Serial, jitter: u32, now: Instant) {
+        self.in_doubt = self.in_doubt.max(Some(which));
+        self.failed(jitter, now);
+    }
+
+    /// A connection has proved itself, which says something if it is younger than those that have not.
+    pub fn proved(&mut self, which: Serial) {
+        if self.in_doubt.is_some_and(|in_doubt| in_doubt < which) {
+            self.reset();
+        }
+    }
+
+    /// Holds nothing back any more.
+    pub fn reset(&mut self) {
         *self = Backoff::default();
     }
 
@@ -105,6 +131,8 @@ impl Backoff {
     }
 }
 
+/// The age at which a connection has proved itself, were it only by living.
+pub const INFANCY: Duration = Duration::from_secs(1);
 /// How long the first failure holds dials back, at most; chance may take up to half of it.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest that failures hold dials back. Also the longest that a client may wait to be told

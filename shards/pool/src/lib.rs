@@ -38,7 +38,7 @@ mod state;
 mod waiting;
 
 pub use connection::{Acquired, Checkout, CloseReason, Placed, Pooled, Refusal, Serial, Verdict};
-pub use dial::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, Grant, Permit};
+pub use dial::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, Grant, INFANCY, Permit};
 pub use limits::{LIFETIME_SPREAD, Limits};
 pub use pool::Pool;
 pub use state::Gauges;

@@ -1,6 +1,7 @@
 //! The pool: who is idle, who is out, what is being opened, who waits, and the decisions.
 
 mod keeping;
+mod proving;
 
 use std::cmp::Ordering;
 use std::time::Instant;
@@ -147,7 +148,7 @@ impl<C: Pooled, W> Pool<C, W> {
         now: Instant,
     ) -> Placed<C, W> {
         self.spend(&permit);
-        self.backoff.succeeded();
+        self.backoff.opened();
         self.usual = permit.shape;
         self.leased += 1;
         self.opened += 1;
@@ -157,8 +158,8 @@ impl<C: Pooled, W> Pool<C, W> {
             jitter,
             epoch: permit.epoch,
         };
-        let checkout = Checkout::new(conn, terms);
-        self.release(checkout, Verdict::Reusable, now)
+        let placed = self.place(Checkout::new(conn, terms), now);
+        self.count(placed)
     }
 
     /// The dial failed. Those returned wait no longer and must be told why. `jitter` is a random
@@ -202,20 +203,19 @@ impl<C: Pooled, W> Pool<C, W> {
             self.leased > 0,
             "a checkout goes back to the pool that it came from, once"
         );
+        self.learn(&checkout.terms, verdict, now);
         let placed = match verdict {
             Verdict::Close(reason) => Placed::Closed(checkout.conn, reason),
+            Verdict::Stillborn => Placed::Closed(checkout.conn, CloseReason::Broken),
             Verdict::Reusable => self.place(checkout, now),
         };
-        if !matches!(placed, Placed::Handed { .. }) {
-            self.leased -= 1;
-        }
-        self.check();
-        placed
+        self.count(placed)
     }
 
     /// Closes what has become too old, was idle for too long, or has no place any more. What is
     /// returned is the caller's to close; it may be below `min` now: ask for permits next.
     pub fn upkeep(&mut self, now: Instant) -> Vec<(C, CloseReason)> {
+        self.look_at_idle(now);
         let mut closed = Vec::new();
         let mut next = 0;
         while let Some(idle) = self.idle.get(next) {
@@ -245,13 +245,16 @@ impl<C: Pooled, W> Pool<C, W> {
         [too_old, idle_too_long, retry].into_iter().flatten().min()
     }
 
-    /// Takes out idle connections that are of no use any more, such as those that the database has
-    /// closed. They are the caller's to close.
-    pub fn remove_idle(&mut self, mut useless: impl FnMut(&mut C) -> bool) -> Vec<C> {
+    /// Takes out idle connections that are of no use any more, for the database has closed them or
+    /// has spoken out of turn. They are the caller's to close.
+    pub fn remove_idle(&mut self, now: Instant, mut useless: impl FnMut(&mut C) -> bool) -> Vec<C> {
         let removed = self.idle.extract_if(.., |idle| useless(&mut idle.conn));
-        let removed = removed.map(|idle| idle.conn).collect();
+        let removed: Vec<_> = removed.collect();
+        for idle in &removed {
+            self.learn(&idle.terms, Verdict::Stillborn, now);
+        }
         self.check();
-        removed
+        removed.into_iter().map(|idle| idle.conn).collect()
     }
 
     /// Changes the limits in place. Where less is allowed than stands, [`upkeep`](Self::upkeep)
@@ -278,14 +281,14 @@ impl<C: Pooled, W> Pool<C, W> {
     /// Ends a pause or a drain. The first dial goes at once.
     pub fn resume(&mut self) {
         self.gate = Gate::Open;
-        self.backoff.succeeded();
+        self.backoff.reset();
     }
 
     /// Replaces every connection: idle ones at the next [`upkeep`](Self::upkeep), those that are
     /// out or being opened when they come back. The first dial goes at once.
     pub fn reconnect(&mut self) {
         self.epoch += 1;
-        self.backoff.succeeded();
+        self.backoff.reset();
     }
 
     /// The limits in force.
@@ -327,6 +330,15 @@ impl<C: Pooled, W> Pool<C, W> {
         let position = self.idle.partition_point(|idle| idle.since <= since);
         self.idle.insert(position, Idle { conn, terms, since });
         Placed::Parked
+    }
+
+    /// What was leased is so no longer, unless it has been handed on.
+    fn count(&mut self, placed: Placed<C, W>) -> Placed<C, W> {
+        if !matches!(placed, Placed::Handed { .. }) {
+            self.leased -= 1;
+        }
+        self.check();
+        placed
     }
 
     /// Whether somebody before the first whom a connection would fit could be dialled for, if only

@@ -248,8 +248,10 @@ impl Session<'_> {
         let (is_midway, is_at_work) = (watch.is_midway(), watch.is_at_work());
         if is_at_work && !matches!(end, SessionEnd::DatabaseLeft { .. }) {
             sockets::spawn(kill(Rc::clone(self.tenant), lease, is_midway)).detach();
+        } else if is_midway {
+            lease.close_midway(pool::CloseReason::SessionEnd);
         } else {
-            close(lease, is_midway);
+            lease.end_with(&end, watch.is_answered());
         }
     }
 

@@ -283,6 +283,7 @@ pub(super) async fn work(
     };
     let may_be_cancelled = watch.may_be_cancelled();
     let is_midway = watch.is_midway();
+    let is_answered = watch.is_answered();
     if !watch.may_speak() {
         client.conn.say_no_more();
     }
@@ -293,6 +294,6 @@ pub(super) async fn work(
     }
     match is_midway {
         true => lease.close_midway(pool::CloseReason::SessionEnd),
-        false => lease.close(pool::CloseReason::SessionEnd),
+        false => lease.end_with(&end, is_answered),
     }
 }

@@ -317,7 +317,7 @@ impl Session<'_> {
     fn lose_backend(&mut self) {
         self.registered.aim(Aim::Nobody);
         if let Some(lease) = self.lease.take() {
-            lease.close(CloseReason::Broken);
+            lease.lose();
         }
     }
 
@@ -340,7 +340,15 @@ impl Session<'_> {
             // The database would go on with a query that nobody waits for.
             registered.cancel().await;
         }
-        give_up(lease, &mut tracker, &registered, CloseReason::SessionEnd);
+        match lease {
+            // It has said why, so it has said something.
+            Some(lease)
+                if matches!(end, SessionEnd::DatabaseLeft { .. }) && !tracker.is_midway() =>
+            {
+                lease.end_with(&end, tracker.is_explained());
+            }
+            lease => give_up(lease, &mut tracker, &registered, CloseReason::SessionEnd),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! When a connection is dialled, and who hears of it when that fails.
 
-use pool::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, Limits, Placed};
+use pool::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, INFANCY, Limits, Placed};
 
 use crate::world::{LIMITS, World, handed};
 
@@ -194,4 +194,85 @@ fn who_wants_to_wait_on_is_not_told_of_a_failure_that_will_pass() {
     world.pass(BACKOFF_FIRST);
     assert_eq!(world.permits().len(), 1);
     assert_eq!(world.pool.dismiss_waiting(), [1]);
+}
+
+#[test]
+fn a_database_that_closes_after_each_login_is_held_back_longer_each_time() {
+    let mut world = World::new(Limits { min: 1, ..LIMITS });
+    let mut waits = Vec::new();
+    for number in 1..=6 {
+        let permit = world.permits().pop().unwrap();
+        // Idle or with a client, that is the same.
+        if number % 2 == 0 {
+            world.wait('a');
+            let served = handed(world.open(permit)).1;
+            world.lose(served);
+        } else {
+            assert!(matches!(world.open(permit), Placed::Parked));
+            assert_eq!(world.bury(number).len(), 1);
+        }
+        assert!(world.permits().is_empty());
+        let retry = world.pool.next_upkeep().unwrap();
+        waits.push(retry - world.now);
+        world.now = retry;
+    }
+    let growing = [1, 2, 4, 8, 16, 32].map(|times| BACKOFF_FIRST / 2 * times);
+    assert_eq!(waits, growing);
+}
+
+/// One is idle, and another has died young.
+fn in_doubt(world: &mut World) {
+    let old = world.dial('a');
+    world.wait('a');
+    let permit = world.permits().pop().unwrap();
+    let stillborn = handed(world.open(permit)).1;
+    world.lose(stillborn);
+    world.park(old);
+    world.pass(BACKOFF_FIRST);
+}
+
+#[test]
+fn after_that_one_at_a_time_goes_to_find_out_until_one_has_proved_itself() {
+    let limits = Limits {
+        min: 4,
+        max: 9,
+        ..LIMITS
+    };
+    // By having served somebody, or by having been there for a while.
+    for by_serving in [true, false] {
+        let mut world = World::new(Limits { min: 0, ..limits });
+        in_doubt(&mut world);
+        world.pool.set_limits(limits);
+        assert_eq!(world.gauges(), [1, 0, 0, 0]);
+        let permit = world.permits();
+        assert_eq!(permit.len(), 1, "the old one proves nothing");
+        for permit in permit {
+            assert!(matches!(world.open(permit), Placed::Parked));
+        }
+        let permit = world.permits();
+        assert_eq!(permit.len(), 1, "without a pause, but one only");
+        for permit in permit {
+            assert!(matches!(world.open(permit), Placed::Parked));
+        }
+        if by_serving {
+            let young = world.get('a');
+            assert_eq!(young.0, 4);
+            world.park(young);
+        } else {
+            world.pass(INFANCY);
+            world.upkeep();
+        }
+        world.pool.set_limits(Limits { min: 9, ..limits });
+        assert_eq!(world.permits().len(), 6);
+    }
+}
+
+#[test]
+fn who_breaks_of_age_says_nothing_about_dials() {
+    let mut world = World::new(Limits { min: 1, ..LIMITS });
+    let permit = world.permits().pop().unwrap();
+    assert!(matches!(world.open(permit), Placed::Parked));
+    world.pass(INFANCY);
+    assert_eq!(world.bury(1).len(), 1);
+    assert_eq!(world.permits().len(), 1, "nothing is held back");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool::{Acquired, CloseReason, Limits, Placed, Refusal};
+use pool::{Acquired, CloseReason, INFANCY, Limits, Placed, Refusal};
 
 use crate::world::{Conn, LIMITS, World, closed, handed};
 
@@ -11,8 +11,9 @@ fn idle_connections_that_died_leave_and_are_replaced() {
     let mut world = World::new(Limits { min: 1, ..LIMITS });
     let permit = world.permits().pop().unwrap();
     assert!(matches!(world.open(permit), Placed::Parked));
-    assert_eq!(world.pool.remove_idle(|conn| conn.0 == 7), []);
-    assert_eq!(world.pool.remove_idle(|conn| conn.0 == 1), [Conn(1, 'a')]);
+    world.pass(INFANCY);
+    assert_eq!(world.bury(7), []);
+    assert_eq!(world.bury(1), [Conn(1, 'a')]);
     assert_eq!(world.permits().len(), 1);
 }
 

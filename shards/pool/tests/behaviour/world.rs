@@ -97,6 +97,17 @@ impl World {
         assert!(matches!(self.give_back(checkout), Placed::Parked));
     }
 
+    /// The client could do nothing with it: the database has closed it.
+    pub fn lose(&mut self, checkout: Checkout<Conn>) {
+        let placed = self.pool.release(checkout, Verdict::Stillborn, self.now);
+        assert_eq!(closed(placed).1, CloseReason::Broken);
+    }
+
+    /// The database closes this one, if it is idle.
+    pub fn bury(&mut self, number: u32) -> Vec<Conn> {
+        self.pool.remove_idle(self.now, |conn| conn.0 == number)
+    }
+
     pub fn upkeep(&mut self) -> Vec<(u32, CloseReason)> {
         self.pool
             .upkeep(self.now)

@@ -11,8 +11,8 @@ mod random;
 use std::time::{Duration, Instant};
 
 use pool::{
-    Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, Limits, Permit, Placed,
-    Pool, Pooled, Refusal, Serial, Ticket, Verdict,
+    Acquired, BACKOFF_FIRST, BACKOFF_LAST, Blame, Checkout, CloseReason, INFANCY, Limits, Permit,
+    Placed, Pool, Pooled, Refusal, Serial, Ticket, Verdict,
 };
 use random::Random;
 
@@ -99,6 +99,8 @@ struct Run {
     clients: usize,
     failures: u32,
     held_until: Instant,
+    /// The last connection that died young; until a later one has proved itself.
+    stillborn: Option<usize>,
 }
 
 impl Run {
@@ -123,6 +125,7 @@ impl Run {
             clients: 0,
             failures: 0,
             held_until: now,
+            stillborn: None,
         }
     }
 
@@ -187,17 +190,19 @@ impl Run {
         let Some(checkout) = self.random.take(&mut self.checkouts) else {
             return;
         };
-        if self.random.below(8) == 0 {
-            let verdict = Verdict::Close(CloseReason::Broken);
-            let placed = self.pool.release(checkout, verdict, self.now);
-            assert!(matches!(placed, Placed::Closed(_, CloseReason::Broken)));
-        } else {
-            self.give_back(checkout);
-        }
+        let verdict = match self.random.below(16) {
+            0 => Verdict::Close(CloseReason::Broken),
+            1 | 2 => Verdict::Stillborn,
+            _ => return self.give_back(checkout),
+        };
+        self.learn(checkout.number, verdict);
+        let placed = self.pool.release(checkout, verdict, self.now);
+        assert!(matches!(placed, Placed::Closed(_, CloseReason::Broken)));
     }
 
     fn give_back(&mut self, checkout: Checkout<Conn>) {
         let number = checkout.number;
+        self.learn(number, Verdict::Reusable);
         let fate = self.fate(number);
         let placed = self.pool.release(checkout, Verdict::Reusable, self.now);
         self.note(number, fate, placed);
@@ -217,7 +222,9 @@ impl Run {
         let (shape, number) = (*permit.shape(), self.known.len());
         let (jitter, part) = self.random.jitter();
         self.usual = shape;
-        self.stop_holding_back();
+        if self.stillborn.is_none() {
+            self.stop_holding_back();
+        }
         self.known.push(Known {
             shape,
             epoch,
@@ -256,10 +263,32 @@ impl Run {
         assert_eq!(told, expected);
         self.queue.retain(|waiter| !is_told(waiter));
         let counts = !stale && (blame != Blame::Shape || shape == self.usual);
-        if counts && self.held_until <= self.now {
+        if counts {
+            self.hold_back(part);
+        }
+    }
+
+    fn hold_back(&mut self, part: f64) {
+        if self.held_until <= self.now {
             let step = BACKOFF_LAST.min(BACKOFF_FIRST * 2u32.pow(self.failures.min(10)));
             self.held_until = self.now + step.mul_f64(0.5 + part / 2.0);
             self.failures += 1;
+        }
+    }
+
+    /// A connection comes back, or dies: it may have been a dial that failed, or prove that dials
+    /// succeed again.
+    fn learn(&mut self, number: usize, verdict: Verdict) {
+        let known = self.known[number];
+        let is_young = self.now < known.born + INFANCY;
+        if known.epoch != self.epoch {
+        } else if verdict == Verdict::Stillborn && is_young {
+            self.stillborn = self.stillborn.max(Some(number));
+            self.hold_back(known.part);
+        } else if (verdict == Verdict::Reusable || !is_young)
+            && self.stillborn.is_some_and(|stillborn| stillborn < number)
+        {
+            self.stop_holding_back();
         }
     }
 
@@ -272,6 +301,9 @@ impl Run {
     }
 
     fn upkeep(&mut self) {
+        for number in self.idle.clone() {
+            self.learn(number, Verdict::Close(CloseReason::Broken));
+        }
         let mut expected = Vec::new();
         for number in self.idle.clone() {
             let timeout = self.limits.idle_timeout;
@@ -301,7 +333,10 @@ impl Run {
         let Some(number) = self.random.take(&mut self.idle) else {
             return;
         };
-        let removed = self.pool.remove_idle(|conn| conn.number == number);
+        self.learn(number, Verdict::Stillborn);
+        let removed = self
+            .pool
+            .remove_idle(self.now, |conn| conn.number == number);
         assert_eq!(removed.len(), 1);
     }
 
@@ -374,7 +409,7 @@ impl Run {
     }
 
     fn stop_holding_back(&mut self) {
-        (self.failures, self.held_until) = (0, self.now);
+        (self.failures, self.held_until, self.stillborn) = (0, self.now, None);
     }
 
     fn compare(&self) {

@@ -32,6 +32,8 @@ pub struct MySqlWatch<'a> {
     /// The sequence id of our last word, where another dialogue than the relay was the last.
     pub say_next: Option<u8>,
     quit: bool,
+    /// The server has said something.
+    answered: bool,
     meter: Meter<'a>,
     control: &'a Control,
 }
@@ -55,6 +57,7 @@ impl<'a> MySqlWatch<'a> {
             change: None,
             say_next: None,
             quit: false,
+            answered: false,
             meter: Meter::new(&tenant.stats, control),
             control,
         }
@@ -68,6 +71,11 @@ impl<'a> MySqlWatch<'a> {
     /// Whether the backend has been passed the beginning of a packet and not its end.
     pub fn is_midway(&self) -> bool {
         !self.client.at_boundary()
+    }
+
+    /// Whether the client has heard anything from its server.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Whether the turn of a change of user has come. If the answers cannot be followed it never
@@ -162,6 +170,7 @@ impl Watch for MySqlWatch<'_> {
     }
 
     fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        self.answered = true;
         let owed = self.replies.awaited();
         let errors = self.replies.backend_said(chunk);
         self.meter.backend_said(chunk.len(), &errors);

@@ -25,6 +25,8 @@ pub(super) struct PgWatch<'a> {
     terminated: bool,
     /// The database has said why it will close.
     explained: bool,
+    /// The database has said something.
+    answered: bool,
     meter: Meter<'a>,
 }
 
@@ -40,7 +42,13 @@ impl<'a> PgWatch<'a> {
             status: TransactionStatus::Idle,
             terminated: false,
             explained: false,
+            answered: false,
         }
+    }
+
+    /// Whether the client has heard anything from its database.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Whether what the client is owed may be cancelled once nobody waits for it. Where several queries are under way, a
@@ -83,6 +91,7 @@ impl Watch for PgWatch<'_> {
     }
 
     fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
+        self.answered = true;
         let passed = self
             .backend
             .feed(chunk)
