@@ -1,16 +1,19 @@
 //! What PostgreSQL clients' proofs are compared with: verifiers, made of passwords where needed.
 //!
-//! A client that nobody knows gets a verifier too, made the same way at the same cost, so that
-//! neither the answer nor the time it takes tells the unknown from the known.
+//! To derive one takes a millisecond of a helper thread, once for each user. So that this tells nobody
+//! who is a user, and whose users come often, whoever comes for a name from an address where it has
+//! not been asked for has one derived, were it for nothing; afterwards nobody has.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 
 use wire::Secret;
 use wire::pg::scram::{DEFAULT_ITERATIONS, Verifier};
 use wire::pg::{MockKey, Stored};
 
-use crate::contract::TenantId;
+use crate::contract::{Neighbourhood, TenantId};
 
 /// The verifiers of one shard, kept so that each is derived once.
 pub struct Verifiers {
@@ -18,6 +21,11 @@ pub struct Verifiers {
     /// By tenant and user, each with what it was made of: it holds for that alone, whatever the user
     /// was a moment ago to whom.
     derived: RefCell<HashMap<(TenantId, String), (Secret, Verifier)>>,
+    /// Who has been asked for from where, as hashes.
+    seen: RefCell<HashSet<u64>>,
+    hashes: RandomState,
+    #[cfg(test)]
+    derivations: std::cell::Cell<usize>,
 }
 
 impl Verifiers {
@@ -26,6 +34,10 @@ impl Verifiers {
         Verifiers {
             mock,
             derived: RefCell::default(),
+            seen: RefCell::default(),
+            hashes: RandomState::new(),
+            #[cfg(test)]
+            derivations: std::cell::Cell::default(),
         }
     }
 
@@ -34,17 +46,51 @@ impl Verifiers {
         &self.mock
     }
 
-    /// The verifier for a user, from what is stored of its secret; `None` for a user nobody knows.
-    pub async fn scram(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Verifier {
-        let password = self.password(tenant, user, stored);
-        let derived = match self.known(tenant, user, &password) {
-            Some(verifier) => verifier,
-            None => self.derive(tenant, user, password).await,
+    /// The verifier for a user who is asked for from this address, from what is stored of its secret;
+    /// one that accepts nobody for a user whom nobody knows.
+    pub async fn scram(
+        &self,
+        tenant: &TenantId,
+        user: &str,
+        address: IpAddr,
+        stored: Option<&Stored>,
+    ) -> Verifier {
+        let (verifier, to_derive) = match stored {
+            Some(Stored::Scram(verifier)) => (Some(verifier.clone()), None),
+            Some(Stored::Plain(password)) => match self.known(tenant, user, password) {
+                Some(verifier) => (Some(verifier), None),
+                None => (None, Some(password.clone())),
+            },
+            // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
+            Some(Stored::Md5 { .. }) | None => (None, None),
         };
-        match stored {
-            Some(Stored::Scram(verifier)) => verifier.clone(),
-            _ => derived,
+        let visit = (tenant.as_str(), user, Neighbourhood::of(address));
+        let visit = self.hashes.hash_one(visit);
+        let is_first = !self.seen.borrow().contains(&visit);
+        let derived = match to_derive {
+            Some(password) => {
+                let derived = self.derive(tenant, user, password.clone()).await;
+                if let Some(derived) = &derived {
+                    self.keep(tenant, user, password, derived.clone());
+                }
+                derived
+            }
+            None if is_first => {
+                let password = self.mock.password(tenant.as_str(), user);
+                let _ = self.derive(tenant, user, password).await;
+                None
+            }
+            None => None,
+        };
+        if is_first {
+            let mut seen = self.seen.borrow_mut();
+            if seen.len() >= SEEN_KEPT {
+                seen.clear();
+            }
+            seen.insert(visit);
         }
+        let verifier = verifier.or(derived);
+        verifier.unwrap_or_else(|| self.mock.verifier(tenant.as_str(), user))
     }
 
     fn known(&self, tenant: &TenantId, user: &str, password: &Secret) -> Option<Verifier> {
@@ -54,41 +100,86 @@ impl Verifiers {
         Some(verifier.clone())
     }
 
-    /// What must be derived from at the first sight of a user, whoever it is. Of one whose verifier is
-    /// stored it is for the time that it takes, which would else tell it from those whom nobody knows.
-    fn password(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Secret {
-        match stored {
-            Some(Stored::Plain(password)) => password.clone(),
-            // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
-            Some(Stored::Scram(_) | Stored::Md5 { .. }) | None => {
-                self.mock.password(tenant.as_str(), user)
-            }
-        }
-    }
-
-    async fn derive(&self, tenant: &TenantId, user: &str, password: Secret) -> Verifier {
+    async fn derive(&self, tenant: &TenantId, user: &str, password: Secret) -> Option<Verifier> {
+        #[cfg(test)]
+        self.derivations.set(self.derivations.get() + 1);
         let salt = self.mock.salt(tenant.as_str(), user);
-        let of = password.clone();
         let derived = sockets::blocking(move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
-        })
-        .await;
-        let verifier = derived.unwrap_or_else(|_| self.mock.verifier(tenant.as_str(), user));
+        });
+        derived.await.ok()
+    }
+
+    fn keep(&self, tenant: &TenantId, user: &str, of: Secret, verifier: Verifier) {
         let mut all = self.derived.borrow_mut();
         if all.len() >= VERIFIERS_KEPT {
             all.clear();
+            self.seen.borrow_mut().clear();
         }
-        all.insert((tenant.clone(), user.to_owned()), (of, verifier.clone()));
-        verifier
+        all.insert((tenant.clone(), user.to_owned()), (of, verifier));
     }
 
     /// A tenant has come, gone or changed: what was derived for it is of no use any more, and is made
-    /// of its secrets.
+    /// of its secrets. All are new everywhere then, or it could be told whose users are.
     pub fn forget(&self, tenant: &TenantId) {
         self.derived.borrow_mut().retain(|(of, _), _| of != tenant);
+        self.seen.borrow_mut().clear();
     }
 }
 
-/// How many verifiers a shard keeps. Names are the clients' choice, so there must be an end; the
-/// cost of a miss is a millisecond of a helper thread.
+/// How many verifiers a shard keeps.
 const VERIFIERS_KEPT: usize = 4096;
+/// How many visits a shard remembers. Names are the clients' choice, so there must be an end.
+const SEEN_KEPT: usize = 32_768;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn nobody_can_tell_by_the_work_who_is_a_user() {
+        let verifiers = Verifiers::new(MockKey::new([7; 32]));
+        let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let (tenant, none) = (
+            TenantId::parse("shop").unwrap(),
+            TenantId::parse("none").unwrap(),
+        );
+        let password = Stored::Plain(Secret::new("secret"));
+        let salt = [1; 16];
+        let stored = Stored::Scram(Verifier::derive("secret", &salt, DEFAULT_ITERATIONS).unwrap());
+        let md5 = Stored::parse("md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "old");
+        let visits = [
+            (&tenant, "user", Some(&password)),
+            (&tenant, "stored", Some(&stored)),
+            (&tenant, "old", Some(&md5)),
+            (&tenant, "nobody", None),
+            (&none, "user", None),
+        ];
+        let test = async {
+            let cost = async |(tenant, user, stored): (&TenantId, &str, Option<&Stored>), from| {
+                let before = verifiers.derivations.get();
+                let verifier = verifiers.scram(tenant, user, from, stored).await;
+                let again = verifiers.scram(tenant, user, from, stored).await;
+                assert!(verifier == again, "{user}");
+                verifiers.derivations.get() - before
+            };
+            // Some have been here before.
+            for visit in &visits[..2] {
+                assert_eq!(cost(*visit, here).await, 1);
+            }
+            for _ in 0..2 {
+                for visit in visits {
+                    assert_eq!(cost(visit, there).await, 1, "{}", visit.1);
+                }
+                for visit in visits {
+                    assert_eq!(cost(visit, there).await, 0, "{}", visit.1);
+                }
+                verifiers.forget(&tenant);
+            }
+        };
+        let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
+        let run = sockets::run(sockets::RingLimits::default(), test);
+        executor.make().unwrap().run(run).unwrap();
+    }
+}

@@ -200,7 +200,10 @@ async fn challenge(
         }
         // Passed on to the database before it comes to this.
         ClientAuth::Scram | ClientAuth::Passthrough => {
-            let verifier = shard.verifiers.scram(id, user, stored.as_ref()).await;
+            let verifier = shard
+                .verifiers
+                .scram(id, user, address, stored.as_ref())
+                .await;
             let binding = match client.conn.end_point() {
                 Some(hash) => ChannelBinding::ServerEndPoint(hash),
                 None => ChannelBinding::None,
