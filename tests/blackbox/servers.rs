@@ -3,7 +3,13 @@
 use testbed::{Kind, Plan, Server, Tenant, World};
 
 pub fn plan(plan: &mut Plan) {
-    let all = [Kind::Postgres, Kind::Postgres18, Kind::MariaDb, Kind::MySql];
+    let all = [
+        Kind::Postgres,
+        Kind::Postgres17,
+        Kind::Postgres18,
+        Kind::MariaDb,
+        Kind::MySql,
+    ];
     plan.add(
         World::Any,
         &all,
@@ -16,6 +22,7 @@ async fn server_is_what_it_should_be(server: &'static Server) {
     let version = server.sql("", "SELECT version();");
     let expected = match server.kind {
         Kind::Postgres => "PostgreSQL 15",
+        Kind::Postgres17 => "PostgreSQL 17",
         Kind::Postgres18 => "PostgreSQL 18",
         Kind::MariaDb => "10.11",
         Kind::MySql => "9.",

@@ -148,7 +148,8 @@ impl Plan {
     }
 
     fn has(&mut self, kind: Kind) -> bool {
-        static HERE: [std::sync::OnceLock<bool>; 4] = [const { std::sync::OnceLock::new() }; 4];
+        static HERE: [std::sync::OnceLock<bool>; Kind::COUNT] =
+            [const { std::sync::OnceLock::new() }; Kind::COUNT];
         let here = *HERE[kind as usize].get_or_init(|| kind.is_here());
         if !here && !self.missing.contains(&kind) {
             self.missing.push(kind);

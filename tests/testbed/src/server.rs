@@ -18,6 +18,8 @@ use crate::{project, tool};
 pub enum Kind {
     /// PostgreSQL 15, from Debian 12.
     Postgres,
+    /// PostgreSQL 17, from a Python wheel; unlike that of 18, it knows TLS.
+    Postgres17,
     /// PostgreSQL 18, from a Python wheel.
     Postgres18,
     /// MariaDB 10.11, from Debian 12.
@@ -27,11 +29,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Kind::MySql as usize + 1;
+
     /// The script's word, and the first part of a test's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Kind::Postgres => "postgres",
+            Kind::Postgres17 => "postgres17",
             Kind::Postgres18 => "postgres18",
             Kind::MariaDb => "mariadb",
             Kind::MySql => "mysql",
@@ -51,7 +57,7 @@ impl Kind {
     /// Whether it speaks PostgreSQL's protocol, rather than MySQL's.
     #[must_use]
     pub fn is_postgres(self) -> bool {
-        matches!(self, Kind::Postgres | Kind::Postgres18)
+        matches!(self, Kind::Postgres | Kind::Postgres17 | Kind::Postgres18)
     }
 
     /// Whether this machine can run one.
@@ -93,7 +99,7 @@ impl Server {
     /// If it cannot be started: ask [`Kind::is_here`] first.
     #[must_use]
     pub fn shared(kind: Kind) -> &'static Server {
-        static SERVERS: [OnceLock<Server>; 4] = [const { OnceLock::new() }; 4];
+        static SERVERS: [OnceLock<Server>; Kind::COUNT] = [const { OnceLock::new() }; Kind::COUNT];
         SERVERS[kind as usize].get_or_init(|| Server::start(kind))
     }
 
