@@ -14,7 +14,7 @@ use crate::backend::{Backend, Route, Shape, Welcome};
 use crate::channel::NotSecured;
 use crate::conn::{Broken, Conn};
 use crate::contract::{DialFault, PoolMode, TenantSpec};
-use crate::farewell::{SessionEnd, is_about_the_client};
+use crate::farewell::{SessionEnd, is_about_the_client, is_full};
 use crate::keys::Keys;
 use crate::race;
 use crate::random;
@@ -27,6 +27,9 @@ pub enum DialFailure {
     /// Nobody answered at the tenant's address, or not in time.
     #[error("{0}")]
     Unreachable(String),
+    /// Nobody was asked, for want of something of our own.
+    #[error("DBBouncer has run out of what a connection takes: {0}")]
+    OwnLack(String),
     /// The database said no.
     #[error("the database refused: {0}")]
     Refused(Refusal),
@@ -48,7 +51,7 @@ impl DialFailure {
     /// Whom the pool is to blame, which decides who is told and whether dials are held back.
     pub fn blame(&self) -> Blame {
         match self {
-            DialFailure::Unreachable(_) => Blame::Database,
+            DialFailure::Unreachable(_) | DialFailure::OwnLack(_) => Blame::Database,
             DialFailure::ShapeRefused(_) => Blame::Shape,
             DialFailure::Refused(refusal) if is_about_the_client(refusal) => Blame::Shape,
             DialFailure::Refused(refusal) if is_full(refusal) => Blame::Database,
@@ -64,6 +67,7 @@ impl DialFailure {
     pub fn fault(&self) -> DialFault {
         match self {
             DialFailure::Unreachable(_) => DialFault::Unreachable,
+            DialFailure::OwnLack(_) => DialFault::OwnLack,
             DialFailure::Refused(_)
             | DialFailure::ShapeRefused(_)
             | DialFailure::ClientFailed(_) => DialFault::Refused,
@@ -82,6 +86,7 @@ impl DialFailure {
                     && refusal.number == 0
             }
             DialFailure::Unreachable(_)
+            | DialFailure::OwnLack(_)
             | DialFailure::ShapeRefused(_)
             | DialFailure::Misbehaved(_)
             | DialFailure::ClientFailed(_) => false,
@@ -113,6 +118,7 @@ impl From<DialFailure> for SessionEnd {
     fn from(failure: DialFailure) -> SessionEnd {
         match failure {
             DialFailure::Unreachable(why) => SessionEnd::DatabaseUnreachable(why),
+            DialFailure::OwnLack(why) => SessionEnd::OwnLack(why),
             DialFailure::Refused(refusal) => SessionEnd::DatabaseRefused(refusal),
             DialFailure::ShapeRefused(refusal) => SessionEnd::SettingsRefused(refusal),
             DialFailure::Misbehaved(error) => SessionEnd::DatabaseMisbehaved(error),
@@ -176,7 +182,7 @@ async fn open(
     let unreachable = |error: io::Error| DialFailure::Unreachable(error.to_string());
     let addresses = tenant.names.resolve(&spec.host, spec.port);
     let addresses = addresses.await.map_err(unreachable)?;
-    let (stream, address) = race::connect(addresses).await.map_err(unreachable)?;
+    let (stream, address) = race::connect(addresses).await.map_err(not_connected)?;
     let route = Route {
         address,
         host: spec.host.clone(),
@@ -337,9 +343,11 @@ pub fn stillborn() -> DialFailure {
     DialFailure::Unreachable(why.to_owned())
 }
 
-/// Whether a database refused because it has no place left.
-pub fn is_full(refusal: &Refusal) -> bool {
-    refusal.sqlstate.starts_with("53") || refusal.number == TOO_MANY_CONNECTIONS
+fn not_connected(error: io::Error) -> DialFailure {
+    match sockets::is_our_lack(&error) {
+        true => DialFailure::OwnLack(error.to_string()),
+        false => DialFailure::Unreachable(error.to_string()),
+    }
 }
 
 /// A dialogue with the database came to nothing.
@@ -353,6 +361,3 @@ pub fn database_broke(broken: Broken) -> DialFailure {
         Broken::Wire(error) => DialFailure::Misbehaved(error),
     }
 }
-
-/// MySQL's `ER_CON_COUNT_ERROR`.
-const TOO_MANY_CONNECTIONS: u16 = 1040;

@@ -1,6 +1,7 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
 mod budget;
+mod refusal;
 mod sentence;
 mod tally;
 
@@ -15,6 +16,8 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
+use self::refusal::refused;
+pub use self::refusal::{is_about_the_client, is_full};
 pub use self::tally::Unproven;
 use crate::admission::Crowd;
 use crate::channel::NotSecured;
@@ -71,6 +74,8 @@ pub enum SessionEnd {
     TenantClosed,
     /// The database could not be reached.
     DatabaseUnreachable(String),
+    /// There is no connection to the database for want of something of our own.
+    OwnLack(String),
     /// The database has failed its health checks: nobody waits for it.
     DatabaseUnhealthy(String),
     /// The database refused our login.
@@ -279,6 +284,14 @@ impl SessionEnd {
                 code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
                 None,
             ),
+            SessionEnd::OwnLack(_) => (
+                Level::Error,
+                sqlstate::INSUFFICIENT_RESOURCES,
+                code::ER_OUT_OF_RESOURCES,
+                Some(
+                    "Whoever runs this pooler must allow it more, such as open files (LimitNOFILE=, ulimit -n).",
+                ),
+            ),
             SessionEnd::DatabaseRefused(refusal) => {
                 return Some(refused(refusal, is_about_the_client(refusal)));
             }
@@ -339,55 +352,6 @@ fn overdue_codes(limit: Limit) -> (&'static str, Code) {
             sqlstate::IDLE_SESSION_TIMEOUT,
             code::ER_CLIENT_INTERACTION_TIMEOUT,
         ),
-    }
-}
-
-/// Whether a database refused what one client's login asks for (a startup parameter, a database),
-/// rather than the tenant as such: then it is that client's business alone.
-pub fn is_about_the_client(refusal: &Refusal) -> bool {
-    // Classes: data exception, syntax error or access rule violation, invalid catalog name.
-    ["22", "42", "3D"]
-        .iter()
-        .any(|class| refusal.sqlstate.starts_with(class))
-}
-
-/// What a client is told of its database's refusal: in the database's own words where the client
-/// asked for it, in ours where it did not; under the database's own code wherever a client can act
-/// on it.
-fn refused(refusal: &Refusal, is_the_clients: bool) -> Words {
-    let text = SessionEnd::DatabaseRefused(refusal.clone()).to_string();
-    let words = |sqlstate, mysql, text| Words {
-        level: Level::Warn,
-        sqlstate,
-        mysql,
-        text,
-        hint: None,
-    };
-    if is_the_clients {
-        let mysql = Code {
-            number: refusal.number,
-            sqlstate: code::ER_BAD_DB_ERROR.sqlstate,
-        };
-        words(
-            refusal.sqlstate.clone().into(),
-            mysql,
-            refusal.message.clone(),
-        )
-    } else if ["53", "57"]
-        .iter()
-        .any(|class| refusal.sqlstate.starts_with(class))
-    {
-        words(
-            refusal.sqlstate.clone().into(),
-            code::ER_CON_COUNT_ERROR,
-            text,
-        )
-    } else {
-        words(
-            sqlstate::CANNOT_CONNECT_TO_DATABASE.into(),
-            code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
-            text,
-        )
     }
 }
 

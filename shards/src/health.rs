@@ -23,6 +23,7 @@ use crate::backend::Backend;
 use crate::conn::Broken;
 use crate::contract::{Dialect, Health, HealthCheck, WhenUnwell};
 use crate::dial::{self, DialFailure};
+use crate::farewell::is_full;
 use crate::lease::NotServed;
 use crate::random;
 use crate::tenant::Tenant;
@@ -120,7 +121,10 @@ async fn watch(tenant: Weak<Tenant>, terms: HealthCheck, round: u64) {
         if !tenant.serves() {
             continue;
         }
-        let outcome = check(&tenant, terms.timeout).await;
+        // One that we could not make says nothing.
+        let Some(outcome) = check(&tenant, terms.timeout).await else {
+            continue;
+        };
         if tenant.checkup.round.get() == round && tenant.serves() {
             tenant.stats.count(|counts| match outcome {
                 Ok(()) => counts.checks_passed += 1,
@@ -151,8 +155,8 @@ fn conclude(tenant: &Rc<Tenant>, outcome: Result<(), String>, terms: &HealthChec
     }
 }
 
-/// Asks the database once, within this time.
-async fn check(tenant: &Rc<Tenant>, limit: Duration) -> Result<(), String> {
+/// Asks the database once, within this time; nothing if we cannot even ask.
+async fn check(tenant: &Rc<Tenant>, limit: Duration) -> Option<Result<(), String>> {
     let Some(mut backend) = tenant.with_pool(pool::Pool::inspect) else {
         return log_in(tenant, limit).await;
     };
@@ -168,7 +172,7 @@ async fn check(tenant: &Rc<Tenant>, limit: Duration) -> Result<(), String> {
     };
     tenant.give_back(backend, verdict);
     match outcome {
-        Ok(()) => Ok(()),
+        Ok(()) => Some(Ok(())),
         // One idle connection may have died alone, of a firewall for one.
         Err(_) => log_in(tenant, limit).await,
     }
@@ -188,20 +192,23 @@ async fn ping(backend: &mut Backend) -> Result<(), Broken> {
 
 /// Logs in on a connection of its own, which is closed again: beyond the pool's `max`, for one that
 /// is full says nothing about the database.
-async fn log_in(tenant: &Rc<Tenant>, limit: Duration) -> Result<(), String> {
+async fn log_in(tenant: &Rc<Tenant>, limit: Duration) -> Option<Result<(), String>> {
     let shape = crate::backend::Shape::usual(&tenant.spec());
-    match sockets::timeout(limit, dial::dial(tenant, &shape)).await {
-        Ok(Ok(backend)) => {
-            backend.dismiss();
-            Ok(())
-        }
-        // It is full, of ours among others: it lives.
-        Ok(Err(DialFailure::Refused(refusal))) if dial::is_full(&refusal) && tenant.is_served() => {
-            Ok(())
-        }
-        Ok(Err(failure)) => Err(failure.to_string()),
-        Err(_) => Err(format!("no login within {limit:?}")),
-    }
+    Some(
+        match sockets::timeout(limit, dial::dial(tenant, &shape)).await {
+            Ok(Ok(backend)) => {
+                backend.dismiss();
+                Ok(())
+            }
+            // It is full, of ours among others: it lives.
+            Ok(Err(DialFailure::Refused(refusal))) if is_full(&refusal) && tenant.is_served() => {
+                Ok(())
+            }
+            Ok(Err(DialFailure::OwnLack(_))) => return None,
+            Ok(Err(failure)) => Err(failure.to_string()),
+            Err(_) => Err(format!("no login within {limit:?}")),
+        },
+    )
 }
 
 #[cfg(test)]

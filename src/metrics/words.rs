@@ -43,6 +43,7 @@ pub fn end(kind: EndKind) -> &'static str {
         EndKind::Stopping => "stopping",
         EndKind::CutOff => "cut_off",
         EndKind::ClientNotSecured => "client_not_secured",
+        EndKind::OwnLack => "own_lack",
     }
 }
 
@@ -66,6 +67,7 @@ pub fn dial_fault(kind: DialFault) -> &'static str {
         DialFault::Refused => "refused",
         DialFault::Misbehaved => "misbehaved",
         DialFault::NotSecured => "not_secured",
+        DialFault::OwnLack => "own_lack",
     }
 }
 

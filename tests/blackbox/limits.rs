@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 
 use crate::drivers::{mysql, mysql_options, postgres, postgres_config, try_postgres, whoami};
+use crate::health::QUICK_CHECKS;
 use crate::health::sample;
 use crate::raw::{Complaint, Raw, handshake_response, message, startup};
 
@@ -77,6 +78,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres],
         "no_descriptors_are_left",
         no_descriptors_are_left,
+    );
+    plan.add(
+        World::SessionMode,
+        &[Kind::MariaDb, Kind::MySql],
+        "an_account_with_all_its_connections_taken_is_waited_for",
+        an_account_with_all_its_connections_taken,
     );
 }
 
@@ -433,14 +440,14 @@ async fn what_a_client_can_make_us_hold_is_bounded(server: &'static Server) {
 }
 
 /// Bytes of memory that the whole program holds.
-fn resident(bouncer: &Bouncer) -> usize {
+pub fn resident(bouncer: &Bouncer) -> usize {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", bouncer.pid())).unwrap();
     let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096
 }
 
 /// A thousand clients where there are descriptors for a fraction of them. Who is in is served, nothing spins, and when
-/// they are gone everybody is served.
+/// they are gone everybody is served. That no backend can be opened meanwhile is nobody's fault but ours.
 async fn no_descriptors_are_left(server: &'static Server) {
     let limit = rustix::process::Resource::Nofile;
     let ours = rustix::process::getrlimit(limit);
@@ -452,14 +459,24 @@ async fn no_descriptors_are_left(server: &'static Server) {
         },
     )
     .expect("the soft limit can be raised to the hard one");
-    let tenant = Tenant::on(server, "few");
-    let config = Config::for_tenants(std::slice::from_ref(&tenant))
+    let mut tenants = Tenant::many_on(server, "few", 2);
+    for setting in [
+        "client_auth: trust",
+        "pool_mode: session",
+        "min_connections: 0",
+        QUICK_CHECKS,
+    ] {
+        tenants[1].set(setting);
+    }
+    let config = Config::for_tenants(&tenants)
         .with("runtime: {shards: 1}")
         .with("limits: {client_connections: 5000, login_timeout: 60s}")
         .with_descriptors(160);
     let bouncer = Bouncer::start(&config);
-    let door = bouncer.door(&tenant);
+    let (tenant, lacking) = (&tenants[0], &tenants[1]);
+    let (door, lacking_door) = (bouncer.door(tenant), bouncer.door(lacking));
     let bystander = postgres(&door).await;
+    let mut late = Raw::to(door.address);
     let crowd: Vec<_> = (0..1000).map(|_| Raw::to(door.address)).collect();
     bouncer.log_line(&["cannot accept", "attempt 1 in a row"]);
     let before = processor_time(&bouncer);
@@ -471,11 +488,48 @@ async fn no_descriptors_are_left(server: &'static Server) {
         used < passed.as_secs_f64() / 4.0,
         "{used} s of processor time in {passed:?}"
     );
+    late.say(&startup(&[
+        ("user", &lacking_door.user),
+        ("database", &lacking_door.dbname),
+    ]));
+    assert_eq!(late.message().0, b'R', "it is let in, and needs a backend");
+    let told = late.last_words();
+    assert_eq!(told.state, "53000", "{told:?}");
+    assert!(told.message.contains("DBBouncer has run out"), "{told:?}");
     drop(crowd);
     assert_eq!(whoami(&door).await, tenant.id);
+    assert_eq!(whoami(&lacking_door).await, lacking.id);
+    let log = bouncer.log();
+    assert!(!log.contains("is unhealthy"), "{log}");
+    assert_eq!(ended(&bouncer, &lacking.id, "own_lack"), 1.0);
     drop(bystander);
     until_nobody_is_in(&bouncer);
     assert!(sample(bouncer.api(), "dbbouncer_accept_failures_total ") >= 16.0);
+    bouncer.stop();
+}
+
+/// The database has room, and would let nobody else in for this account: as good as full, and no error of who comes.
+async fn an_account_with_all_its_connections_taken(server: &'static Server) {
+    let tenant = Tenant::on(server, "alone")
+        .with("min_connections: 0")
+        .with("acquire_timeout: 60s")
+        .with("health_check: {interval: 0}");
+    let alone = format!(
+        "ALTER USER {}@'%' WITH MAX_USER_CONNECTIONS 1",
+        tenant.username
+    );
+    server.sql("", &alone);
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let first = session(&door).await;
+    let second = tokio::spawn({
+        let door = door.clone();
+        async move { whoami(&door).await }
+    });
+    bouncer.log_line(&["no connection to", "1226"]);
+    assert!(!second.is_finished());
+    drop(first);
+    assert_eq!(second.await.unwrap(), tenant.id);
     bouncer.stop();
 }
 

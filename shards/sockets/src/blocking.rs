@@ -7,8 +7,8 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Poll, Waker};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -22,7 +22,8 @@ use crate::task::spawn;
 /// Runs `work` on a helper thread and gives its result; a panic in it resumes here.
 ///
 /// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free.
-/// Dropped before its end, the work goes on and its result is dropped.
+/// Dropped before its turn, the work is not done; dropped later, it goes on and its result is
+/// dropped.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     run_by(&COMPUTING, work).await
 }
@@ -41,17 +42,20 @@ async fn run_by<T: Send + 'static>(
     let Some(answers) = reactor.answers.get() else {
         unreachable!("a run starts with its answers")
     };
+    let wanted = Arc::new(AtomicBool::new(true));
     let place = Place {
         key: answers.waiting.borrow_mut().insert(Waiting::default()),
         waiting: Rc::clone(&answers.waiting),
+        wanted: Arc::clone(&wanted),
     };
     let (key, bell) = (place.key, answers.bell.clone());
     helpers.run(Box::new(move || {
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-        bell.ring_patiently(Answer {
-            key,
-            outcome: Box::new(outcome),
-        });
+        let outcome: Box<dyn Any + Send> = match wanted.load(Ordering::Relaxed) {
+            true => Box::new(catch_unwind(AssertUnwindSafe(work))),
+            // Its place is still to be given up.
+            false => Box::new(()),
+        };
+        bell.ring_patiently(Answer { key, outcome });
     }));
     let outcome = poll_fn(|cx| {
         let mut waiting = place.waiting.borrow_mut();
@@ -133,10 +137,13 @@ fn deliver(waiting: &mut Slab<Waiting>, key: usize, outcome: Box<dyn Any + Send>
 struct Place {
     key: usize,
     waiting: Rc<RefCell<Slab<Waiting>>>,
+    /// Seen by the helper that comes to the job.
+    wanted: Arc<AtomicBool>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.wanted.store(false, Ordering::Relaxed);
         let mut waiting = self.waiting.borrow_mut();
         if waiting[self.key].answered {
             waiting.remove(self.key);
@@ -213,7 +220,7 @@ static WAITING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(WAITERS));
 
 /// Threads at most that wait for somebody outside: they take next to nothing while they wait, and each
 /// name that nobody answers to keeps one for as long as the C library is patient.
-const WAITERS: usize = 128;
+pub const WAITERS: usize = 128;
 
 /// Helper threads of the process at most, of those that compute.
 pub const HELPERS: usize = 16;

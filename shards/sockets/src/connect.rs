@@ -34,6 +34,16 @@ pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Re
     poll_fn(|cx| attempt.0.poll(cx)).await
 }
 
+/// Whether an attempt to connect failed for want of something here: descriptors, memory, addresses
+/// or ports of our own. It says nothing about whom it was meant for.
+#[must_use]
+pub fn is_our_lack(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
 /// A socket with its options, not connected.
 fn prepare(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 
+use crate::lingering::LINGER;
+
 /// The limits of one executor's ring.
 #[derive(Debug, Clone)]
 pub struct RingLimits {
@@ -28,6 +30,10 @@ pub struct RingLimits {
     /// been following each other so closely that falling asleep and being woken would take longer
     /// than the wait. Zero is never.
     pub spin_at_most: Duration,
+    /// How long a stream that was dropped with bytes unsent may take to its end.
+    pub linger: Duration,
+    /// How many of them may be at it at once; the one that began first makes room for one more.
+    pub lingering: usize,
 }
 
 impl RingLimits {
@@ -48,6 +54,8 @@ impl Default for RingLimits {
             receive_high_water: 64 * 1024,
             park_at_most: Duration::from_secs(1),
             spin_at_most: Duration::ZERO,
+            linger: LINGER,
+            lingering: 1024,
         }
     }
 }

@@ -17,6 +17,7 @@ use slab::Slab;
 use crate::blocking::Answers;
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
+use crate::lingering::Lingerers;
 use crate::options::RingLimits;
 use crate::probe::RingError;
 use crate::ring::Ring;
@@ -52,6 +53,7 @@ pub(crate) struct Reactor {
     pub(crate) time: Cell<Instant>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
+    pub(crate) lingerers: Lingerers,
     pub(crate) limits: RingLimits,
     /// The way back for blocking work.
     pub(crate) answers: OnceCell<Answers>,
@@ -77,6 +79,7 @@ impl Reactor {
             time: Cell::new(Instant::now()),
             timers: RefCell::default(),
             tasks: Tasks::default(),
+            lingerers: Lingerers::default(),
             limits,
             answers: OnceCell::new(),
         }))

@@ -13,7 +13,6 @@ use crate::driver::Driver;
 use crate::options::RingLimits;
 use crate::probe::RingError;
 use crate::reactor::Reactor;
-use crate::stream::LINGER;
 use crate::task::{Stage, schedule};
 use crate::timer::timeout;
 
@@ -24,7 +23,7 @@ pub const PREEMPT_TIMER: Duration = Duration::from_secs(1);
 /// Runs `main` on this glommio executor, with a ring of its own.
 ///
 /// Returns when `main` does. Then the remaining tasks are dropped, what streams had queued is sent,
-/// for little more than [`LINGER`], and sockets are closed. One at a time per executor, as its
+/// for little more than [`RingLimits::linger`], and sockets are closed. One at a time per executor, as its
 /// outermost future.
 pub async fn run<T>(limits: RingLimits, main: impl Future<Output = T>) -> Result<T, RingError> {
     let reactor = Reactor::new(limits)?;
@@ -77,7 +76,11 @@ pub fn now() -> Instant {
 async fn wind_down(reactor: &Reactor) {
     reactor.tasks.enter(Stage::Lingering);
     // Who is late is dropped next.
-    let _ = timeout(LINGER + LINGER_MARGIN, reactor.tasks.emptied()).await;
+    let _ = timeout(
+        reactor.limits.linger + LINGER_MARGIN,
+        reactor.tasks.emptied(),
+    )
+    .await;
     reactor.tasks.enter(Stage::Over);
     reactor.tasks.emptied().await;
     reactor.end_sources().await;

@@ -15,11 +15,11 @@ use socket2::SockRef;
 
 use crate::chunk::Chunk;
 use crate::connect::connect;
+use crate::lingering::Lingering;
 use crate::options::SocketOptions;
 use crate::run::current;
 use crate::socket::Socket;
 use crate::task::{Stage, spawn_until};
-use crate::timer::timeout;
 
 /// A connected TCP socket on this executor's ring.
 ///
@@ -28,7 +28,8 @@ use crate::timer::timeout;
 /// draining; a second one takes the first one's place.
 ///
 /// Dropped with bytes unsent, it sends them, closes its side and waits for the peer to close, at
-/// most [`LINGER`] in all; so a last message can simply be sent before dropping.
+/// most [`LINGER`](crate::LINGER) in all, and as long as not too many others do; so a last message can simply be
+/// sent before dropping.
 /// [`abort`](Stream::abort) ends it at once.
 pub struct Stream {
     socket: Rc<Socket>,
@@ -169,32 +170,8 @@ impl Drop for Stream {
         if self.queued() == 0 || self.socket.reactor().tasks.stage() == Stage::Over {
             return self.socket.close();
         }
-        let lingering = Lingering(Rc::clone(&self.socket));
-        spawn_until(Stage::Over, async move {
-            // Whatever the outcome, it is closed now.
-            let _ = timeout(LINGER, lingering.to_the_end()).await;
-        })
-        .detach();
-    }
-}
-
-/// A socket whose stream was dropped with bytes unsent.
-struct Lingering(Rc<Socket>);
-
-impl Lingering {
-    /// Sends the rest, then reads to the end: closing with bytes unread would reset the connection,
-    /// and the peer could lose the very message that was sent last.
-    async fn to_the_end(&self) -> io::Result<()> {
-        poll_fn(|cx| self.0.poll_drained(0, cx)).await?;
-        self.0.shutdown_write();
-        while !poll_fn(|cx| self.0.poll_recv(cx)).await?.is_empty() {}
-        Ok(())
-    }
-}
-
-impl Drop for Lingering {
-    fn drop(&mut self) {
-        self.0.close();
+        let lingering = Lingering::new(&self.socket);
+        spawn_until(Stage::Over, lingering.see_out()).detach();
     }
 }
 
@@ -202,6 +179,3 @@ pub(crate) fn internet(addr: socket2::SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket()
         .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "not an internet address"))
 }
-
-/// How long a dropped stream may take to send its last bytes and see the peer close.
-pub const LINGER: Duration = Duration::from_secs(3);

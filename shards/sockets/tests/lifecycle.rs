@@ -247,3 +247,41 @@ fn a_panic_in_a_task_is_the_executors_error() {
 fn the_ring_can_be_had_here() {
     sockets::probe().unwrap();
 }
+
+#[test]
+fn so_many_linger_and_whoever_came_first_makes_room() {
+    let limits = RingLimits {
+        linger: Duration::from_secs(3600),
+        lingering: 4,
+        ..patient()
+    };
+    executor(limits, || async {
+        let mut plains = Vec::new();
+        for _ in 0..10 {
+            let (stream, plain) = half_pair().await;
+            stream.send(b"FATAL: go away".as_slice());
+            drop(stream);
+            plains.push(plain);
+        }
+        sockets::blocking(move || {
+            // All hear their last words, and the end.
+            for plain in &mut plains {
+                let mut words = String::new();
+                plain.read_to_string(&mut words).unwrap();
+                assert_eq!(words, "FATAL: go away");
+            }
+            // Nobody listens to the first ones any more: what they say is answered by a reset.
+            for plain in &mut plains[..6] {
+                while plain.write(b"but").is_ok() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            for plain in &mut plains[6..] {
+                plain.write_all(b"but").unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+                plain.write_all(b"but").unwrap();
+            }
+        })
+        .await;
+    });
+}

@@ -7,7 +7,8 @@ mod support;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -165,6 +166,37 @@ fn blocking_work_that_nobody_waits_for_disturbs_nobody() {
         for number in 0..50 {
             assert_eq!(blocking(move || number).await, number);
         }
+    });
+}
+
+#[test]
+fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
+    executor(patient(), || async {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let busy: Vec<_> = (0..sockets::HELPERS)
+            .map(|_| {
+                let wait = Arc::clone(&wait);
+                spawn(blocking(move || wait.lock().unwrap().recv().unwrap()))
+            })
+            .collect();
+        let done = Arc::new(AtomicUsize::new(0));
+        let work = || {
+            let done = Arc::clone(&done);
+            blocking(move || done.fetch_add(1, Ordering::SeqCst))
+        };
+        for _ in 0..100 {
+            let queued = timeout(Duration::ZERO, work()).await;
+            assert!(queued.is_err(), "all helpers are busy");
+        }
+        for _ in 0..sockets::HELPERS {
+            go.send(()).unwrap();
+        }
+        for task in busy {
+            task.await;
+        }
+        work().await;
+        assert_eq!(done.load(Ordering::SeqCst), 1);
     });
 }
 

@@ -293,6 +293,8 @@ kinds! {
         CutOff,
         /// There was no TLS with the client, and should have been.
         ClientNotSecured,
+        /// There was no connection to the database for want of something of our own.
+        OwnLack,
     }
 }
 
@@ -342,6 +344,8 @@ kinds! {
         Misbehaved,
         /// There was no TLS with the database, or not with the right one.
         NotSecured,
+        /// Nobody was asked, for want of something of our own: descriptors, ports.
+        OwnLack,
     }
 }
 

@@ -74,6 +74,7 @@ fn ends() -> Vec<SessionEnd> {
         SessionEnd::TenantClosed,
         SessionEnd::DatabaseUnreachable(String::new()),
         SessionEnd::DatabaseUnhealthy(String::new()),
+        SessionEnd::OwnLack(String::new()),
         SessionEnd::DatabaseRefused(refusal("28P01", 0)),
         SessionEnd::DatabaseRefused(refusal("53300", 0)),
         SessionEnd::DatabaseRefused(refusal("57P03", 0)),

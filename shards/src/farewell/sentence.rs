@@ -68,6 +68,10 @@ impl fmt::Display for SessionEnd {
             SessionEnd::DatabaseUnreachable(why) => {
                 write!(f, "the tenant's database cannot be reached: {why}")
             }
+            SessionEnd::OwnLack(why) => write!(
+                f,
+                "no connection to the tenant's database can be made: DBBouncer has run out of what that takes: {why}"
+            ),
             SessionEnd::DatabaseUnhealthy(why) => {
                 write!(f, "the tenant's database is unhealthy: {why}")
             }

@@ -50,6 +50,7 @@ impl SessionEnd {
             SessionEnd::PoolExhausted(_) => EndKind::PoolExhausted,
             SessionEnd::TenantClosed => EndKind::TenantClosed,
             SessionEnd::DatabaseUnreachable(_) => EndKind::DatabaseUnreachable,
+            SessionEnd::OwnLack(_) => EndKind::OwnLack,
             SessionEnd::DatabaseUnhealthy(_) => EndKind::DatabaseUnhealthy,
             SessionEnd::DatabaseRefused(_) => EndKind::DatabaseRefused,
             SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => {

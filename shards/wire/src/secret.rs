@@ -23,3 +23,15 @@ impl std::fmt::Debug for Secret {
         f.write_str("Secret(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_zeroed_when_dropped() {
+        fn is_zeroed(_: &impl zeroize::ZeroizeOnDrop) {}
+        let Secret(text) = &Secret::new("secret");
+        is_zeroed(text);
+    }
+}

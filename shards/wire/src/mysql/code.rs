@@ -25,6 +25,8 @@ codes! {
     /// Our own or the tenant's limit of client connections is reached, or no backend came free
     /// within the acquire time-out.
     ER_CON_COUNT_ERROR = 1040 "08004";
+    /// The pooler itself has run out of something.
+    ER_OUT_OF_RESOURCES = 1041 "HY000";
     /// The client's first packet is no handshake response.
     ER_HANDSHAKE_ERROR = 1043 "08S01";
     /// Wrong password, unknown user, unknown tenant, or no tenant named.

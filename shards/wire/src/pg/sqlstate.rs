@@ -26,6 +26,8 @@ pub const INVALID_PASSWORD: &str = "28P01";
 pub const INVALID_CATALOG_NAME: &str = "3D000";
 /// The switches in `options` do not parse.
 pub const SYNTAX_ERROR: &str = "42601";
+/// The pooler itself has run out of something.
+pub const INSUFFICIENT_RESOURCES: &str = "53000";
 /// No place left: at the pool, at the tenant or here.
 pub const TOO_MANY_CONNECTIONS: &str = "53300";
 /// A client's request was cancelled, also while it waited.
