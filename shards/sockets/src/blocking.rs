@@ -164,10 +164,12 @@ struct Helpers {
     open: AtomicUsize,
     /// Threads at most.
     most: usize,
+    /// How far they give way to those who serve clients.
+    niceness: i32,
 }
 
 impl Helpers {
-    fn new(most: usize) -> Helpers {
+    fn new(most: usize, niceness: i32) -> Helpers {
         let (jobs, queue) = unbounded();
         Helpers {
             jobs,
@@ -175,6 +177,7 @@ impl Helpers {
             started: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             most,
+            niceness,
         }
     }
 
@@ -201,7 +204,11 @@ impl Helpers {
             return;
         }
         let thread = std::thread::Builder::new().name("bouncer-helper".into());
-        if let Err(error) = thread.spawn(|| self.queue.iter().for_each(|job| self.work(job))) {
+        let life = || {
+            give_way(self.niceness);
+            self.queue.iter().for_each(|job| self.work(job));
+        };
+        if let Err(error) = thread.spawn(life) {
             self.started.fetch_sub(1, Ordering::SeqCst);
             log::warn!("no helper thread could be started: {error}");
         }
@@ -213,10 +220,18 @@ impl Helpers {
     }
 }
 
+/// Has the thread that calls it get less of a busy processor; where that is not allowed, it gets as much as others.
+fn give_way(niceness: i32) {
+    if niceness > 0 {
+        // SAFETY: a system call without pointers. On Linux it means the thread, and not the process.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    }
+}
+
 /// Those who compute.
-static COMPUTING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(HELPERS));
+static COMPUTING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(HELPERS, NICENESS));
 /// Those who wait for somebody outside.
-static WAITING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(WAITERS));
+static WAITING: LazyLock<Helpers> = LazyLock::new(|| Helpers::new(WAITERS, 0));
 
 /// Threads at most that wait for somebody outside: they take next to nothing while they wait, and each
 /// name that nobody answers to keeps one for as long as the C library is patient.
@@ -224,6 +239,10 @@ pub const WAITERS: usize = 128;
 
 /// Helper threads of the process at most, of those that compute.
 pub const HELPERS: usize = 16;
+
+/// What they compute is asked for by whoever can connect: all of them together get a fifth of a processor that a shard
+/// has use for.
+const NICENESS: i32 = 15;
 
 /// Answers that may wait for one executor before helper threads wait for it.
 const ANSWERS: usize = 1024;

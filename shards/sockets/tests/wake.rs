@@ -152,6 +152,26 @@ fn blocking_work_answers_and_its_panic_resumes_here() {
 }
 
 #[test]
+fn who_computes_gives_way_to_who_serves() {
+    executor(patient(), || async {
+        let niceness = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            // The 19th of all fields; these begin with the third.
+            fields
+                .split_whitespace()
+                .nth(16)
+                .unwrap()
+                .parse::<i32>()
+                .unwrap()
+        };
+        let ours = niceness();
+        assert!(blocking(niceness).await >= 15);
+        assert_eq!(sockets::blocking_on_others(niceness).await, ours);
+    });
+}
+
+#[test]
 fn blocking_work_that_nobody_waits_for_disturbs_nobody() {
     executor(patient(), || async {
         let (go, wait) = mpsc::channel::<()>();
