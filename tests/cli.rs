@@ -323,7 +323,7 @@ fn the_example_config_is_one() {
     assert_eq!(run(dbbouncer(&["check", "-c", &path])).0, 0);
     let (status, out, _) = run(dbbouncer(&["config", "reference"]));
     assert!(
-        status == 0 && out.contains("| `acquire_timeout` | `10s` | a time |"),
+        status == 0 && out.contains("| `acquire_timeout` | `10s` | a time from 10ms to "),
         "{out}"
     );
 }
