@@ -194,12 +194,19 @@ fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
     executor(patient(), || async {
         let (go, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
+        let started = Arc::new(AtomicUsize::new(0));
         let busy: Vec<_> = (0..sockets::HELPERS)
             .map(|_| {
-                let wait = Arc::clone(&wait);
-                spawn(blocking(move || wait.lock().unwrap().recv().unwrap()))
+                let (wait, started) = (Arc::clone(&wait), Arc::clone(&started));
+                spawn(blocking(move || {
+                    started.fetch_add(1, Ordering::SeqCst);
+                    wait.lock().unwrap().recv().unwrap();
+                }))
             })
             .collect();
+        while started.load(Ordering::SeqCst) < sockets::HELPERS {
+            sleep(Duration::from_millis(1)).await;
+        }
         let done = Arc::new(AtomicUsize::new(0));
         let work = || {
             let done = Arc::clone(&done);
