@@ -1,5 +1,8 @@
 //! A shard: the loop that takes what other threads send it, and does it.
 
+#[cfg(test)]
+mod steady;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
