@@ -223,8 +223,12 @@ impl Lease {
     }
 }
 
+/// Whoever drops it, such as the end of the shard, does not know where the client stands, so nothing is said.
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.conn.say_no_more();
+        }
         self.end(Verdict::Close(CloseReason::SessionEnd));
     }
 }

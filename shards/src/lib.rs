@@ -37,6 +37,7 @@ mod admission;
 mod backend;
 mod cancel;
 mod channel;
+mod condemned;
 mod conn;
 mod connection_ids;
 mod context;

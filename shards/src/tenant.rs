@@ -12,6 +12,7 @@ use wire::pg::pooling::Commons;
 
 use crate::admission::Crowd;
 use crate::backend::{Backend, Shape};
+use crate::condemned::Condemned;
 use crate::connection_ids::OwnIds;
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
@@ -54,6 +55,8 @@ pub struct Tenant {
     clients: Cell<usize>,
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
+    /// MySQL backends to be killed.
+    pub condemned: Condemned,
     standing: Cell<Standing>,
     /// Whether its database is well.
     pub checkup: Checkup,
@@ -113,6 +116,7 @@ impl Tenant {
             sessions: Sessions::default(),
             clients: Cell::new(0),
             own_ids: OwnIds::default(),
+            condemned: Condemned::default(),
             standing: Cell::default(),
             checkup: Checkup::default(),
             vigil: Vigil::default(),

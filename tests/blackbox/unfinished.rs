@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 
-use testbed::{Bouncer, Config, Front, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::{Bouncer, Config, Front, Kind, Middleman, Plan, Server, Tenant, World, eventually};
 
 use crate::answers::session;
 use crate::drivers::whoami;
@@ -30,11 +30,20 @@ pub fn plan(plan: &mut Plan) {
     );
     plan.add(
         World::Bouncer,
+        &[Kind::Postgres, Kind::MariaDb],
+        "a_statement_is_not_run_by_our_end",
+        a_statement_is_not_run_by_our_end,
+    );
+    plan.add(
+        World::Bouncer,
         &mysql,
         "what_nobody_waits_for_is_ended",
         what_nobody_waits_for_is_ended,
     );
 }
+
+/// The exit status of a program that had to cut clients off.
+const CUT_OFF: i32 = 75;
 
 /// More bytes may be missing than our goodbye to the database has, or as many, or fewer.
 const MISSING: std::ops::RangeInclusive<usize> = 0..=6;
@@ -156,26 +165,70 @@ async fn a_mysql_statement_without_its_end(server: &'static Server) {
     front.close();
 }
 
-/// Its server would not notice, and the next client's backend would be one more than the tenant may have.
+/// When the grace is over, its session is cut off where it stands.
+async fn a_statement_is_not_run_by_our_end(server: &'static Server) {
+    for missing in MISSING {
+        let tenant = trusting(server, "stop");
+        server.sql(&tenant.dbname, "CREATE TABLE t (i int)");
+        let config = Config::for_tenants(std::slice::from_ref(&tenant));
+        let bouncer = Bouncer::start(&config.with("shutdown_grace: 10ms"));
+        let door = bouncer.door(&tenant);
+        if server.kind.is_postgres() {
+            server.sql(&tenant.dbname, "GRANT ALL ON t TO PUBLIC");
+            let mut raw = Raw::to(door.address);
+            let opening = [("user", &*door.user), ("database", &door.dbname)];
+            raw.say(&startup(&opening)).until_ready();
+            let insert = message(b'Q', b"INSERT INTO t VALUES (1) -- the end\0");
+            let both = [message(b'Q', b"SELECT 1\0"), insert].concat();
+            raw.say(&both[..both.len() - missing - 1]).until_ready();
+            bouncer.tell_to_stop();
+            raw.rest();
+        } else {
+            let mut raw = session(&door, 0);
+            let insert = packet(0, b"\x03INSERT INTO t VALUES (1) -- the end");
+            let both = [packet(0, b"\x03DO 1"), insert].concat();
+            raw.say(&both[..both.len() - missing - 1]).packet();
+            bouncer.tell_to_stop();
+            raw.rest();
+        }
+        bouncer.ended_with(CUT_OFF);
+        assert!(rows(server, &tenant).is_empty(), "{missing} + 1 missing");
+    }
+}
+
+/// Its server would not notice, and the next client's backend would be one more than the tenant may have. However many
+/// they are, one login more is enough to end them.
 async fn what_nobody_waits_for_is_ended(server: &'static Server) {
-    let tenant = trusting(server, "gone").with("max_connections: 1");
+    let middleman = Middleman::before(server.address);
+    let mut tenant = trusting(server, "gone").with("max_connections: 10");
+    tenant.address = middleman.address();
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let door = bouncer.door(&tenant);
     let at_work = format!(
         "SELECT count(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE 'SELECT SLEEP%'",
         tenant.username
     );
-    for _ in 0..3 {
-        let mut raw = session(&door, 0);
-        raw.say(&packet(0, b"\x03SELECT SLEEP(600)"));
-        eventually("it is at work, and it alone", || {
-            (server.sql("", &at_work) == "1").then_some(())
+    for round in 1..=2 {
+        let crowd: Vec<Raw> = (0..10)
+            .map(|_| {
+                let mut raw = session(&door, 0);
+                raw.say(&packet(0, b"\x03SELECT SLEEP(600)"));
+                raw
+            })
+            .collect();
+        eventually("they are at work, and they alone", || {
+            (server.sql("", &at_work) == "10").then_some(())
         });
-        raw.vanish();
+        crowd.into_iter().for_each(Raw::vanish);
+        eventually("nothing is gone on with", || {
+            (server.sql("", &at_work) == "0").then_some(())
+        });
+        let logins = middleman.accepted();
+        assert!(
+            logins <= round * 13,
+            "{logins} logins in {round} rounds of 10"
+        );
     }
-    eventually("nothing is gone on with", || {
-        (server.sql("", &at_work) == "0").then_some(())
-    });
     assert_eq!(whoami(&door).await, tenant.id);
     bouncer.stop();
 }

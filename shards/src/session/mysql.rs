@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use wire::WireError;
 use wire::mysql::{
-    Ask, BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
+    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
     Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
@@ -16,6 +16,7 @@ use super::{
     why_unproven, within_login,
 };
 use crate::backend::{Backend, Shape, Welcome};
+use crate::condemned::condemn;
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Dialect, TenantSpec, Users};
@@ -247,7 +248,7 @@ impl Session<'_> {
         leave(self.shard, client, Some(self.tenant), &end, sequence);
         let (is_midway, is_at_work) = (watch.is_midway(), watch.is_at_work());
         if is_at_work && !matches!(end, SessionEnd::DatabaseLeft { .. }) {
-            sockets::spawn(kill(Rc::clone(self.tenant), lease, is_midway)).detach();
+            condemn(self.tenant, lease, is_midway);
         } else if is_midway {
             lease.close_midway(pool::CloseReason::SessionEnd);
         } else {
@@ -288,7 +289,13 @@ impl Session<'_> {
         let proven = within_login(
             self.shard,
             deadline,
-            prove(self.shard, client, terms, &named, &mut greet),
+            prove(
+                self.shard,
+                client,
+                terms.filter(|_| is_let_in),
+                &named,
+                &mut greet,
+            ),
         )
         .await;
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
@@ -321,45 +328,6 @@ impl Session<'_> {
         client.conn.say(words);
         Ok(changed.status)
     }
-}
-
-/// Gives back a backend whose session is over, to be closed.
-fn close(lease: Lease, is_midway: bool) {
-    match is_midway {
-        true => lease.close_midway(pool::CloseReason::SessionEnd),
-        false => lease.close(pool::CloseReason::SessionEnd),
-    }
-}
-
-/// Ends what a server goes on with though nobody waits for it, for it would not notice by itself; until then the backend
-/// keeps its place in the pool. On a connection of its own, beyond the pool's `max`; and only if that leads to the same
-/// server, where the id means the same.
-async fn kill(tenant: Rc<Tenant>, lease: Lease, is_midway: bool) {
-    let spec = tenant.spec();
-    let address = lease.backend().route.address;
-    let connection_id = welcome_of(lease.backend()).connection_id;
-    let killed = match dial::dial(&tenant, &Shape::usual(&spec)).await {
-        Ok(mut backend) if backend.route.address == address => {
-            let limit = spec.connect_timeout;
-            let mut request = Ask::kill(connection_id);
-            let asked = sockets::timeout(limit, backend.conn.carry(&mut request)).await;
-            backend.dismiss();
-            match asked {
-                Ok(answer) => answer.map(drop).map_err(|broken| broken.to_string()),
-                Err(_) => Err(format!("no answer within {limit:?}")),
-            }
-        }
-        Ok(backend) => {
-            backend.dismiss();
-            Err("its name means another server now".to_owned())
-        }
-        Err(failure) => Err(failure.to_string()),
-    };
-    if let Err(why) = killed {
-        let id = &spec.id;
-        log::info!("tenant {id}: backend {connection_id} at {address} was not killed: {why}");
-    }
-    close(lease, is_midway);
 }
 
 fn welcome_of(backend: &Backend) -> &LoggedIn {

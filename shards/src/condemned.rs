@@ -1,0 +1,103 @@
+//! MySQL backends whose server goes on with something that nobody waits for any more, and would not notice by itself.
+//!
+//! One after the other they are killed, all over one connection of ours beyond the pool's `max`; until then each keeps its
+//! place in the pool, lest more work than that at the database.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use pool::CloseReason;
+use wire::mysql::Ask;
+
+use crate::backend::{Backend, Shape, Welcome};
+use crate::dial;
+use crate::lease::Lease;
+use crate::tenant::Tenant;
+
+/// Those of one tenant.
+#[derive(Default)]
+pub struct Condemned {
+    in_line: RefCell<VecDeque<Doomed>>,
+    /// Somebody is at work on them.
+    is_attended: Cell<bool>,
+}
+
+/// A backend to be killed.
+struct Doomed {
+    lease: Lease,
+    /// It has been passed a part of a message.
+    is_midway: bool,
+}
+
+impl Doomed {
+    fn close(self) {
+        match self.is_midway {
+            true => self.lease.close_midway(CloseReason::SessionEnd),
+            false => self.lease.close(CloseReason::SessionEnd),
+        }
+    }
+}
+
+/// Has a backend of the tenant's killed, then closed.
+pub fn condemn(tenant: &Rc<Tenant>, lease: Lease, is_midway: bool) {
+    let doomed = Doomed { lease, is_midway };
+    tenant.condemned.in_line.borrow_mut().push_back(doomed);
+    if !tenant.condemned.is_attended.replace(true) {
+        sockets::spawn(attend(Rc::clone(tenant))).detach();
+    }
+}
+
+async fn attend(tenant: Rc<Tenant>) {
+    let mut killer = None;
+    loop {
+        let next = tenant.condemned.in_line.borrow_mut().pop_front();
+        let Some(doomed) = next else {
+            break;
+        };
+        if let Err(why) = kill(&tenant, &mut killer, doomed.lease.backend()).await {
+            let id = &tenant.spec().id;
+            log::info!(
+                "tenant {id}: {} was not killed: {why}",
+                doomed.lease.backend()
+            );
+            // The others need not wait for the same.
+            killer = None;
+            let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
+            others.into_iter().for_each(Doomed::close);
+        }
+        doomed.close();
+    }
+    tenant.condemned.is_attended.set(false);
+    if let Some(killer) = killer {
+        killer.dismiss();
+    }
+}
+
+/// Kills one. Only from the same server, where the id means the same.
+async fn kill(
+    tenant: &Rc<Tenant>,
+    killer: &mut Option<Backend>,
+    victim: &Backend,
+) -> Result<(), String> {
+    let Welcome::MySql(welcome) = &victim.welcome else {
+        unreachable!("only a MySQL session condemns its backend");
+    };
+    let spec = tenant.spec();
+    if killer.is_none() {
+        let dialled = dial::dial(tenant, &Shape::usual(&spec)).await;
+        *killer = Some(dialled.map_err(|failure| failure.to_string())?);
+    }
+    let Some(Backend { conn, route, .. }) = killer else {
+        unreachable!("it has just been made, or was there");
+    };
+    if route.address != victim.route.address {
+        return Err("its name means another server now".to_owned());
+    }
+    let mut request = Ask::kill(welcome.connection_id);
+    let asked = sockets::timeout(spec.connect_timeout, conn.carry(&mut request)).await;
+    match asked {
+        Ok(answer) => answer.map(drop).map_err(|broken| broken.to_string()),
+        Err(_) => Err(format!("no answer within {:?}", spec.connect_timeout)),
+    }
+}
