@@ -273,10 +273,10 @@ impl Session<'_> {
             .as_deref()
             .is_none_or(|tenant| tenant == client.id.as_str());
         let spec = self.tenant.spec();
-        let terms = Some((&**self.tenant, &*spec));
         // What was right at the login need not be so now.
-        let is_let_in = same_tenant && spec.access.allows(client.peer.ip());
-        let expect = if is_let_in {
+        let is_allowed = spec.access.allows(client.peer.ip());
+        let terms = Some((&**self.tenant, &*spec)).filter(|_| is_allowed);
+        let expect = if same_tenant {
             expect(client, terms, &named)
         } else {
             Expect::Nobody
@@ -289,13 +289,7 @@ impl Session<'_> {
         let proven = within_login(
             self.shard,
             deadline,
-            prove(
-                self.shard,
-                client,
-                terms.filter(|_| is_let_in),
-                &named,
-                &mut greet,
-            ),
+            prove(self.shard, client, terms, &named, &mut greet),
         )
         .await;
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;

@@ -8,6 +8,8 @@
 //! Both are dialogues, so everything before must have been answered. The protocol makes the client
 //! wait for that; one that does not confuses its own session and no other.
 
+use zeroize::Zeroizing;
+
 use super::capability::Capabilities;
 use super::command;
 use super::cursor::Cursor;
@@ -21,7 +23,7 @@ pub struct ChangeUser {
     /// The user name as sent, tenant included.
     pub user: String,
     /// A proof that is not looked at; only whether there is one.
-    pub token: Vec<u8>,
+    pub token: Zeroizing<Vec<u8>>,
     /// The database, if one was named.
     pub database: Option<String>,
     /// The collation; `None` keeps the session's.
@@ -59,7 +61,7 @@ impl ChangeUser {
         };
         Ok(ChangeUser {
             user,
-            token,
+            token: Zeroizing::new(token),
             database: Some(database).filter(|name| !name.is_empty()),
             charset,
             plugin: Some(plugin).filter(|name| !name.is_empty()),
@@ -104,7 +106,7 @@ mod tests {
             request,
             ChangeUser {
                 user: "acme__app".to_owned(),
-                token: b"abc".to_vec(),
+                token: b"abc".to_vec().into(),
                 database: Some("shop".to_owned()),
                 charset: Some(45),
                 plugin: Some("mysql_native_password".to_owned()),

@@ -98,7 +98,7 @@ impl Greet {
         let plugin = response.plugin.as_deref();
         let verdict = expect.first(plugin, &response.token, &login.nonce, login.secured);
         let step = match verdict {
-            Verdict::Clear => Step::Hash(InClear(Zeroizing::new(response.token.clone()))),
+            Verdict::Clear => Step::Hash(InClear(response.token.clone())),
             verdict => Step::Judged(verdict),
         };
         Greet {

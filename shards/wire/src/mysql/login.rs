@@ -208,7 +208,7 @@ impl Login {
             capabilities,
             charset,
             user: self.request.user.clone(),
-            token: proof.token()?.to_vec(),
+            token: proof.token()?.to_vec().into(),
             database: self.request.shape.database.clone(),
             plugin: Some(plugin.name().to_owned()),
             attributes: self.request.attributes.clone(),

@@ -217,7 +217,7 @@ mod tests {
                 capabilities: Capabilities::OFFERED,
                 charset: 45,
                 user: user.to_owned(),
-                token: Vec::new(),
+                token: Vec::new().into(),
                 database: None,
                 plugin: None,
                 attributes: Vec::new(),

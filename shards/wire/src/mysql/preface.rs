@@ -203,7 +203,7 @@ mod tests {
             capabilities: Capabilities::OFFERED,
             charset: 45,
             user: "acme__app".to_owned(),
-            token: vec![1; 32],
+            token: vec![1; 32].into(),
             database: None,
             plugin: Some("caching_sha2_password".to_owned()),
             attributes: Vec::new(),

@@ -2,6 +2,7 @@
 //! parsed from clients, composed for databases.
 
 use bytes::{BufMut, BytesMut};
+use zeroize::Zeroizing;
 
 use super::capability::Capabilities;
 use super::cursor::{Cursor, lenenc_size, put_lenenc, put_lenenc_bytes, put_nul_bytes};
@@ -21,7 +22,7 @@ pub struct HandshakeResponse {
     /// The user name as sent, tenant included.
     pub user: String,
     /// The proof of the password, of whatever method; empty for no password.
-    pub token: Vec<u8>,
+    pub token: Zeroizing<Vec<u8>>,
     /// The database, if one was named.
     pub database: Option<String>,
     /// The method the token is of, if the client names methods.
@@ -90,7 +91,7 @@ impl HandshakeResponse {
             capabilities,
             charset,
             user,
-            token: token.to_vec(),
+            token: Zeroizing::new(token.to_vec()),
             database: Some(database).filter(|name| !name.is_empty()),
             plugin: Some(plugin).filter(|name| !name.is_empty()),
             attributes,
@@ -228,7 +229,7 @@ mod tests {
             capabilities: Capabilities::OFFERED,
             charset: 45,
             user: "acme__app".to_owned(),
-            token: vec![9; 32],
+            token: vec![9; 32].into(),
             database: Some("shop".to_owned()),
             plugin: Some("caching_sha2_password".to_owned()),
             attributes: vec![(b"_client_name".to_vec(), b"libmysql".to_vec())],

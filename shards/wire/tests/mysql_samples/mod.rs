@@ -51,7 +51,7 @@ pub fn clients() -> Vec<Vec<u8>> {
             capabilities: Capabilities::OFFERED,
             charset: 45,
             user: "acme__app".to_owned(),
-            token,
+            token: token.into(),
             database: Some("acme__shop".to_owned()),
             plugin: Some(plugin.to_owned()),
             attributes: vec![

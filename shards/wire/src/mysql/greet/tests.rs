@@ -22,7 +22,7 @@ fn login(plugin: Option<&str>, token: Vec<u8>) -> ClientLogin {
         capabilities: Capabilities::OFFERED.with_if(Capabilities::PLUGIN_AUTH, plugin.is_some()),
         charset: 45,
         user: "acme__app".to_owned(),
-        token,
+        token: token.into(),
         database: None,
         plugin: plugin.map(str::to_owned),
         attributes: Vec::new(),
@@ -274,7 +274,7 @@ fn trust_takes_any_token_and_still_ends_the_method_properly() {
 fn a_change_of_user_is_always_asked_for_its_token() {
     let request = ChangeUser {
         user: "acme__app".to_owned(),
-        token: caching_sha2_token(b"secret", &nonce()),
+        token: caching_sha2_token(b"secret", &nonce()).into(),
         database: None,
         charset: None,
         plugin: SHA2.map(str::to_owned),
