@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ pub fn open(listener: TcpListener, lanes: Lanes, vitals: Arc<Vitals>) -> io::Res
         lanes,
         vitals,
         room: Mutex::new(Room::new()?),
+        left: Condvar::new(),
     });
     thread::Builder::new()
         .name("api-door".into())
@@ -47,6 +48,8 @@ struct Door {
     lanes: Lanes,
     vitals: Arc<Vitals>,
     room: Mutex<Room>,
+    /// Somebody has left the room.
+    left: Condvar,
 }
 
 impl Door {
@@ -79,8 +82,11 @@ impl Door {
             if room.guests.len() >= MAX_CONNECTIONS {
                 room.show_out_the_slowest();
             }
-            if room.guests.len() >= MAX_CONNECTIONS + LEAVING {
-                // All are being answered, or on their way out.
+            // Then all are being answered, or on their way out: one of them has left in a moment.
+            let is_packed = |room: &mut Room| room.guests.len() >= MAX_CONNECTIONS + LEAVING;
+            let waited = self.left.wait_timeout_while(room, PACKED_PAUSE, is_packed);
+            room = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if is_packed(&mut room) {
                 debug!("API: {peer} refused: all places are taken");
                 return room.take_back(stream);
             }
@@ -93,6 +99,7 @@ impl Door {
         let hosting = host.spawn(move || {
             door.host(&stream, number, peer);
             door.room().leave(number, stream);
+            door.left.notify_one();
         });
         if let Err(error) = hosting {
             warn!("API: no thread for {peer}: {error}");
@@ -248,6 +255,8 @@ const MAX_CONNECTIONS: usize = 64;
 const LEAVING: usize = 64;
 /// Descriptors kept back for the API.
 const SPARES: usize = 16;
+/// How long a newcomer waits for one of these to have gone.
+const PACKED_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait when no descriptor is to be had.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The stack of a connection's thread, in bytes.
