@@ -172,7 +172,8 @@ impl Inbox {
 
     /// Whether more receive buffers are held than one socket should hold for long.
     pub(crate) fn hoards(&self) -> bool {
-        self.queue.len() > LOANS_PER_SOCKET
+        let loans = || self.queue.iter().filter(|chunk| chunk.is_loan());
+        self.queue.len() > LOANS_PER_SOCKET && loans().nth(LOANS_PER_SOCKET).is_some()
     }
 
     /// Gives receive buffers back, where more are held than one socket should hold for long.
