@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use pool::CloseReason;
+use wire::WireError;
 use wire::mysql::Ask;
 
 use crate::backend::{Backend, Shape, Welcome};
+use crate::conn::Broken;
 use crate::dial;
 use crate::lease::Lease;
 use crate::tenant::Tenant;
@@ -55,16 +57,17 @@ async fn attend(tenant: Rc<Tenant>) {
         let Some(doomed) = next else {
             break;
         };
-        if let Err(why) = kill(&tenant, &mut killer, doomed.lease.backend()).await {
-            let id = &tenant.spec().id;
+        if let Err(spared) = kill(&tenant, &mut killer, doomed.lease.backend()).await {
+            let (id, why) = (&tenant.spec().id, spared.why);
             log::info!(
                 "tenant {id}: {} was not killed: {why}",
                 doomed.lease.backend()
             );
-            // The others need not wait for the same.
-            killer = None;
-            let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
-            others.into_iter().for_each(Doomed::close);
+            if spared.others_too {
+                killer = None;
+                let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
+                others.into_iter().for_each(Doomed::close);
+            }
         }
         doomed.close();
     }
@@ -74,30 +77,59 @@ async fn attend(tenant: Rc<Tenant>) {
     }
 }
 
+/// One has not been killed.
+struct Spared {
+    why: String,
+    /// The others in line need not wait for the same.
+    others_too: bool,
+}
+
+impl Spared {
+    fn alone(why: String) -> Spared {
+        let others_too = false;
+        Spared { why, others_too }
+    }
+
+    fn with_the_others(why: String) -> Spared {
+        let others_too = true;
+        Spared { why, others_too }
+    }
+}
+
 /// Kills one. Only from the same server, where the id means the same.
 async fn kill(
     tenant: &Rc<Tenant>,
     killer: &mut Option<Backend>,
     victim: &Backend,
-) -> Result<(), String> {
+) -> Result<(), Spared> {
     let Welcome::MySql(welcome) = &victim.welcome else {
         unreachable!("only a MySQL session condemns its backend");
     };
     let spec = tenant.spec();
     if killer.is_none() {
         let dialled = dial::dial(tenant, &Shape::usual(&spec)).await;
-        *killer = Some(dialled.map_err(|failure| failure.to_string())?);
+        let dialled = dialled.map_err(|failure| Spared::with_the_others(failure.to_string()));
+        *killer = Some(dialled?);
     }
     let Some(Backend { conn, route, .. }) = killer else {
         unreachable!("it has just been made, or was there");
     };
     if route.address != victim.route.address {
-        return Err("its name means another server now".to_owned());
+        let why = "its name means another server now".to_owned();
+        return Err(Spared::alone(why));
     }
     let mut request = Ask::kill(welcome.connection_id);
     let asked = sockets::timeout(spec.connect_timeout, conn.carry(&mut request)).await;
     match asked {
-        Ok(answer) => answer.map(drop).map_err(|broken| broken.to_string()),
-        Err(_) => Err(format!("no answer within {:?}", spec.connect_timeout)),
+        Ok(Ok(_)) => Ok(()),
+        // It has gone already (1094).
+        Ok(Err(Broken::Wire(WireError::Refused(refusal)))) => {
+            Err(Spared::alone(refusal.to_string()))
+        }
+        Ok(Err(broken)) => Err(Spared::with_the_others(broken.to_string())),
+        Err(_) => {
+            let why = format!("no answer within {:?}", spec.connect_timeout);
+            Err(Spared::with_the_others(why))
+        }
     }
 }

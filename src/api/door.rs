@@ -256,7 +256,7 @@ const LEAVING: usize = 64;
 /// Descriptors kept back for the API.
 const SPARES: usize = 16;
 /// How long a newcomer waits for one of these to have gone.
-const PACKED_PAUSE: Duration = Duration::from_secs(1);
+const PACKED_PAUSE: Duration = Duration::from_millis(100);
 /// How long to wait when no descriptor is to be had.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The stack of a connection's thread, in bytes.

@@ -6,6 +6,7 @@ use testbed::{Bouncer, Config, Front, Kind, Middleman, Plan, Server, Tenant, Wor
 
 use crate::answers::session;
 use crate::drivers::whoami;
+use crate::health::sample;
 use crate::raw::{Raw, message, packet, startup};
 
 pub fn plan(plan: &mut Plan) {
@@ -208,6 +209,10 @@ async fn what_nobody_waits_for_is_ended(server: &'static Server) {
         "SELECT count(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE 'SELECT SLEEP%'",
         tenant.username
     );
+    let clients = format!(
+        r#"dbbouncer_tenant_clients{{tenant="{}",db_type="mysql"}}"#,
+        tenant.id
+    );
     for round in 1..=2 {
         let crowd: Vec<Raw> = (0..10)
             .map(|_| {
@@ -219,13 +224,19 @@ async fn what_nobody_waits_for_is_ended(server: &'static Server) {
         eventually("they are at work, and they alone", || {
             (server.sql("", &at_work) == "10").then_some(())
         });
+        // All of them are in line before the first can be killed.
+        middleman.hold();
         crowd.into_iter().for_each(Raw::vanish);
+        eventually("all clients are gone", || {
+            (sample(bouncer.api(), &clients) == 0.0).then_some(())
+        });
+        middleman.release();
         eventually("nothing is gone on with", || {
             (server.sql("", &at_work) == "0").then_some(())
         });
         let logins = middleman.accepted();
         assert!(
-            logins <= round * 13,
+            logins <= round * 11,
             "{logins} logins in {round} rounds of 10"
         );
     }

@@ -48,7 +48,7 @@ pub fn list() -> Vec<Scenario> {
             .says(&[scratch()]),
         Scenario::named("a temporary table that is explained")
             .says(&[
-                query("EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) CREATE TABLE pg_temp.scratch AS SELECT 7 AS i"),
+                query("EXPLAIN (ANALYZE, BUFFERS off, COSTS off, TIMING off, SUMMARY off) CREATE TABLE pg_temp.scratch AS SELECT 7 AS i"),
                 scratch(),
             ])
             .leaves()
@@ -61,6 +61,25 @@ pub fn list() -> Vec<Scenario> {
             .says(&[scratch()]),
         Scenario::named("a temporary table by the end of the search path")
             .says(&[query("SET search_path TO nowhere, pg_temp; CREATE TABLE scratch (i int)"), scratch()])
+            .leaves()
+            .client(1)
+            .says(&[scratch()]),
+        Scenario::named("a temporary table of what was selected, by the end of the search path")
+            .says(&[
+                query("SET search_path TO nowhere, pg_temp"),
+                query("CREATE TABLE scratch AS SELECT 7 AS i"),
+                scratch(),
+            ])
+            .leaves()
+            .client(1)
+            .says(&[scratch()]),
+        Scenario::named("a temporary table by a search path that led to another, which is dropped")
+            .says(&[
+                query("SET search_path TO pg_temp, public; CREATE TABLE gone (i int)"),
+                query("DROP TABLE gone"),
+                query("SELECT 7 AS i INTO scratch"),
+                scratch(),
+            ])
             .leaves()
             .client(1)
             .says(&[scratch()]),

@@ -13,9 +13,10 @@ impl Tracker {
     pub(super) fn statement_done(&mut self, kind: u8, body: &[u8]) {
         if kind == b'C' && may_change_schema(body) {
             self.commons.schema_changed();
-            if body.starts_with(b"CREATE ") && self.settings.may_create_temporary() {
-                self.settings.make(Pin::TemporaryTable);
-            }
+        }
+        let made = kind == b'C' && may_make_a_table(body) && self.settings.may_create_temporary();
+        if made {
+            self.settings.make(Pin::TemporaryTable);
         }
         let Some(link) = &mut self.link else {
             return;
@@ -27,6 +28,10 @@ impl Tracker {
         link.copy = super::link::Copy::No;
         if kind == b'C' {
             link.doubted = link.doubted.union(ended_by(body));
+        }
+        if made {
+            // Whether it did, the database is asked.
+            link.doubted = link.doubted.union(Pins::from_iter([Pin::TemporaryTable]));
         }
         if !front.is_followed() || kind == b'I' {
             return;
@@ -132,6 +137,12 @@ impl Tracker {
             link.memory.prepared.clear();
         }
     }
+}
+
+/// Whether a statement with this tag may have made a table: CREATE TABLE AS and SELECT INTO say how many rows they selected.
+fn may_make_a_table(tag: &[u8]) -> bool {
+    let tags: [&[u8]; 3] = [b"SELECT", b"CREATE ", b"EXPLAIN"];
+    tags.iter().any(|begin| tag.starts_with(begin))
 }
 
 /// Whether a statement with this tag may have changed what other statements mean.
