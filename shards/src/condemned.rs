@@ -20,31 +20,14 @@ use crate::tenant::Tenant;
 /// Those of one tenant.
 #[derive(Default)]
 pub struct Condemned {
-    in_line: RefCell<VecDeque<Doomed>>,
+    in_line: RefCell<VecDeque<Lease>>,
     /// Somebody is at work on them.
     is_attended: Cell<bool>,
 }
 
-/// A backend to be killed.
-struct Doomed {
-    lease: Lease,
-    /// It has been passed a part of a message.
-    is_midway: bool,
-}
-
-impl Doomed {
-    fn close(self) {
-        match self.is_midway {
-            true => self.lease.close_midway(CloseReason::SessionEnd),
-            false => self.lease.close(CloseReason::SessionEnd),
-        }
-    }
-}
-
 /// Has a backend of the tenant's killed, then closed.
-pub fn condemn(tenant: &Rc<Tenant>, lease: Lease, is_midway: bool) {
-    let doomed = Doomed { lease, is_midway };
-    tenant.condemned.in_line.borrow_mut().push_back(doomed);
+pub fn condemn(tenant: &Rc<Tenant>, lease: Lease) {
+    tenant.condemned.in_line.borrow_mut().push_back(lease);
     if !tenant.condemned.is_attended.replace(true) {
         sockets::spawn(attend(Rc::clone(tenant))).detach();
     }
@@ -57,24 +40,25 @@ async fn attend(tenant: Rc<Tenant>) {
         let Some(doomed) = next else {
             break;
         };
-        if let Err(spared) = kill(&tenant, &mut killer, doomed.lease.backend()).await {
+        if let Err(spared) = kill(&tenant, &mut killer, doomed.backend()).await {
             let (id, why) = (&tenant.spec().id, spared.why);
-            log::info!(
-                "tenant {id}: {} was not killed: {why}",
-                doomed.lease.backend()
-            );
+            log::info!("tenant {id}: {} was not killed: {why}", doomed.backend());
             if spared.others_too {
                 killer = None;
                 let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
-                others.into_iter().for_each(Doomed::close);
+                others.into_iter().for_each(close);
             }
         }
-        doomed.close();
+        close(doomed);
     }
     tenant.condemned.is_attended.set(false);
     if let Some(killer) = killer {
         killer.dismiss();
     }
+}
+
+fn close(doomed: Lease) {
+    doomed.close(CloseReason::SessionEnd);
 }
 
 /// One has not been killed.

@@ -185,11 +185,10 @@ impl Lease {
         }
     }
 
-    /// Ends the lease; the backend is closed, without a word from us: it has been passed a part of a message, and would
-    /// take what we say for the rest of it, and run what its client never finished.
-    pub fn close_midway(mut self, reason: CloseReason) {
+    /// The client's part is over in the middle of a message. The backend, which is to be closed now, is told nothing more: it
+    /// would take what we say for the rest of it, and run what its client never finished.
+    pub fn cut_short(&mut self) {
         self.backend_mut().conn.say_no_more();
-        self.close(reason);
     }
 
     /// Ends the lease; the backend is closed.
@@ -226,8 +225,8 @@ impl Lease {
 /// Whoever drops it, such as the end of the shard, does not know where the client stands, so nothing is said.
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(held) = &mut self.held {
-            held.conn.say_no_more();
+        if self.held.is_some() {
+            self.cut_short();
         }
         self.end(Verdict::Close(CloseReason::SessionEnd));
     }

@@ -247,12 +247,14 @@ impl Session<'_> {
         let sequence = watch.say_next.or(watch.replies.next_sequence());
         leave(self.shard, client, Some(self.tenant), &end, sequence);
         let (is_midway, is_at_work) = (watch.is_midway(), watch.is_at_work());
-        if is_at_work && !matches!(end, SessionEnd::DatabaseLeft { .. }) {
-            condemn(self.tenant, lease, is_midway);
-        } else if is_midway {
-            lease.close_midway(pool::CloseReason::SessionEnd);
-        } else {
-            lease.end_with(&end, watch.is_answered());
+        let is_answered = watch.is_answered();
+        if is_midway {
+            lease.cut_short();
+        }
+        match end {
+            SessionEnd::DatabaseLeft { .. } => lease.end_with(&end, is_answered),
+            _ if is_at_work => condemn(self.tenant, lease),
+            _ => lease.end_with(&end, is_answered),
         }
     }
 

@@ -240,7 +240,7 @@ pub(super) async fn work(
     shard: &Rc<ShardContext>,
     mut client: Client,
     tenant: &Rc<Tenant>,
-    lease: Lease,
+    mut lease: Lease,
     minor: u16,
 ) {
     let listed = match tenant.sessions.enter() {
@@ -295,8 +295,8 @@ pub(super) async fn work(
         // The database does not notice by itself that nobody waits for the answer any more.
         registered.cancel().await;
     }
-    match is_midway {
-        true => lease.close_midway(pool::CloseReason::SessionEnd),
-        false => lease.end_with(&end, is_answered),
+    if is_midway {
+        lease.cut_short();
     }
+    lease.end_with(&end, is_answered);
 }

@@ -69,7 +69,6 @@ pub async fn serve(
         control: &listed.control,
         lease: None,
         last: None,
-        fresh: false,
         aimed: false,
         stalled: None,
         half_closed: None,
@@ -96,8 +95,6 @@ struct Session<'a> {
     lease: Option<Lease>,
     /// Which backend it had last.
     last: Option<Serial>,
-    /// Nobody has been served by the backend that it has.
-    fresh: bool,
     /// The client's key means the backend: something of the client's may have reached it.
     aimed: bool,
     /// Runs while the client reads nothing though bytes wait for it.
@@ -247,7 +244,6 @@ impl Session<'_> {
         let Some(memory) = backend.memory.take() else {
             unreachable!("a backend that is not lent out has its memory, in transaction mode");
         };
-        self.fresh = memory.is_fresh();
         self.last = lease.serial();
         self.lease = Some(lease);
         self.aimed = false;
@@ -329,7 +325,7 @@ impl Session<'_> {
             mut client,
             mut tracker,
             registered,
-            lease,
+            mut lease,
             ..
         } = self;
         if !tracker.may_speak() {
@@ -340,11 +336,12 @@ impl Session<'_> {
             // The database would go on with a query that nobody waits for.
             registered.cancel().await;
         }
+        if let (Some(lease), true) = (&mut lease, tracker.is_midway()) {
+            lease.cut_short();
+        }
         match lease {
             // It has said why, so it has said something.
-            Some(lease)
-                if matches!(end, SessionEnd::DatabaseLeft { .. }) && !tracker.is_midway() =>
-            {
+            Some(lease) if matches!(end, SessionEnd::DatabaseLeft { .. }) => {
                 lease.end_with(&end, tracker.is_explained());
             }
             lease => give_up(lease, &mut tracker, &registered, CloseReason::SessionEnd),
@@ -360,12 +357,10 @@ fn give_up(
 ) {
     // A cancel that was meant for this client could still hit the next one.
     let cancelled = registered.aim(Aim::Nobody);
-    let is_midway = tracker.is_midway();
     let (Some(lease), Some(release)) = (lease, tracker.detach()) else {
         return;
     };
     match release {
-        _ if is_midway => lease.close_midway(reason),
         _ if cancelled || !lease.backend().conn.is_quiet() => lease.close(CloseReason::Unclean),
         Release::Clean(memory) => lease.give_back(memory),
         Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),

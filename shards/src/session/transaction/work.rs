@@ -29,11 +29,12 @@ impl Session<'_> {
     /// what the client wants set that breaks them.)
     pub(super) async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
         let mut replaced = false;
-        while self.lease.is_some() {
+        while let Some(lease) = &self.lease {
+            let is_new = !lease.backend().has_served;
             match poll_fn(|cx| self.poll_work(until, cx)).await? {
                 Turn::Reached => return Ok(()),
-                Turn::BackendLeft if self.tracker.is_untouched() && !(self.fresh && replaced) => {
-                    replaced |= self.fresh;
+                Turn::BackendLeft if self.tracker.is_untouched() && !(is_new && replaced) => {
+                    replaced |= is_new;
                     self.tracker.forsake();
                     self.lose_backend();
                     self.take_backend().await?;

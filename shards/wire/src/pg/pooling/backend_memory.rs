@@ -51,11 +51,6 @@ impl BackendMemory {
         &mut self.0.memory
     }
 
-    /// Whether nobody has used the backend, as far as its memory goes back.
-    pub fn is_fresh(&self) -> bool {
-        self.0.memory.user == 0
-    }
-
     /// Takes what an idle backend says by itself: a changed setting (ParameterStatus), a notice.
     ///
     /// An error tells why the backend must be closed; a message that is not all there is one, too.
