@@ -28,6 +28,13 @@ pub fn list() -> Vec<Scenario> {
             .says(&[run("b"), query("DEALLOCATE ALL")])
             .client(0)
             .says(&[run("a")]),
+        prepared_under_another_path("by a parameter", &[
+            parse("", "SELECT set_config('search_path', $1, true)"),
+            bind_with("", "", &["other"]),
+            execute(""),
+        ]),
+        prepared_under_another_path("by a name put together", &[unnamed("SELECT set_config('search_' || 'path', 'other', true)")]),
+        prepared_under_another_path("if there is a row", &[unnamed("SELECT set_config('search_path', 'other', true) FROM item WHERE id = 1")]),
         Scenario::named("unnamed statements of two clients")
             .says(&[parse("", "SELECT 'zero'"), sync()])
             .client(1)
@@ -217,4 +224,24 @@ pub fn list() -> Vec<Scenario> {
             .client(2)
             .says(&[parse("t", "SELECT * FROM shape"), sync(), run("t"), query("DROP TABLE shape")]),
     ]
+}
+
+/// One client sets the search path for its transaction, in a way that does not show to what, and prepares there what
+/// another client has prepared without.
+fn prepared_under_another_path(how: &str, set: &[Frame]) -> Scenario {
+    let run = || [bind("", "s"), execute(""), sync()].concat();
+    Scenario::named(format!("a search path for a transaction, {how}"))
+        .client(1)
+        .says(&[parse("s", "SELECT * FROM item"), sync(), run()])
+        .client(0)
+        .says(&[query("BEGIN"), set.concat(), sync()])
+        .says(&[
+            parse("s", "SELECT * FROM item"),
+            describe("s"),
+            sync(),
+            run(),
+            query("COMMIT"),
+        ])
+        .client(1)
+        .says(&[run()])
 }

@@ -133,6 +133,11 @@ impl Prepared {
         self.uncertain_since.get_or_insert(self.clock);
     }
 
+    /// Whether that is so.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.uncertain_since.is_some()
+    }
+
     /// The session is set as one thinks again: what was prepared since that was not certain is to be prepared anew.
     pub(super) fn is_certain_again(&mut self) {
         if let Some(since) = self.uncertain_since.take() {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::super::pins::{Pin, Pins};
+use super::super::settings::CONTEXT;
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
@@ -12,8 +13,10 @@ use super::{Act, Assignment, Dialect, is_setting_name};
 pub(super) enum Call {
     /// Its arguments are literals.
     Assigns(Assignment),
-    /// Whatever it sets, it is only until the end of the transaction.
+    /// Whatever it sets, it is only until the end of the transaction, and decides nothing meanwhile.
     Passes,
+    /// Until the end of the transaction it may decide what statements mean.
+    Obscures,
     /// It cannot be told.
     Unclear,
 }
@@ -88,15 +91,20 @@ pub(super) fn call(mut lexer: Lexer<'_>, dialect: Dialect<'_>) -> Call {
         Some(Token::Text(text)) => decode(text),
         _ => None,
     };
-    let unclear = if local { Call::Passes } else { Call::Unclear };
-    let (Some(mut name), Some(value)) = (text(name), text(value)) else {
+    let name = text(name).map(|name| name.to_ascii_lowercase());
+    let decides = |name: &Vec<u8>| CONTEXT.iter().any(|known| known.as_bytes() == *name);
+    let unclear = match &name {
+        _ if !local => Call::Unclear,
+        Some(name) if !decides(name) => Call::Passes,
+        _ => Call::Obscures,
+    };
+    let (Some(name), Some(value)) = (name, text(value)) else {
         return unclear;
     };
-    name.make_ascii_lowercase();
     if !is_setting_name(&name) || value.len() > VALUE_LIMIT {
         return unclear;
     }
-    if name.is_empty() || is_of_transaction(&name) {
+    if is_of_transaction(&name) {
         return Call::Passes;
     }
     Call::Assigns(Assignment {

@@ -148,6 +148,8 @@ pub struct Traces {
     pub draws: bool,
     /// It calls functions that are not PostgreSQL's own, which may do anything.
     pub calls: bool,
+    /// It may set, to what cannot be told, what decides what statements mean: until the end of the transaction.
+    pub obscures: bool,
 }
 
 impl Traces {
@@ -155,6 +157,7 @@ impl Traces {
     pub const ALL: Traces = Traces {
         draws: true,
         calls: true,
+        obscures: true,
     };
 }
 

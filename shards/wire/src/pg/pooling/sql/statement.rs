@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::super::pins::{Pin, Pins};
+use super::super::settings::CONTEXT;
 use super::assign::{self, Call};
 use super::calls::Calls;
 use super::lexer::{Lexer, Token};
@@ -20,6 +21,7 @@ pub(super) struct Reader<'a> {
     mentions: Vec<Mention>,
     calls: Calls<'a>,
     draws: bool,
+    obscures: bool,
 }
 
 /// What has been seen in the statement that is being read.
@@ -54,6 +56,7 @@ impl<'a> Reader<'a> {
             mentions: Vec::new(),
             calls: Calls::default(),
             draws: false,
+            obscures: false,
         }
     }
 
@@ -69,6 +72,7 @@ impl<'a> Reader<'a> {
         let traces = Traces {
             draws: self.draws || calls,
             calls,
+            obscures: self.obscures || calls,
         };
         let script = (!self.steps.is_empty()).then_some(Script { steps: self.steps });
         Reading {
@@ -192,6 +196,7 @@ impl<'a> Reader<'a> {
             Notable::SetConfig => match assign::call(self.lexer.clone(), self.dialect) {
                 Call::Assigns(assignment) => statement.assignments.push(assignment),
                 Call::Passes => {}
+                Call::Obscures => self.obscures = true,
                 Call::Unclear => statement.pins.insert(Pin::Setting),
             },
             Notable::Execute => {
@@ -232,8 +237,11 @@ impl<'a> Reader<'a> {
         let mut pins = statement.pins;
         let mut rest = statement.rest;
         let assigns = !statement.assignments.is_empty();
+        let once = statement.lead == Lead::Select && !statement.conditional;
+        let decides = |one: &Assignment| CONTEXT.contains(&&*one.name);
+        self.obscures |= !once && statement.assignments.iter().any(decides);
         let act = match statement.lead {
-            Lead::Select if assigns && !statement.conditional => Act::Assign(statement.assignments),
+            Lead::Select if assigns && once => Act::Assign(statement.assignments),
             _ if statement.assignments.iter().any(|one| !one.local) => {
                 // It may be set or not, once or in some order.
                 pins.insert(Pin::Setting);

@@ -58,7 +58,7 @@ impl Tracker {
         let mut owed = Owed::new(What::DescribeStatement, To::Client);
         owed.describes = statement.filter(|statement| {
             let as_now = self.commons.acceptance(self.settings.context());
-            statement.is_undescribed(as_now)
+            statement.is_undescribed(as_now) && !self.is_obscured()
         });
         self.push_extended(owed);
         Ok(match meant.server_name {

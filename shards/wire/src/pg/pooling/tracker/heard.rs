@@ -178,9 +178,10 @@ impl Tracker {
     }
 
     /// ParseComplete: a statement is in order. Who prepares it next need not ask a backend, unless
-    /// that was said of what is not there for others yet, or there was something to remark on.
+    /// that was said of what is not there for others yet, or under settings that nobody knows, or there was something to
+    /// remark on.
     fn accepted(&self, owed: &Owed) {
-        if self.status != TransactionStatus::Idle || owed.remarked {
+        if self.status != TransactionStatus::Idle || owed.remarked || self.is_obscured() {
             return;
         }
         for change in &owed.changes {

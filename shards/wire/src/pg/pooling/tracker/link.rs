@@ -154,6 +154,10 @@ impl Link {
     pub(super) fn rest(&mut self, number: u64) {
         self.replies.trim();
         self.values.leave(&mut self.memory, number);
+        if !self.calls {
+            // What was set in a way that could not be seen has ended with its transaction.
+            self.memory.prepared.is_certain_again();
+        }
     }
 
     /// Whether nothing is under way: the backend waits for a message that begins something new.

@@ -6,7 +6,9 @@
 //! draw values is seen from their texts; a trigger, or a function of the tenant's own, may draw some as well. Hence
 //! where a client has ever asked for one, they are made forgotten whenever the backend changes hands.
 //!
-//! A function of the tenant's own may leave anything: then the backend is cleaned before anybody else has it.
+//! A function of the tenant's own may leave anything: then the backend is cleaned before anybody else has it. And it
+//! may set anything, as may a `set_config` of parameters: what is prepared on the backend from then on may mean something
+//! else than its text says there otherwise, and is prepared anew for whoever uses it next.
 
 use bytes::BytesMut;
 
@@ -80,14 +82,20 @@ impl Tracker {
     /// A statement is sent that may leave this.
     pub(super) fn note_traces(&mut self, traces: Traces) {
         if let Some(link) = &mut self.link {
-            if traces.calls {
-                link.calls = true;
+            link.calls |= traces.calls;
+            if traces.obscures {
                 link.memory.prepared.becomes_uncertain();
             }
             if traces.draws && link.values == Values::Unknown {
                 link.values = Values::Own;
             }
         }
+    }
+
+    /// Whether something may have set the backend that cannot be seen: what it says of a statement then is not so for others.
+    pub(super) fn is_obscured(&self) -> bool {
+        let uncertain = |link: &Link| link.memory.prepared.is_uncertain();
+        self.link.as_deref().is_some_and(uncertain)
     }
 
     /// FunctionCall, of a function that is known by its OID only.
