@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 
 use pool::CloseReason;
@@ -41,9 +42,9 @@ async fn attend(tenant: Rc<Tenant>) {
             break;
         };
         if let Err(spared) = kill(&tenant, &mut killer, doomed.backend()).await {
-            let (id, why) = (&tenant.spec().id, spared.why);
-            log::info!("tenant {id}: {} was not killed: {why}", doomed.backend());
-            if spared.others_too {
+            let id = &tenant.spec().id;
+            log::info!("tenant {id}: {} was not killed: {spared}", doomed.backend());
+            if let Spared::WithTheOthers(_) = spared {
                 killer = None;
                 let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
                 others.into_iter().for_each(close);
@@ -61,22 +62,17 @@ fn close(doomed: Lease) {
     doomed.close(CloseReason::SessionEnd);
 }
 
-/// One has not been killed.
-struct Spared {
-    why: String,
-    /// The others in line need not wait for the same.
-    others_too: bool,
+/// One has not been killed, for this reason.
+enum Spared {
+    Alone(String),
+    /// Those behind it in line need not wait for the same.
+    WithTheOthers(String),
 }
 
-impl Spared {
-    fn alone(why: String) -> Spared {
-        let others_too = false;
-        Spared { why, others_too }
-    }
-
-    fn with_the_others(why: String) -> Spared {
-        let others_too = true;
-        Spared { why, others_too }
+impl fmt::Display for Spared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Spared::Alone(why) | Spared::WithTheOthers(why)) = self;
+        f.write_str(why)
     }
 }
 
@@ -92,7 +88,7 @@ async fn kill(
     let spec = tenant.spec();
     if killer.is_none() {
         let dialled = dial::dial(tenant, &Shape::usual(&spec)).await;
-        let dialled = dialled.map_err(|failure| Spared::with_the_others(failure.to_string()));
+        let dialled = dialled.map_err(|failure| Spared::WithTheOthers(failure.to_string()));
         *killer = Some(dialled?);
     }
     let Some(Backend { conn, route, .. }) = killer else {
@@ -100,7 +96,7 @@ async fn kill(
     };
     if route.address != victim.route.address {
         let why = "its name means another server now".to_owned();
-        return Err(Spared::alone(why));
+        return Err(Spared::Alone(why));
     }
     let mut request = Ask::kill(welcome.connection_id);
     let asked = sockets::timeout(spec.connect_timeout, conn.carry(&mut request)).await;
@@ -108,12 +104,12 @@ async fn kill(
         Ok(Ok(_)) => Ok(()),
         // It has gone already (1094).
         Ok(Err(Broken::Wire(WireError::Refused(refusal)))) => {
-            Err(Spared::alone(refusal.to_string()))
+            Err(Spared::Alone(refusal.to_string()))
         }
-        Ok(Err(broken)) => Err(Spared::with_the_others(broken.to_string())),
+        Ok(Err(broken)) => Err(Spared::WithTheOthers(broken.to_string())),
         Err(_) => {
             let why = format!("no answer within {:?}", spec.connect_timeout);
-            Err(Spared::with_the_others(why))
+            Err(Spared::WithTheOthers(why))
         }
     }
 }
