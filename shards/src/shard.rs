@@ -101,8 +101,11 @@ impl Shard {
     }
 
     fn upsert(&self, spec: TenantSpec, grace: Duration) {
-        self.context.verifiers.forget(&spec.id);
         let old = self.context.tenant(&spec.id);
+        let has_the_same_users = |old: &Rc<Tenant>| old.spec().access == spec.access;
+        if !old.as_ref().is_some_and(has_the_same_users) {
+            self.context.verifiers.forget(&spec.id);
+        }
         if let Some(tenant) = &old
             && tenant.spec().same_database(&spec)
         {

@@ -5,7 +5,7 @@
 //! not been asked for has one derived, were it for nothing; afterwards nobody has.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -21,11 +21,21 @@ pub struct Verifiers {
     /// By tenant and user, each with what it was made of: it holds for that alone, whatever the user
     /// was a moment ago to whom.
     derived: RefCell<HashMap<(TenantId, String), (Secret, Verifier)>>,
-    /// Who has been asked for from where, as hashes.
-    seen: RefCell<HashSet<u64>>,
+    /// Who has been asked for from where, each with the tenant, as hashes.
+    seen: RefCell<HashMap<u64, u64>>,
     hashes: RandomState,
     #[cfg(test)]
     derivations: std::cell::Cell<usize>,
+}
+
+/// Where a verifier comes from.
+enum Source {
+    /// It is there.
+    Ready(Verifier),
+    /// It is to be made of this password.
+    Password(Secret),
+    /// Nobody is accepted.
+    Nobody,
 }
 
 impl Verifiers {
@@ -55,42 +65,39 @@ impl Verifiers {
         address: IpAddr,
         stored: Option<&Stored>,
     ) -> Verifier {
-        let (verifier, to_derive) = match stored {
-            Some(Stored::Scram(verifier)) => (Some(verifier.clone()), None),
-            Some(Stored::Plain(password)) => match self.known(tenant, user, password) {
-                Some(verifier) => (Some(verifier), None),
-                None => (None, Some(password.clone())),
-            },
-            // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
-            Some(Stored::Md5 { .. }) | None => (None, None),
-        };
         let visit = (tenant.as_str(), user, Neighbourhood::of(address));
         let visit = self.hashes.hash_one(visit);
-        let is_first = !self.seen.borrow().contains(&visit);
-        let derived = match to_derive {
-            Some(password) => {
-                let derived = self.derive(tenant, user, password.clone()).await;
-                if let Some(derived) = &derived {
-                    self.keep(tenant, user, password, derived.clone());
+        let is_first = !self.seen.borrow().contains_key(&visit);
+        let source = self.source(tenant, user, stored);
+        let verifier = match source {
+            Source::Password(password) => self.made_of(tenant, user, password).await,
+            Source::Ready(_) | Source::Nobody => {
+                if is_first {
+                    let password = self.mock.password(tenant.as_str(), user);
+                    let _ = self.derive(tenant, user, password).await;
                 }
-                derived
+                match source {
+                    Source::Ready(verifier) => Some(verifier),
+                    _ => None,
+                }
             }
-            None if is_first => {
-                let password = self.mock.password(tenant.as_str(), user);
-                let _ = self.derive(tenant, user, password).await;
-                None
-            }
-            None => None,
         };
         if is_first {
-            let mut seen = self.seen.borrow_mut();
-            if seen.len() >= SEEN_KEPT {
-                seen.clear();
-            }
-            seen.insert(visit);
+            self.remember(tenant, visit);
         }
-        let verifier = verifier.or(derived);
         verifier.unwrap_or_else(|| self.mock.verifier(tenant.as_str(), user))
+    }
+
+    fn source(&self, tenant: &TenantId, user: &str, stored: Option<&Stored>) -> Source {
+        match stored {
+            Some(Stored::Scram(verifier)) => Source::Ready(verifier.clone()),
+            Some(Stored::Plain(password)) => match self.known(tenant, user, password) {
+                Some(verifier) => Source::Ready(verifier),
+                None => Source::Password(password.clone()),
+            },
+            // No SCRAM proof can be checked against an md5 hash: such a user is nobody here.
+            Some(Stored::Md5 { .. }) | None => Source::Nobody,
+        }
     }
 
     fn known(&self, tenant: &TenantId, user: &str, password: &Secret) -> Option<Verifier> {
@@ -98,6 +105,21 @@ impl Verifiers {
         let all = self.derived.borrow();
         let (_, verifier) = all.get(&key).filter(|(of, _)| of == password)?;
         Some(verifier.clone())
+    }
+
+    /// Derives one, and keeps it.
+    async fn made_of(&self, tenant: &TenantId, user: &str, password: Secret) -> Option<Verifier> {
+        let derived = self.derive(tenant, user, password.clone()).await?;
+        let mut all = self.derived.borrow_mut();
+        if all.len() >= VERIFIERS_KEPT {
+            all.clear();
+            self.seen.borrow_mut().clear();
+        }
+        all.insert(
+            (tenant.clone(), user.to_owned()),
+            (password, derived.clone()),
+        );
+        Some(derived)
     }
 
     async fn derive(&self, tenant: &TenantId, user: &str, password: Secret) -> Option<Verifier> {
@@ -110,20 +132,21 @@ impl Verifiers {
         derived.await.ok()
     }
 
-    fn keep(&self, tenant: &TenantId, user: &str, of: Secret, verifier: Verifier) {
-        let mut all = self.derived.borrow_mut();
-        if all.len() >= VERIFIERS_KEPT {
-            all.clear();
-            self.seen.borrow_mut().clear();
+    fn remember(&self, tenant: &TenantId, visit: u64) {
+        let mut seen = self.seen.borrow_mut();
+        if seen.len() >= SEEN_KEPT {
+            seen.clear();
         }
-        all.insert((tenant.clone(), user.to_owned()), (of, verifier));
+        seen.insert(visit, self.hashes.hash_one(tenant));
     }
 
-    /// A tenant has come, gone or changed: what was derived for it is of no use any more, and is made
-    /// of its secrets. All are new everywhere then, or it could be told whose users are.
+    /// Those who may enter this tenant have come, gone or changed: what was derived for it is of no use any
+    /// more, and is made of its secrets. All who are asked for there are new then, or it could be told who
+    /// is a user; whoever comes for another tenant is not.
     pub fn forget(&self, tenant: &TenantId) {
         self.derived.borrow_mut().retain(|(of, _), _| of != tenant);
-        self.seen.borrow_mut().clear();
+        let tenant = self.hashes.hash_one(tenant);
+        self.seen.borrow_mut().retain(|_, of| *of != tenant);
     }
 }
 
@@ -168,14 +191,17 @@ mod tests {
             for visit in &visits[..2] {
                 assert_eq!(cost(*visit, here).await, 1);
             }
-            for _ in 0..2 {
-                for visit in visits {
-                    assert_eq!(cost(visit, there).await, 1, "{}", visit.1);
-                }
-                for visit in visits {
-                    assert_eq!(cost(visit, there).await, 0, "{}", visit.1);
-                }
-                verifiers.forget(&tenant);
+            for visit in visits {
+                assert_eq!(cost(visit, there).await, 1, "{}", visit.1);
+            }
+            for visit in visits {
+                assert_eq!(cost(visit, there).await, 0, "{}", visit.1);
+            }
+            // All of the tenant's are new again, whoever they are, and nobody else's.
+            verifiers.forget(&tenant);
+            for visit in visits {
+                let expected = usize::from(*visit.0 == tenant);
+                assert_eq!(cost(visit, there).await, expected, "{}", visit.1);
             }
         };
         let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
