@@ -24,11 +24,12 @@ use shards::contract::{Command, Reply};
 use shards::{LaunchError, Plane};
 
 use crate::api::{self, InForce, Operator, Scope};
-use crate::config::{Complaint, Settings};
-use crate::control::{Control, understand};
+use crate::config::Settings;
+use crate::control::Control;
 use crate::desk::{Desk, Errand};
 use crate::expiry::Expiry;
 use crate::fleet::Fleet;
+use crate::from_api::understand;
 use crate::herald;
 use crate::owed::{News, Owed};
 use crate::roster::Roster;
@@ -72,9 +73,6 @@ pub enum StartError {
     /// The file that keeps tenants of the API.
     #[error("{0}")]
     State(StateError),
-    /// What stands in that file does not fit the config.
-    #[error("a tenant in state_file is wrong: {0}")]
-    Tenant(Complaint),
 }
 
 /// A running bouncer.
@@ -131,6 +129,7 @@ impl Bouncer {
         control.owed.note(News::Strangers(reception));
         control.deliver();
         control.note_certificate();
+        control.say_who_is_left_out();
         herald::ready(&control.status());
         Ok(Bouncer {
             control,
@@ -261,13 +260,13 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
         return Ok((roster, None));
     };
     let (file, kept) = StateFile::open(path).map_err(StartError::State)?;
-    let (tenants, complaints) =
-        understand(kept.iter().map(|(id, written)| (id, written)), settings);
-    if let Some(complaint) = complaints.into_iter().next() {
-        return Err(StartError::Tenant(complaint));
-    }
-    for (spec, written) in tenants {
+    let api = understand(kept.iter().map(|(id, written)| (id, written)), settings);
+    for (spec, written) in api.tenants {
         roster.put(spec, written);
+    }
+    // One that an older version took, or older defaults, is no reason to serve nobody.
+    for left in api.left_out {
+        roster.leave_out(left);
     }
     // Written at once, so that a place that cannot be written to is found now.
     file.save(roster.of_api()).map_err(StartError::State)?;

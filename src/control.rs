@@ -8,18 +8,19 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
 use shards::PlaneSettings;
-use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
+use shards::contract::{Command, Reply, ShardId, Steering, TenantId};
 
 use crate::api::{
-    InForce, Put, Refused, Reloaded, When, forget_secret, kept_for_another, secret_of_the_defaults,
+    InForce, Put, Refused, Reloaded, When, kept_for_another, secret_of_the_defaults,
     with_kept_secrets,
 };
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
 use crate::expiry::Expiry;
 use crate::fleet::{Answer, Fleet};
+use crate::from_api::understand;
 use crate::herald;
 use crate::owed::{News, Owed};
-use crate::roster::{Change, Entry, Roster};
+use crate::roster::{Before, Change, Entry, LeftOut, Roster};
 use crate::state_file::StateFile;
 use crate::vitals::Vitals;
 
@@ -94,7 +95,12 @@ impl Control {
 
     fn load(&mut self) -> Result<Reloaded, Vec<Complaint>> {
         let mut settings = config::load(&self.path)?;
-        let (api, complaints) = understand(self.roster.of_api(), &settings);
+        let api = understand(self.roster.of_api(), &settings);
+        // Whoever is served now is not given up for a slip in the defaults.
+        let served = |left: &&LeftOut| self.roster.get(&left.id).is_some();
+        let complaints: Vec<_> = (api.left_out.iter().filter(served))
+            .flat_map(LeftOut::complaints_by_file)
+            .collect();
         if !complaints.is_empty() {
             return Err(complaints);
         }
@@ -115,6 +121,7 @@ impl Control {
         }
         self.settings = Arc::new(settings);
         self.note_certificate();
+        self.say_who_is_left_out();
         // Tenants of the API that the file now names are no longer the API's.
         if let Err(why) = self.save() {
             error!("{why}");
@@ -183,10 +190,28 @@ impl Control {
     /// How it stands, in a line for people.
     pub fn status(&self) -> String {
         let tenants = self.roster.iter().count();
+        let left_out = match self.roster.left_out().count() {
+            0 => String::new(),
+            count => format!(", {count} left out: see the log"),
+        };
         format!(
-            "serving {tenants} tenants on {} shards",
+            "serving {tenants} tenants on {} shards{left_out}",
             self.vitals.shards()
         )
+    }
+
+    /// Tells the log and the metrics which tenants of the API make no sense.
+    pub fn say_who_is_left_out(&self) {
+        self.vitals.left_out(self.roster.left_out());
+        for left in self.roster.left_out() {
+            let LeftOut { id, complaints, .. } = left;
+            for complaint in complaints {
+                error!("tenant {id}: made by the API, and left out: {complaint}");
+            }
+            error!(
+                "tenant {id}: nobody is served; PUT /tenants/{id} says it anew, DELETE gives it up"
+            );
+        }
     }
 
     /// Makes the tenant what the API wrote, and tells its shard if that is a change.
@@ -196,8 +221,8 @@ impl Control {
         written: Node,
         when: &When,
     ) -> Result<(Put, Option<Answer>), Refused> {
-        let before = self.roster.get(id).cloned();
-        let spec_before = before.as_ref().map(|entry| &*entry.spec);
+        let before = self.roster.before(id);
+        let spec_before = before.entry.as_ref().map(|entry| &*entry.spec);
         let said = written;
         let written = with_kept_secrets(said.clone(), spec_before);
         let (spec, warnings) =
@@ -213,16 +238,15 @@ impl Control {
             return Err(Refused::Senseless(astray));
         }
         // After the body, as RFC 9110, 13.2.1 wants it: what makes no sense does so under any condition.
-        self.may_change(before.as_ref(), when)?;
+        self.may_change(before.entry.as_ref(), when)?;
+        let revision = before.entry.as_ref().map(|entry| entry.revision);
         let entry = self.roster.put(spec, written);
-        self.keep(id, before.as_ref())?;
+        self.keep(id, before)?;
         warnings
             .iter()
             .for_each(|Complaint { key, text }| warn!("tenant {id}: {key}: {text}"));
-        let created = before.is_none();
-        let unchanged = before
-            .as_ref()
-            .is_some_and(|before| before.revision == entry.revision);
+        let created = revision.is_none();
+        let unchanged = revision == Some(entry.revision);
         let answer = (!unchanged).then(|| self.tell(Change::Upsert(Arc::clone(&entry.spec))));
         if !unchanged {
             let what = if created { "made" } else { "changed" };
@@ -231,17 +255,17 @@ impl Control {
         Ok((Put { entry, created }, answer))
     }
 
-    /// Takes the tenant away.
+    /// Takes the tenant away, one that is left out, too.
     pub fn remove(&mut self, id: &TenantId, when: &When) -> Result<Answer, Refused> {
-        let before = self.roster.get(id).cloned();
-        self.may_change(before.as_ref(), when)?;
-        let before = before.ok_or(Refused::NoTenant)?;
+        let before = self.roster.before(id);
+        self.may_change(before.entry.as_ref(), when)?;
+        if before.is_nothing() {
+            return Err(Refused::NoTenant);
+        }
+        let until = before.entry.as_ref().map_or("", until_next_load);
         self.roster.remove(id);
-        self.keep(id, Some(&before))?;
-        info!(
-            "tenant {id}: removed by the API{}",
-            until_next_load(&before)
-        );
+        self.keep(id, before)?;
+        info!("tenant {id}: removed by the API{until}");
         Ok(self.tell(Change::Remove(id.clone())))
     }
 
@@ -257,12 +281,14 @@ impl Control {
 
     /// Keeps the roster as it is now. If that fails, this tenant is again what it was before: what
     /// a restart would lose has not been done.
-    fn keep(&mut self, id: &TenantId, before: Option<&Entry>) -> Result<(), Refused> {
-        self.save().map_err(|why| {
+    fn keep(&mut self, id: &TenantId, before: Before) -> Result<(), Refused> {
+        if let Err(why) = self.save() {
             error!("{why}");
-            self.roster.restore(id, before.cloned());
-            Refused::NotKept(why)
-        })
+            self.roster.restore(id, before);
+            return Err(Refused::NotKept(why));
+        }
+        self.vitals.left_out(self.roster.left_out());
+        Ok(())
     }
 
     fn save(&self) -> Result<(), String> {
@@ -296,40 +322,6 @@ impl Control {
         info!("tenant {id}: {told} by the API");
         Ok(self.fleet.steer(id, steering))
     }
-}
-
-/// What the API wrote, understood under these settings. Tenants that the file names are left out,
-/// for the file wins.
-pub fn understand<'a>(
-    api: impl Iterator<Item = (&'a TenantId, &'a Node)>,
-    settings: &Settings,
-) -> (Vec<(TenantSpec, Node)>, Vec<Complaint>) {
-    let of_file: std::collections::HashSet<_> =
-        settings.tenants.iter().map(|spec| &spec.id).collect();
-    let (mut tenants, mut complaints) = (Vec::new(), Vec::new());
-    for (id, written) in api {
-        if of_file.contains(id) {
-            warn!("tenant {id}: made by the API, and the config file names it, too: the file wins");
-            continue;
-        }
-        match settle_tenant(id, written, &settings.defaults) {
-            Ok((mut spec, _)) => {
-                // Defaults that are new must neither go astray nor keep the file from being loaded.
-                if let Some(complaint) = secret_of_the_defaults(written, &spec, &settings.tenants) {
-                    warn!("tenant {id}: made by the API: {complaint}");
-                    forget_secret(&mut spec);
-                }
-                tenants.push((spec, written.clone()));
-            }
-            Err(found) => {
-                complaints.extend(found.into_iter().map(|Complaint { key, text }| Complaint {
-                    key: key.under(&["tenants", id.as_str()]),
-                    text: format!("{text} (this tenant was made by the API)"),
-                }))
-            }
-        }
-    }
-    (tenants, complaints)
 }
 
 /// Puts what only a restart can change back to what runs, and says what that was.

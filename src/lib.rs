@@ -18,6 +18,7 @@ mod desk;
 mod docs;
 mod expiry;
 mod fleet;
+mod from_api;
 mod herald;
 pub mod import;
 pub mod logging;

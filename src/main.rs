@@ -64,7 +64,7 @@ fn serve(path: &Path, log_level: Option<LevelFilter>) -> Result<Exit, Exit> {
         match error {
             StartError::Plane(LaunchError::Thread(_)) => Exit::Machine,
             StartError::Plane(LaunchError::Listen { .. }) | StartError::Api(..) => Exit::Failed,
-            StartError::State(_) | StartError::Tenant(_) => Exit::Config,
+            StartError::State(_) => Exit::Config,
         }
     })?;
     match bouncer.run(&signals) {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::roster::LeftOut;
+
 /// The signs of life. The control thread writes them, probes read them.
 pub struct Vitals {
     began: Instant,
@@ -22,6 +24,8 @@ pub struct Vitals {
     /// Whether the file was good when it was last read.
     file_is_good: AtomicBool,
     requests: Mutex<BTreeMap<Asked, u64>>,
+    /// The tenants of the API that make no sense, each with what is said of it.
+    left_out: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 /// A kind of request to the API, and how it was answered. There are few of them, whatever clients
@@ -50,6 +54,7 @@ impl Vitals {
             loaded_at: AtomicU64::new(now()),
             file_is_good: AtomicBool::new(true),
             requests: Mutex::default(),
+            left_out: Mutex::default(),
         }
     }
 
@@ -93,6 +98,20 @@ impl Vitals {
     pub fn requests(&self) -> BTreeMap<Asked, u64> {
         let requests = self.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These tenants of the API are left out now.
+    pub fn left_out<'a>(&self, left_out: impl Iterator<Item = &'a LeftOut>) {
+        let said = |left: &LeftOut| left.complaints.iter().map(ToString::to_string).collect();
+        let left_out = left_out.map(|left| (left.id.to_string(), said(left)));
+        let mut told = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = left_out.collect();
+    }
+
+    /// Which tenants of the API are left out, and why.
+    pub fn who_is_left_out(&self) -> BTreeMap<String, Vec<String>> {
+        let told = self.left_out.lock();
+        told.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often it was loaded again, and how often found wrong.

@@ -75,7 +75,7 @@ impl Router {
             (Resource::TenantStats(id), _) if get => self.stats(id),
             (Resource::Config, _) if get => Ok(Response::json(
                 200,
-                &show::settings(&*self.operator.settings()?),
+                &show::settings(&*self.operator.settings()?, &self.vitals.who_is_left_out()),
             )),
             (Resource::Shards, _) if get => self.shards(),
             (Resource::Health, _) if get => Ok(self.health()),

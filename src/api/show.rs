@@ -1,6 +1,7 @@
 //! What the API shows: tenants, shards and settings as JSON, under the names of the config.
 //! Secrets are never in it, only whether there is one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -116,8 +117,8 @@ pub fn shard(index: usize, now: Option<&ShardSnapshot>) -> Value {
     })
 }
 
-/// The settings in force, tenants apart.
-pub fn settings(settings: &Settings) -> Value {
+/// The settings in force, tenants apart, and which of these are left out for what reasons.
+pub fn settings(settings: &Settings, left_out: &BTreeMap<String, Vec<String>>) -> Value {
     let plane = &settings.plane;
     let port = |address: Option<std::net::SocketAddr>| address.map(|address| address.to_string());
     json!({
@@ -150,6 +151,7 @@ pub fn settings(settings: &Settings) -> Value {
         "log_format": match settings.log_format { LogFormat::Text => "text", LogFormat::Json => "json" },
         "defaults": habits(&settings.defaults),
         "tenants_in_file": settings.tenants.len(),
+        "tenants_left_out": left_out,
     })
 }
 

@@ -62,6 +62,13 @@ pub fn families(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
             ),
             loaded_at as f64,
         ),
+        (
+            Family::gauge(
+                "tenants_left_out",
+                "Tenants of the API that are not served, for what state_file has of them makes no sense: see the log, or GET /config",
+            ),
+            scene.vitals.who_is_left_out().len() as f64,
+        ),
     ];
     for (mut family, value) in singles {
         family.add(&[], value);

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use crate::plan::tests;
-use crate::program::{ONE_TENANT, Program, eventually, free_port, json, tenant};
+use crate::program::{ONE_TENANT, Program, Value, eventually, free_port, json, tenant};
 
 tests! {
     a_config_map_that_is_swapped_comes_into_force,
@@ -13,6 +14,7 @@ tests! {
     another_api_key_is_in_force_with_the_next_load,
     what_a_restart_must_bring_is_said,
     tenants_of_the_api_survive_a_restart_where_there_is_a_state_file,
+    a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept,
 }
 
 fn ids(program: &Program) -> Vec<String> {
@@ -178,4 +180,65 @@ fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {
             .contains("move it away to start without the tenants made by the API")
     );
     fs::remove_file(&state).unwrap();
+}
+
+/// As after an upgrade that has narrowed what a time may be.
+fn a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept() {
+    let state = std::env::temp_dir().join(format!(
+        "dbbouncer-api-left-out-{}.yaml",
+        std::process::id()
+    ));
+    let _ = fs::remove_file(&state);
+    let lines = format!("state_file: {}\n{ONE_TENANT}", state.display());
+    let mut program = Program::start(&lines);
+    for id in ["good", "old", "older"] {
+        let mut written = tenant(id);
+        written["idle_timeout"] = json!(if id == "good" { "6s" } else { "7s" });
+        assert_eq!(program.post("/tenants", &written).status, 201);
+    }
+    program.kill();
+    rewrite(&state, |text| text.replace("\"7s\"", "\"7ms\""));
+    program.start_again();
+    assert_eq!(ids(&program), ["good", "one"]);
+    program.says("tenant old: made by the API, and left out: idle_timeout: must be a time from 1s");
+    assert_eq!(sample(&program, "tenants_left_out"), 2.0);
+    let config = program.get("/config").json();
+    let why = config["tenants_left_out"]["older"][0].as_str().unwrap();
+    assert!(why.contains("idle_timeout: must be"), "{why}");
+
+    // Nothing of it is lost, whatever else is written.
+    assert_eq!(program.ask("DELETE", "/tenants/good", &[], "").status, 204);
+    let kept = fs::read_to_string(&state).unwrap();
+    assert_eq!(kept.matches("\"7ms\"").count(), 2, "{kept}");
+    // Nor does it keep the config from being loaded.
+    assert_eq!(program.post("/reload", &json!(null)).status, 200);
+    assert_eq!(sample(&program, "tenants_left_out"), 2.0);
+
+    // It is given up, or said anew.
+    assert_eq!(program.ask("DELETE", "/tenants/old", &[], "").status, 204);
+    assert_eq!(program.ask("DELETE", "/tenants/old", &[], "").status, 404);
+    assert_eq!(
+        program
+            .send("PUT", "/tenants/older", &tenant("older"))
+            .status,
+        201
+    );
+    assert_eq!(sample(&program, "tenants_left_out"), 0.0);
+    program.kill();
+    program.start_again();
+    assert_eq!(ids(&program), ["older", "one"]);
+    fs::remove_file(&state).unwrap();
+}
+
+/// Changes a state file as another version would have written it.
+fn rewrite(state: &Path, change: impl Fn(&str) -> String) {
+    let text = change(&fs::read_to_string(state).unwrap());
+    let mut document: Value = serde_json::from_str(&text).unwrap();
+    let tenants = document["tenants"].to_string();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenants.as_bytes());
+    let sum: String = (digest.as_ref().iter())
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    document["sha256"] = json!(sum);
+    fs::write(state, document.to_string()).unwrap();
 }
