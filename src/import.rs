@@ -15,6 +15,7 @@
 mod hba;
 mod ini;
 mod lookup;
+mod offer;
 mod settings;
 mod tenants;
 mod tls;
@@ -25,10 +26,12 @@ use std::io;
 use shards::contract::ClientAuth;
 
 use self::hba::Hba;
+use self::ini::Entry;
 use self::lookup::Lookup;
 use self::settings::{NO_PEERS, Settings};
 use self::tenants::{Users, is_plain};
 use self::yaml::Yaml;
+use crate::config::{Habits, objection};
 
 /// What came of it.
 pub struct Import {
@@ -52,7 +55,7 @@ pub fn pgbouncer(
         ..Settings::default()
     };
     let mut databases = tenants::Databases::new();
-    for entry in ini::parse(text, read)? {
+    for entry in last_said(ini::parse(text, read)?, &mut remarks) {
         match entry.section.as_str() {
             "pgbouncer" => settings.take(&entry.key, &entry.value, &mut remarks),
             "databases" => {
@@ -78,8 +81,10 @@ pub fn pgbouncer(
             user: settings.auth_user.take(),
         },
         are_sessions: settings.is_session,
+        pool_size: settings.pool_size.unwrap_or(Habits::BUILT_IN.limits.max),
         hba: hba.as_ref(),
     };
+    settings.pool_sizes(&mut remarks);
     settings.defaults.plain(1, "client_auth", word(users.auth));
     users
         .lookup
@@ -118,6 +123,27 @@ impl Remarks {
     }
 }
 
+/// The entries that count: of a setting that is said more than once the last, as with PgBouncer.
+fn last_said(entries: Vec<Entry>, remarks: &mut Remarks) -> Vec<Entry> {
+    let mut counting: Vec<Entry> = Vec::new();
+    for entry in entries {
+        let is_setting = entry.section == "pgbouncer";
+        let same =
+            |said: &Entry| is_setting && said.section == entry.section && said.key == entry.key;
+        if let Some(before) = counting.iter().position(same) {
+            let before = counting.remove(before);
+            let name = format!("[pgbouncer] {}", before.key);
+            remarks.left_out(
+                &name,
+                &before.value,
+                "it is said again, and the last counts",
+            );
+        }
+        counting.push(entry);
+    }
+    counting
+}
+
 fn users(
     userlist: Option<&str>,
     auth_file: Option<&str>,
@@ -137,7 +163,24 @@ fn users(
         },
         (None, None) => String::new(),
     };
-    ini::userlist(&text).map_err(|why| format!("userlist: {why}"))
+    let said = ini::userlist(&text).map_err(|why| format!("userlist: {why}"))?;
+    let mut users: Vec<(String, String)> = Vec::new();
+    for (name, secret) in said {
+        if let Some(why) = objection(&["tenants", "NAME", "username"], &name) {
+            remarks.add(format!("userlist: {name:?} {why}: left out"));
+            continue;
+        }
+        match users.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => {
+                remarks.add(format!(
+                    "userlist: {name} is there more than once: the last counts"
+                ));
+                *known = secret;
+            }
+            None => users.push((name, secret)),
+        }
+    }
+    Ok(users)
 }
 
 /// What auth_hba_file says, if it counts.
@@ -243,3 +286,6 @@ fn compose(top: Yaml, settings: Settings, tenants: Yaml) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

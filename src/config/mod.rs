@@ -30,10 +30,10 @@ pub use access::{AccessHabits, AuthQuery};
 pub use beside::files_beside;
 pub use cpus::Cpus;
 pub use file::Node;
-pub use reference::{EXAMPLE, markdown as reference};
+pub use reference::{EXAMPLE, markdown as reference, objection};
 pub use schema::json_schema;
-pub use settle::{Api, LogFormat, Settings, settle, settle_api, settle_tenant};
-pub use tenant::Habits;
+pub use settle::{Api, CLIENT_CONNECTIONS, LogFormat, Settings, settle, settle_api, settle_tenant};
+pub use tenant::{CONNECTIONS, Habits, STATEMENTS, TENANT_CLIENTS};
 pub use units::{Span, time};
 
 /// Something wrong with a config, said in words that follow the key.

@@ -140,6 +140,13 @@ pub(super) fn demand(path: &[String]) -> String {
     }
 }
 
+/// What the reader of the key at this place has against this text, which means what it says; `None` if
+/// it takes it.
+pub fn objection(path: &[&str], text: &str) -> Option<String> {
+    let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+    complaint(&path, Node::Text(text.to_owned()).taken_literally())
+}
+
 /// What is said of a config with this value at this place, and nothing else wrong with that place.
 pub(super) fn complaint(path: &[String], value: Node) -> Option<String> {
     let key: Key = path.iter().map(String::as_str).collect();

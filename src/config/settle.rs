@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -213,7 +214,7 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
 /// How many clients may be connected at once.
 fn places(limits: &Section) -> Places {
     let most = |key, least, otherwise| {
-        let count = limits.value(key, units::count(least..=MAX_CLIENTS));
+        let count = limits.value(key, units::count(least..=*CLIENT_CONNECTIONS.end()));
         count.unwrap_or(otherwise)
     };
     Places {
@@ -362,5 +363,5 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_SHARDS: usize = 256;
 /// The most acceptors; one keeps several shards busy.
 const MAX_ACCEPTORS: usize = 16;
-/// The most clients that can be asked for: each takes a descriptor.
-const MAX_CLIENTS: usize = 1_000_000;
+/// How many clients at once can be asked for: each takes a descriptor.
+pub const CLIENT_CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;

@@ -1,5 +1,6 @@
 //! One tenant of a config: where its database is, and its habits.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use shards::contract::{
@@ -132,8 +133,8 @@ impl Habits {
     /// What this section says, and for the rest what `otherwise` says.
     pub fn settle(section: &Section, otherwise: &Habits) -> Habits {
         let age = |key, otherwise| section.value_or(key, units::time(Span::AGE), otherwise);
-        let min = section.value("min_connections", units::count(0..=MOST_CONNECTIONS));
-        let max = section.value("max_connections", units::count(1..=MOST_CONNECTIONS));
+        let min = section.value("min_connections", units::count(0..=*CONNECTIONS.end()));
+        let max = section.value("max_connections", units::count(CONNECTIONS));
         let max = max.unwrap_or(otherwise.limits.max);
         if let Some(min) = min.filter(|&min| min > max) {
             section.complain(
@@ -162,7 +163,7 @@ impl Habits {
             connect_timeout: connect_timeout.unwrap_or(otherwise.connect_timeout),
             access: AccessHabits::settle(section, &otherwise.access),
             max_clients: section
-                .value("max_client_connections", units::count(0..=MOST_CLIENTS))
+                .value("max_client_connections", units::count(TENANT_CLIENTS))
                 .unwrap_or(otherwise.max_clients),
             health_check: health_check(section, otherwise.health_check),
             when_unwell: section
@@ -209,7 +210,7 @@ fn timeouts(section: &Section, otherwise: &Timeouts) -> Timeouts {
 
 /// What becomes of a session's state between transactions.
 fn rules(section: &Section, otherwise: &Rules) -> Rules {
-    let kept = section.value("max_prepared_statements", units::count(1..=MOST_STATEMENTS));
+    let kept = section.value("max_prepared_statements", units::count(STATEMENTS));
     Rules {
         prepared_statements: section.value_or(
             "prepared_statements",
@@ -258,8 +259,8 @@ const RESET: &[(&str, Option<Reset>)] = &[
     ("always", Some(Reset::Always)),
     ("never", Some(Reset::Never)),
 ];
-/// The most shared statements that one backend can be asked to keep.
-const MOST_STATEMENTS: usize = 100_000;
+/// How many shared statements one backend can be asked to keep.
+pub const STATEMENTS: RangeInclusive<usize> = 1..=100_000;
 /// What becomes of clients while their database is unhealthy.
 const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
     ("fail", Some(WhenUnwell::Fail)),
@@ -267,9 +268,9 @@ const ON_UNHEALTHY: &[(&str, Option<WhenUnwell>)] = &[
 ];
 /// The most health checks in a row that can be asked for.
 const MOST_CHECKS: usize = 100;
-/// The most clients that one tenant can ask for.
-const MOST_CLIENTS: usize = 1_000_000;
-/// The most backends that one tenant can ask for.
-const MOST_CONNECTIONS: usize = 10_000;
+/// How many clients one tenant can ask for; 0 is as many as come.
+pub const TENANT_CLIENTS: RangeInclusive<usize> = 0..=1_000_000;
+/// How many backends one tenant can ask for.
+pub const CONNECTIONS: RangeInclusive<usize> = 1..=10_000;
 /// How many backends of one tenant are dialled at once: a storm of clients is none for its database.
 const MAX_DIALS: usize = 4;

@@ -18,11 +18,16 @@ pub fn time(span: Span) -> impl Fn(&str) -> Result<Duration, String> {
             return Err(format!("needs a unit: did you mean {text}s or {text}ms?"));
         }
         let time = match text {
-            "0" => Some(Duration::ZERO),
-            text => humantime::parse_duration(text).ok(),
+            "0" => Ok(Duration::ZERO),
+            text => humantime::parse_duration(text),
         };
-        time.filter(|&time| span.holds(time))
-            .ok_or_else(|| format!("must be {span}"))
+        match time {
+            Ok(time) if span.holds(time) => Ok(time),
+            Ok(_) => Err(format!("must be {span}")),
+            Err(_) => Err(format!(
+                "is not written like a time (30s, 5m, 1h 30m): must be {span}"
+            )),
+        }
     }
 }
 
@@ -69,6 +74,15 @@ impl Span {
 
     fn holds(&self, time: Duration) -> bool {
         (self.least..=self.most).contains(&time) || (self.can_be_off && time.is_zero())
+    }
+
+    /// The time that is nearest to this one and makes sense; `None` for zero, where nothing can be
+    /// switched off.
+    pub fn nearest(&self, time: Duration) -> Option<Duration> {
+        match self.holds(time) {
+            true => Some(time),
+            false => Some(time.clamp(self.least, self.most)).filter(|_| !time.is_zero()),
+        }
     }
 }
 
@@ -280,7 +294,28 @@ mod tests {
             "99999999999999999999s",
         ] {
             let says = seconds(wrong).unwrap_err();
-            assert_eq!(says, "must be a time from 10ms to 366d, or 0 for none");
+            assert!(
+                says.ends_with("must be a time from 10ms to 366d, or 0 for none"),
+                "{wrong}: {says}"
+            );
+            // Who can write one need not be told how.
+            let is_one = ["1ns", "9ms 999us", "367d"].contains(&wrong);
+            assert_eq!(says.contains("(30s, 5m, 1h 30m)"), !is_one, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_its_span_has_a_nearest_time() {
+        let nearest = |span: Span, text| span.nearest(humantime::parse_duration(text).unwrap());
+        for (span, text, expected) in [
+            (Span::PATIENCE, "2days", Some("1day")),
+            (Span::PATIENCE, "10s", Some("10s")),
+            (Span::PATIENCE, "0s", Some("0s")),
+            (Span::AGE, "1ms", Some("1s")),
+            (Span::LOGIN, "0s", None),
+        ] {
+            let expected = expected.map(|text| humantime::parse_duration(text).unwrap());
+            assert_eq!(nearest(span, text), expected, "{text}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Remarks;
 use super::tenants::Users;
 use super::yaml::Yaml;
+use crate::config::objection;
 
 /// How a database is asked for users, and by whom: by nobody, if nobody is named.
 #[derive(Clone, Default)]
@@ -35,10 +36,16 @@ impl Lookup {
             }
             return;
         };
-        match &self.query {
+        if let Some(why) = objection(&["defaults", "auth_user"], user) {
+            return remarks.left_out("auth_user", user, &why);
+        }
+        let query = self.query.as_deref();
+        let why_not = query.and_then(|query| objection(&["defaults", "auth_query"], query));
+        match (query, why_not) {
             // PgBouncer's own asks for the same.
-            None => yaml.plain(depth, "auth_query", "pg_authid"),
-            Some(query) => {
+            (None, _) => yaml.plain(depth, "auth_query", "pg_authid"),
+            (Some(query), Some(why)) => remarks.left_out("auth_query", query, &why),
+            (Some(query), None) => {
                 yaml.text(depth, "auth_query", query);
                 remarks.add(format!(
                     "auth_query = {query}: its search path is pg_catalog here, so schemas must be named in it"
@@ -46,7 +53,7 @@ impl Lookup {
             }
         }
         yaml.text(depth, "auth_user", user);
-        match users.password_of(user) {
+        match users.password_of(user).filter(|password| !password.is_empty()) {
             Some(password) => yaml.text(depth, "auth_password", password),
             None => remarks.add(format!(
                 "auth_user = {user}: the password is not known; say auth_password if the database asks for one"

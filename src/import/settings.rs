@@ -1,8 +1,12 @@
 //! The section `[pgbouncer]`, key by key: what it is called here, or why it is left out.
 
 use super::Remarks;
+use super::offer::Offer;
 use super::tls::Tls;
 use super::yaml::Yaml;
+use crate::config::{
+    CLIENT_CONNECTIONS, CONNECTIONS, Habits, STATEMENTS, Span, TENANT_CLIENTS, objection,
+};
 
 /// What PgBouncer has for all databases.
 #[derive(Default)]
@@ -22,6 +26,9 @@ pub struct Settings {
     pub auth_user: Option<String>,
     /// Whether a connection is the client's for as long as it stays, where a database says nothing.
     pub is_session: bool,
+    /// How many connections a pool has where a database says nothing, and how few.
+    pub pool_size: Option<usize>,
+    pub min_pool_size: Option<String>,
     pub client_tls: Tls,
     pub server_tls: Tls,
 }
@@ -36,52 +43,60 @@ impl Settings {
         if let Some(end) = key.strip_prefix("server_tls_") {
             return self.server_tls.take(end, value);
         }
+        let (limits, defaults) = (&mut self.limits, &mut self.defaults);
+        let mut offer = Offer {
+            name: &name,
+            text: value,
+            remarks,
+        };
         match key {
             "listen_addr" => self.listen_addr(value, remarks),
-            "listen_port" => self.listen.plain(1, "postgres_port", value),
+            "listen_port" => offer.port(&mut self.listen, 1, "postgres_port"),
             "auth_type" => self.auth_type = value.to_owned(),
             "auth_file" => self.auth_file = Some(value.to_owned()),
             "auth_hba_file" => self.auth_hba_file = Some(value.to_owned()),
             "auth_query" => self.auth_query = Some(value.to_owned()),
             "auth_user" => self.auth_user = Some(value.to_owned()),
-            "max_client_conn" => self.limits.plain(1, "client_connections", value),
-            "client_login_timeout" => {
-                self.seconds(Place::Limits, "login_timeout", &name, value, remarks)
+            "max_client_conn" => {
+                offer.number(limits, 1, "client_connections", &CLIENT_CONNECTIONS);
             }
-            "default_pool_size" => self.defaults.plain(1, "max_connections", value),
-            "min_pool_size" => self.defaults.plain(1, "min_connections", value),
+            "client_login_timeout" => offer.time(limits, 1, "login_timeout", Span::LOGIN),
+            "default_pool_size" => self.pool_size = offer.count("max_connections", &CONNECTIONS),
+            "min_pool_size" => self.min_pool_size = Some(value.to_owned()),
             "pool_mode" => {
                 let mode = pool_mode(&name, value, remarks);
                 self.is_session = mode == "session";
-                self.defaults.plain(1, "pool_mode", mode);
+                defaults.plain(1, "pool_mode", mode);
             }
-            "server_idle_timeout" => {
-                self.seconds(Place::Defaults, "idle_timeout", &name, value, remarks)
-            }
-            "server_lifetime" => {
-                self.seconds(Place::Defaults, "max_lifetime", &name, value, remarks)
-            }
-            "server_connect_timeout" => {
-                self.seconds(Place::Defaults, "connect_timeout", &name, value, remarks);
-            }
-            "query_wait_timeout" => {
-                self.seconds(Place::Defaults, "acquire_timeout", &name, value, remarks)
-            }
+            "server_idle_timeout" => offer.time(defaults, 1, "idle_timeout", Span::AGE),
+            "server_lifetime" => offer.time(defaults, 1, "max_lifetime", Span::AGE),
+            "server_connect_timeout" => offer.time(defaults, 1, "connect_timeout", Span::ASKING),
+            "query_wait_timeout" => offer.time(defaults, 1, "acquire_timeout", Span::PATIENCE),
             "query_timeout"
             | "transaction_timeout"
             | "idle_transaction_timeout"
-            | "client_idle_timeout" => self.seconds(Place::Defaults, key, &name, value, remarks),
+            | "client_idle_timeout" => offer.time(defaults, 1, key, Span::WORK),
             "max_db_client_connections" if value != "0" => {
-                self.defaults.plain(1, "max_client_connections", value);
+                offer.number(defaults, 1, "max_client_connections", &TENANT_CLIENTS);
             }
             "max_prepared_statements" if value != "0" => {
-                self.defaults.plain(1, "max_prepared_statements", value);
+                offer.number(defaults, 1, key, &STATEMENTS);
             }
-            "server_reset_query_always" if value == "1" => {
-                self.defaults.plain(1, "reset", "always")
-            }
-            _ => remarks.left_out(&name, value, why_not(key)),
+            "server_reset_query_always" if value == "1" => defaults.plain(1, "reset", "always"),
+            _ => offer.leave_out(why_not(key)),
         }
+    }
+
+    /// Writes how many connections a pool has, which PgBouncer may say in any order.
+    pub fn pool_sizes(&mut self, remarks: &mut Remarks) {
+        let sizes = PoolSizes {
+            place: "[pgbouncer]",
+            depth: 1,
+            most: self.pool_size,
+            otherwise: Habits::BUILT_IN.limits.max,
+            least: self.min_pool_size.as_deref(),
+        };
+        sizes.write(&mut self.defaults, remarks);
     }
 
     /// The first address that is one: only one can be listened on.
@@ -102,7 +117,10 @@ impl Settings {
                 );
             }
         };
-        self.listen.text(1, "host", host);
+        match objection(&["listen", "host"], host) {
+            None => self.listen.text(1, "host", host),
+            Some(why) => remarks.left_out("[pgbouncer] listen_addr", host, &why),
+        }
         let others: Vec<_> = addresses.collect();
         if !others.is_empty() {
             remarks.add(format!(
@@ -111,38 +129,35 @@ impl Settings {
             ));
         }
     }
+}
 
-    fn seconds(&mut self, place: Place, key: &str, name: &str, value: &str, remarks: &mut Remarks) {
-        let Some(time) = time(value) else {
-            return remarks.left_out(name, value, "it is no number of seconds");
-        };
-        match place {
-            Place::Limits if time == "0" => {
-                remarks.left_out(name, value, "it cannot be switched off here")
-            }
-            Place::Limits => self.limits.plain(1, key, time),
-            Place::Defaults => self.defaults.plain(1, key, time),
+/// How many connections a pool has, at the most and at the least.
+pub struct PoolSizes<'a> {
+    /// Where PgBouncer says so.
+    pub place: &'a str,
+    /// How deep it is written here.
+    pub depth: usize,
+    pub most: Option<usize>,
+    /// How many it has where nothing is said.
+    pub otherwise: usize,
+    pub least: Option<&'a str>,
+}
+
+impl PoolSizes<'_> {
+    pub fn write(&self, yaml: &mut Yaml, remarks: &mut Remarks) {
+        if let Some(most) = self.most {
+            yaml.plain(self.depth, "max_connections", most);
+        }
+        if let Some(least) = self.least {
+            let mut offer = Offer {
+                name: &format!("{} min_pool_size", self.place),
+                text: least,
+                remarks,
+            };
+            let bounds = 0..=self.most.unwrap_or(self.otherwise);
+            offer.number(yaml, self.depth, "min_connections", &bounds);
         }
     }
-}
-
-enum Place {
-    Limits,
-    Defaults,
-}
-
-/// PgBouncer's seconds, perhaps with a fraction, as a time of ours; zero switches off in both.
-pub fn time(value: &str) -> Option<String> {
-    let seconds: f64 = value
-        .parse()
-        .ok()
-        .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)?;
-    let millis = (seconds * 1000.0).round() as u64;
-    Some(match millis {
-        0 => "0".to_owned(),
-        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
-        millis => format!("{millis}ms"),
-    })
 }
 
 /// A pool mode; we have no mode that gives a connection back within a transaction.

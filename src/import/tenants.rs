@@ -6,9 +6,11 @@ use shards::contract::{ClientAuth, Credential, Dialect, Secret, TenantId};
 
 use super::hba::{Hba, Rules};
 use super::lookup::Lookup;
-use super::settings::{pool_mode, time};
+use super::offer::Offer;
+use super::settings::{PoolSizes, pool_mode};
 use super::yaml::Yaml;
 use super::{Remarks, ini};
+use crate::config::{CONNECTIONS, Span, TENANT_CLIENTS, objection};
 
 /// A database, by its name.
 pub type Databases = Vec<(String, BTreeMap<String, String>)>;
@@ -29,6 +31,8 @@ pub struct Users<'a> {
     pub lookup: Lookup,
     /// Whether clients keep their connections, where a database does not say otherwise.
     pub are_sessions: bool,
+    /// How many connections a pool has, where a database does not say otherwise.
+    pub pool_size: usize,
     /// From where they may come; `None` is from anywhere.
     pub hba: Option<&'a Hba>,
 }
@@ -157,45 +161,38 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
         user,
         password,
     } = tenant;
-    yaml.section(1, id.as_str());
-    yaml.plain(2, "db_type", "postgres");
-    yaml.text(2, "host", &host(name, keys, remarks));
-    if let Some(port) = keys.get("port") {
-        yaml.plain(2, "port", port);
-    }
-    yaml.text(
-        2,
-        "dbname",
-        keys.get("dbname").map_or(name, |dbname| dbname),
-    );
-    yaml.text(2, "username", user);
-    if let Some(password) = password {
-        yaml.text(2, "password", password);
-    }
-    for (key, value) in *keys {
-        let place = format!("[databases] {name}: {key}");
-        match key.as_str() {
-            "dbname" | "host" | "port" | "user" | "password" => {}
-            "pool_size" => yaml.plain(2, "max_connections", value),
-            "min_pool_size" => yaml.plain(2, "min_connections", value),
-            "pool_mode" => yaml.plain(2, "pool_mode", pool_mode(&place, value, remarks)),
-            "server_lifetime" => match time(value) {
-                Some(time) => yaml.plain(2, "max_lifetime", time),
-                None => remarks.left_out(&place, value, "it is no number of seconds"),
-            },
-            "application_name" | "client_encoding" | "datestyle" | "timezone" => remarks.left_out(
-                &place, value, "each client's own startup parameters are followed; ALTER ROLE ... SET does it for all",
-            ),
-            "connect_query" => remarks.left_out(&place, value, "ALTER ROLE ... SET or a login trigger does it"),
-            "auth_user" | "auth_query" => {}
-            "auth_dbname" => remarks.left_out(&place, value, "auth_query is asked in the tenant's own database"),
-            "max_db_client_connections" => yaml.plain(2, "max_client_connections", value),
-            "max_db_connections" | "reserve_pool" | "reserve_pool_size" => remarks.left_out(
-                &place, value, "max_connections is all that a tenant may have",
-            ),
-            _ => remarks.left_out(&place, value, "it has no counterpart here"),
+    let host = host(name, keys, remarks);
+    let dbname = keys.get("dbname").map_or(*name, String::as_str);
+    let needed = [("host", &*host), ("dbname", dbname), ("username", user)];
+    for (key, text) in needed {
+        if let Some(why) = objection(&["tenants", "NAME", key], text) {
+            return remarks.add(format!(
+                "[databases] {name}: no tenant is made of it: {key} {text:?} {why}"
+            ));
         }
     }
+    yaml.section(1, id.as_str());
+    yaml.plain(2, "db_type", "postgres");
+    yaml.text(2, "host", &host);
+    if let Some(port) = keys.get("port") {
+        let mut offer = Offer {
+            name: &format!("[databases] {name}: port"),
+            text: port,
+            remarks,
+        };
+        offer.port(yaml, 2, "port");
+    }
+    yaml.text(2, "dbname", dbname);
+    yaml.text(2, "username", user);
+    if let Some(password) = password {
+        match password.is_empty() {
+            false => yaml.text(2, "password", password),
+            true => remarks.add(format!(
+                "[databases] {name}: the password is empty: left out"
+            )),
+        }
+    }
+    habits(name, keys, users, yaml, remarks);
     if keys.contains_key("auth_user") || keys.contains_key("auth_query") {
         let lookup = Lookup::of(keys, &users.lookup);
         lookup.write(2, users, yaml, remarks);
@@ -208,6 +205,52 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
     }
     let is_for_all = keys.contains_key("user") || Lookup::of(keys, &users.lookup).user.is_some();
     may_connect(user, is_for_all, users, yaml, remarks);
+}
+
+/// What a database says of itself, key by key.
+fn habits(
+    name: &str,
+    keys: &BTreeMap<String, String>,
+    users: &Users<'_>,
+    yaml: &mut Yaml,
+    remarks: &mut Remarks,
+) {
+    let mut most = None;
+    for (key, value) in keys {
+        let place = format!("[databases] {name}: {key}");
+        let mut offer = Offer {
+            name: &place,
+            text: value,
+            remarks,
+        };
+        match key.as_str() {
+            "dbname" | "host" | "port" | "user" | "password" | "min_pool_size" => {}
+            "pool_size" => most = offer.count("max_connections", &CONNECTIONS),
+            "pool_mode" => yaml.plain(2, "pool_mode", pool_mode(&place, value, remarks)),
+            "server_lifetime" => offer.time(yaml, 2, "max_lifetime", Span::AGE),
+            "application_name" | "client_encoding" | "datestyle" | "timezone" => offer.leave_out(
+                "each client's own startup parameters are followed; ALTER ROLE ... SET does it for all",
+            ),
+            "connect_query" => offer.leave_out("ALTER ROLE ... SET or a login trigger does it"),
+            "auth_user" | "auth_query" => {}
+            "auth_dbname" => offer.leave_out("auth_query is asked in the tenant's own database"),
+            "max_db_client_connections" => {
+                offer.number(yaml, 2, "max_client_connections", &TENANT_CLIENTS);
+            }
+            "max_db_connections" | "reserve_pool" | "reserve_pool_size" => {
+                offer.leave_out("max_connections is all that a tenant may have");
+            }
+            _ => offer.leave_out("it has no counterpart here"),
+        }
+    }
+    let sizes = PoolSizes {
+        place: &format!("[databases] {name}:"),
+        depth: 2,
+        most,
+        otherwise: users.pool_size,
+        least: keys.get("min_pool_size").map(String::as_str),
+    };
+    sizes.write(yaml, remarks);
 }
 
 /// From where clients may come.
@@ -261,8 +304,8 @@ fn may_connect(
     yaml.section(2, "users");
     for (name, secret) in list {
         let verifier = Credential::Verifier(Secret::new(secret.clone()));
-        let objection = verifier.objection(name, Dialect::Postgres, users.auth);
-        match (is_plain(secret), objection) {
+        let why_not = verifier.objection(name, Dialect::Postgres, users.auth);
+        match (is_plain(secret), why_not) {
             (true, _) if secret.is_empty() => {
                 yaml.comment(
                     3,

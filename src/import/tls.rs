@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Remarks;
 use super::yaml::Yaml;
+use crate::config::objection;
 
 /// What PgBouncer says of TLS on one side, by the ends of its keys.
 #[derive(Default)]
@@ -68,7 +69,10 @@ impl Tls {
             (mode, _) => mode,
         };
         if let Some(mode) = mode {
-            yaml.text(1, "sslmode", mode);
+            match objection(&["defaults", "sslmode"], mode) {
+                None => yaml.text(1, "sslmode", mode),
+                Some(why) => remarks.left_out("[pgbouncer] server_tls_sslmode", mode, &why),
+            }
         }
         match (mode, authority) {
             (Some("verify-ca" | "verify-full"), Some(authority)) => {

@@ -9,8 +9,8 @@ pub struct Yaml(String);
 impl Yaml {
     /// A comment of one line.
     pub fn comment(&mut self, depth: usize, text: &str) {
-        // What came from elsewhere stays in its line.
-        let text = text.replace(['\n', '\r'], " ");
+        // What came from elsewhere stays in its line, whatever YAML takes for a line's end.
+        let text = text.replace(|c: char| is_hidden(c) || c.is_whitespace(), " ");
         let _ = writeln!(self.0, "{:1$}# {text}", "", depth * 2);
     }
 
@@ -26,10 +26,11 @@ impl Yaml {
 
     /// `key: value`, the value as somebody else chose it: it means what it says.
     pub fn text(&mut self, depth: usize, key: &str, value: &str) {
-        let literal = match value.starts_with("file:") {
+        let escaped = value.replace('$', "$$");
+        let literal = match escaped.strip_prefix("file:") {
             // Only what a variable holds, or its default, is no path.
-            true => format!("${{DBBOUNCER_NOT_SET:-{value}}}"),
-            false => value.replace('$', "$$"),
+            Some(rest) => format!("${{DBBOUNCER_NOT_SET:-file:}}{rest}"),
+            None => escaped,
         };
         self.plain(depth, &scalar(key), scalar(&literal));
     }
@@ -49,9 +50,31 @@ fn scalar(text: &str) -> String {
         && !WORDS.contains(&text.to_ascii_lowercase().as_str());
     match is_plain {
         true => text.to_owned(),
-        // JSON's strings are YAML's.
-        false => serde_json::Value::from(text).to_string(),
+        false => quoted(text),
     }
+}
+
+/// JSON's strings are YAML's, which wants more of their characters escaped.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        match is_hidden(c) {
+            true => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            false => quoted.push(c),
+        }
+    }
+    quoted
+}
+
+/// What YAML does not take as it is, or not as a character of a text.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// Words that are no text to YAML.
@@ -66,8 +89,28 @@ mod tests {
     #[test]
     fn every_text_is_read_as_it_was_written() {
         for text in [
-            "a", "5432", "yes", "a: b", "# a", "'", "\"", "tab\t", "ü", "", "~", "-", "1e5", "{",
-            "a\nb", "null",
+            "a",
+            "5432",
+            "yes",
+            "a: b",
+            "# a",
+            "'",
+            "\"",
+            "tab\t",
+            "ü",
+            "",
+            "~",
+            "-",
+            "1e5",
+            "{",
+            "a\nb",
+            "null",
+            "\u{7f}",
+            "\u{85}",
+            "\u{2028}x",
+            "\u{feff}",
+            "\u{ffff}",
+            "\u{10ffff}",
         ] {
             let mut yaml = Yaml::default();
             yaml.text(0, "key", text);
