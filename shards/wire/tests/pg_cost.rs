@@ -20,17 +20,17 @@ struct Limit {
 const LIMITS: [Limit; 3] = [
     Limit {
         mode: Mode::Simple,
-        instructions: 6_500,
+        instructions: 4_700,
         allocations: 0,
     },
     Limit {
         mode: Mode::Extended,
-        instructions: 11_000,
-        allocations: 3,
+        instructions: 8_200,
+        allocations: 0,
     },
     Limit {
         mode: Mode::Prepared,
-        instructions: 8_000,
+        instructions: 6_500,
         allocations: 0,
     },
 ];

@@ -343,6 +343,28 @@ pub fn list() -> Vec<Scenario> {
             ])
             .says(&[query("DISCARD TEMP")])
             .says(&[run("s"), run("t")]),
+        Scenario::named("the same unnamed statement again")
+            .says(&[unnamed("SELECT * FROM item"), sync()])
+            .says(&[
+                unnamed("SELECT * FROM item"),
+                unnamed("SELECT * FROM item"),
+                sync(),
+            ])
+            .says(&[parse("path", "SET search_path TO other"), sync()])
+            .says(&[run("path"), unnamed("SELECT * FROM item"), sync(), run("")]),
+        Scenario::named("the same unnamed statement again, refused")
+            .says(&[
+                parse("begin", "BEGIN"),
+                parse("fail", "SELECT 1/0"),
+                parse("end", "ROLLBACK"),
+                sync(),
+            ])
+            .says(&[unnamed("SELECT 1"), sync(), run("begin"), run("fail")])
+            .says(&[parse("", "SELECT 1"), sync(), run("end")])
+            .client(1)
+            .says(&[unnamed("SELECT 2"), sync()])
+            .client(0)
+            .says(&[run("")]),
         Scenario::named("statements that set")
             .says(&[
                 parse("s", "SET application_name TO 'set by a statement'"),

@@ -32,7 +32,7 @@ impl Turns {
             max_prepared_statements: 500,
             reset: Reset::Smart,
         });
-        let memory = commons.backend_opened(&Parameters::default());
+        let memory = commons.backend_opened(&REPORTED.into_iter().collect::<Parameters>());
         let tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
         let mut turns = Turns {
             tracker,
@@ -118,3 +118,20 @@ const COLUMNS: &[u8] =
     b"T\0\0\0\x21\0\x01abalance\0\0\0\x40\0\0\x03\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0";
 const ROW: &[u8] = b"D\0\0\0\x0e\0\x01\0\0\0\x044711C\0\0\0\x0dSELECT 1\0";
 const READY: &[u8] = b"Z\0\0\0\x05I";
+
+/// What PostgreSQL reports when it welcomes somebody.
+const REPORTED: [(&str, &[u8]); 13] = [
+    ("application_name", b""),
+    ("client_encoding", b"UTF8"),
+    ("DateStyle", b"ISO, MDY"),
+    ("default_transaction_read_only", b"off"),
+    ("in_hot_standby", b"off"),
+    ("integer_datetimes", b"on"),
+    ("IntervalStyle", b"postgres"),
+    ("is_superuser", b"off"),
+    ("server_encoding", b"UTF8"),
+    ("server_version", b"15.14"),
+    ("session_authorization", b"app"),
+    ("standard_conforming_strings", b"on"),
+    ("TimeZone", b"Etc/UTC"),
+];

@@ -1,6 +1,6 @@
 //! What is prepared on one backend: the shared statements, under names that are the same everywhere.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -55,7 +55,7 @@ pub(super) struct Entry {
 /// The shared statements of a backend, as they will be when everything that has been sent succeeds.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    entries: HashMap<(u64, u64), Entry>,
+    entries: BTreeMap<(u64, u64), Entry>,
     clock: u64,
     /// What has been used since then is needed by the message that is being dealt with.
     message_began: u64,

@@ -24,8 +24,8 @@ pub(super) struct Owed {
     /// What it does to the session, statement by statement.
     script: Option<Rc<Script>>,
     next_step: usize,
-    /// What was changed in our tables in the belief that it will succeed.
-    pub(super) changes: Vec<Change>,
+    /// How many of the queue's changes it has made.
+    changes: usize,
     /// What it does decides how later messages are to be understood: they wait for its reply.
     pub(super) barrier: bool,
     /// It may turn out to be a COPY FROM STDIN.
@@ -90,7 +90,7 @@ impl Owed {
             to,
             script: None,
             next_step: 0,
-            changes: Vec::new(),
+            changes: 0,
             barrier: false,
             copies: false,
             remarked: false,
@@ -111,6 +111,7 @@ impl Owed {
 
     /// What a message of this type from the backend means for it. An ErrorResponse and the
     /// asynchronous messages are not asked about here.
+    #[inline]
     pub(super) fn advance(&self, kind: u8) -> Advance {
         use Advance::{Completes, Continues, OutOfTurn};
         match (self.what, kind) {
@@ -129,21 +130,6 @@ impl Owed {
     /// Whether an error here makes the backend ignore everything up to the next Sync.
     pub(super) fn is_extended(&self) -> bool {
         !matches!(self.what, What::Sync | What::Query | What::FunctionCall)
-    }
-
-    /// It has failed. A Parse of the unnamed statement has destroyed the one before it all the same.
-    pub(super) fn fail(&mut self) {
-        if self.what != What::Parse {
-            return;
-        }
-        for change in &mut self.changes {
-            if let Change::Unnamed { client, backend } = change {
-                *backend = Unnamed::Absent;
-                if self.to == To::Client {
-                    *client = Unnamed::Absent;
-                }
-            }
-        }
     }
 
     /// Whether anything is to be learnt from its CommandComplete.
@@ -170,7 +156,9 @@ impl Owed {
 pub(super) struct Replies {
     queue: VecDeque<Owed>,
     barriers: usize,
-    changes: usize,
+    /// What was changed in our tables in the belief that it will succeed: by what is owed first, by what is owed next,
+    /// and so on.
+    changes: VecDeque<Change>,
 }
 
 impl Replies {
@@ -188,6 +176,9 @@ impl Replies {
         if self.queue.capacity() > ROOM_KEPT {
             self.queue = VecDeque::new();
         }
+        if self.changes.capacity() > ROOM_KEPT {
+            self.changes = VecDeque::new();
+        }
     }
 
     pub(super) fn front(&self) -> Option<&Owed> {
@@ -202,26 +193,57 @@ impl Replies {
         self.queue.iter()
     }
 
+    #[inline]
     pub(super) fn push(&mut self, owed: Owed) {
+        debug_assert_eq!(owed.changes, 0, "changes are noted behind it");
         self.barriers += usize::from(owed.barrier);
-        self.changes += owed.changes.len();
         self.queue.push_back(owed);
     }
 
+    /// What was asked last has changed this.
+    #[inline]
+    pub(super) fn note(&mut self, change: Change) {
+        if let Some(last) = self.queue.back_mut() {
+            last.changes += 1;
+            self.changes.push_back(change);
+        }
+    }
+
+    /// What the front has changed.
+    pub(super) fn changed_by_front(&self) -> impl Iterator<Item = &Change> {
+        let count = self.front().map_or(0, |front| front.changes);
+        self.changes.range(..count)
+    }
+
+    /// Takes the front out. What it has changed is so for good.
+    #[inline]
     pub(super) fn pop(&mut self) -> Option<Owed> {
         let owed = self.queue.pop_front()?;
-        self.forget(&owed);
+        self.barriers -= usize::from(owed.barrier);
+        for _ in 0..owed.changes {
+            self.changes.pop_front();
+        }
         Some(owed)
     }
 
-    fn forget(&mut self, owed: &Owed) {
-        self.barriers -= usize::from(owed.barrier);
-        self.changes -= owed.changes.len();
+    /// The front has failed. A Parse of the unnamed statement has destroyed the one before it all the same.
+    pub(super) fn fail(&mut self) {
+        let Some(front) = self.queue.front().filter(|front| front.what == What::Parse) else {
+            return;
+        };
+        for change in self.changes.range_mut(..front.changes) {
+            if let Change::Unnamed { client, backend } = change {
+                *backend = Unnamed::Absent;
+                if front.to == To::Client {
+                    *client = Unnamed::Absent;
+                }
+            }
+        }
     }
 
     /// Whether something that is owed has changed our tables.
     pub(super) fn has_changes(&self) -> bool {
-        self.changes > 0
+        !self.changes.is_empty()
     }
 
     /// Whether something is owed that later messages must wait for.
@@ -240,33 +262,30 @@ impl Replies {
     ///
     /// A change behind the last Sync is as good as certain: if it fails, so does whatever follows it.
     pub(super) fn is_undecided(&self, concerns: impl Fn(&Change) -> bool) -> bool {
-        if self.changes == 0 {
+        let Some(last) = self.changes.iter().rposition(concerns) else {
             return false;
-        }
-        let mut earlier = false;
+        };
+        let mut behind = self.changes.len();
         for owed in self.queue.iter().rev() {
-            if owed.changes.iter().any(&concerns) {
-                return earlier;
+            behind -= owed.changes;
+            if behind <= last {
+                return false;
             }
-            earlier |= owed.what == What::Sync;
+            if owed.what == What::Sync {
+                return true;
+            }
         }
         false
     }
 
     /// Whether such a change is not certain yet, in whichever batch.
     pub(super) fn has_change(&self, concerns: impl Fn(&Change) -> bool) -> bool {
-        self.changes > 0
-            && self
-                .queue
-                .iter()
-                .flat_map(|owed| &owed.changes)
-                .any(concerns)
+        self.changes.iter().any(concerns)
     }
 
     /// What names meant before messages that are not answered changed it.
     pub(super) fn names(&self) -> impl Iterator<Item = (&Bytes, &Named)> {
-        let changes = self.queue.iter().flat_map(|owed| &owed.changes);
-        changes.filter_map(|change| match change {
+        self.changes.iter().filter_map(|change| match change {
             Change::Name { name, before } => Some((name, before.as_ref()?)),
             _ => None,
         })
@@ -291,9 +310,9 @@ impl Replies {
             if owed.what == What::Sync {
                 break;
             }
-            if let Some(owed) = self.pop() {
-                undone.extend(owed.changes);
-            }
+            undone.extend(self.changes.drain(..owed.changes));
+            self.barriers -= usize::from(owed.barrier);
+            self.queue.pop_front();
         }
         for change in undone.into_iter().rev() {
             self.undo(change, tables);
@@ -305,9 +324,8 @@ impl Replies {
     /// from what that one found.
     fn undo(&mut self, change: Change, tables: &mut Tables<'_>) {
         let later = self
-            .queue
+            .changes
             .iter_mut()
-            .flat_map(|owed| &mut owed.changes)
             .find(|later| later.concerns_same(&change));
         match later {
             Some(later) => later.found_instead(change),

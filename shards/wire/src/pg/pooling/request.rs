@@ -1,5 +1,7 @@
 //! A client's messages: their headers, and the few fields of them that matter here.
 
+use std::ffi::CStr;
+
 use bytes::{BufMut, BytesMut};
 
 use super::prepared::PREFIX;
@@ -64,8 +66,9 @@ impl<'a> Request<'a> {
 
 /// A string of the protocol at the front of `body`, and what stands behind its NUL.
 pub(super) fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = body.iter().position(|&byte| byte == 0)?;
-    Some((&body[..end], &body[end + 1..]))
+    // It looks at several bytes at a time.
+    let string = CStr::from_bytes_until_nul(body).ok()?.to_bytes();
+    Some((string, &body[string.len() + 1..]))
 }
 
 /// Appends the header of a message whose body has `length` bytes.

@@ -51,8 +51,17 @@ struct Moment {
     /// Set until the end of the transaction, in both.
     local: Rc<Map>,
     pins: Pins,
-    /// The digest of what decides what statements mean, once somebody has asked for it.
-    context: Cell<Option<u64>>,
+    /// What it comes to, once somebody has asked for it.
+    sense: Cell<Option<Sense>>,
+}
+
+/// What settings mean for the statements that are said under them.
+#[derive(Debug, Clone, Copy)]
+struct Sense {
+    /// The digest of what decides what statements mean.
+    context: u64,
+    /// What is created without a schema may be temporary.
+    temporary: bool,
 }
 
 impl Settings {
@@ -64,7 +73,7 @@ impl Settings {
             backend: Rc::clone(&nothing),
             local: nothing,
             pins: Pins::NONE,
-            context: Cell::new(None),
+            sense: Cell::new(None),
         };
         let mut settings = Settings {
             base,
@@ -113,7 +122,11 @@ impl Settings {
     }
 
     /// A backend that is set like this; between two transactions.
-    pub(super) fn attached(&mut self, backend: Rc<Map>) {
+    pub(super) fn attached(&mut self, mut backend: Rc<Map>) {
+        if backend == self.current.client {
+            // As one, so that they are seen to be the same at a glance: also by the next one who has asked for the same.
+            backend = Rc::clone(&self.current.client);
+        }
         self.current.backend = Rc::clone(&backend);
         self.committed.backend = backend;
     }
@@ -126,12 +139,12 @@ impl Settings {
 
     /// A digest of what decides what a statement means; 0 if nothing of it is set.
     pub(super) fn context(&self) -> u64 {
-        let context = &self.current.context;
-        context.get().unwrap_or_else(|| {
-            let digest = self.current.digest();
-            context.set(Some(digest));
-            digest
-        })
+        self.current.sense().context
+    }
+
+    /// Whether what is created without a schema may be temporary.
+    pub(super) fn may_create_temporary(&self) -> bool {
+        self.current.sense().temporary
     }
 
     /// RESET ALL. It leaves role and session authorization as they are.
@@ -142,10 +155,10 @@ impl Settings {
             client,
             backend,
             local,
-            context,
+            sense,
             ..
         } = &mut self.current;
-        context.take();
+        sense.take();
         *client = Rc::new(kept(&self.base, client));
         *backend = Rc::new(kept(&Map::new(), backend));
         *local = Rc::default();
@@ -231,7 +244,7 @@ impl Settings {
             if !self.current.local.is_empty() {
                 self.unsettled = true;
                 self.current.local = Rc::default();
-                self.current.context.take();
+                self.current.sense.take();
             }
             self.committed = self.current.clone();
         }
@@ -269,6 +282,18 @@ impl Moment {
     fn spoken(&self) -> Spoken {
         let present = |name| self.local.get(name).or_else(|| self.client.get(name));
         ["standard_conforming_strings", "client_encoding"].map(|name| present(name).cloned())
+    }
+
+    #[inline]
+    fn sense(&self) -> Sense {
+        self.sense.get().unwrap_or_else(|| {
+            let sense = Sense {
+                context: self.digest(),
+                temporary: self.may_create_temporary(),
+            };
+            self.sense.set(Some(sense));
+            sense
+        })
     }
 
     fn digest(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use bytes::Bytes;
 
 use super::prepared::PREFIX;
-use super::sql::{Script, Traces};
+use super::sql::{Reading, Script, Traces};
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
 #[derive(Debug)]
@@ -56,6 +56,14 @@ impl Statement {
     /// A backend has accepted it.
     pub(super) fn accept(&self, acceptance: Acceptance) {
         self.accepted.set(Some(acceptance));
+    }
+
+    /// Whether it is of this source, in which this has been read.
+    pub(super) fn is(&self, source: &[u8], reading: &Reading) -> bool {
+        self.source == source
+            && self.script.as_deref() == reading.script.as_ref()
+            && self.traces == reading.traces
+            && self.names_others != reading.mentions.is_empty()
     }
 
     /// Whether a description of it is worth listening to.
@@ -168,6 +176,18 @@ pub(super) struct Draft {
     pub(super) script: Option<Rc<Script>>,
     pub(super) names_others: bool,
     pub(super) traces: Traces,
+}
+
+impl Draft {
+    /// Of the source of a Parse, and what has been read in it.
+    pub(super) fn new(source: &[u8], reading: Reading) -> Draft {
+        Draft {
+            source: Bytes::copy_from_slice(source),
+            names_others: !reading.mentions.is_empty(),
+            traces: reading.traces,
+            script: reading.script.map(Rc::new),
+        }
+    }
 }
 
 /// Fewest statements at which a sweep is worth its while.

@@ -12,7 +12,7 @@ impl Settings {
     pub(in super::super) fn assign(&mut self, assignment: &Assignment) {
         self.touched = true;
         self.unsettled = true;
-        self.current.context.take();
+        self.current.sense.take();
         let Assignment { name, value, local } = assignment;
         if &**name == SESSION_AUTHORIZATION {
             self.leave_role(value.as_ref(), *local);
@@ -102,18 +102,20 @@ impl Settings {
         self.put(&role, for_client.as_ref(), for_backend.as_ref());
     }
 
-    /// Whether what is created without a schema may be temporary.
-    pub(in super::super) fn may_create_temporary(&self) -> bool {
-        let Moment { client, local, .. } = &self.current;
-        let path = local.get(SEARCH_PATH).or_else(|| client.get(SEARCH_PATH));
-        path.is_some_and(|path| schemas(path).any(|schema| schema.starts_with(TEMPORARY)))
-    }
-
     /// What has been undone may not have given the role back.
     pub(super) fn doubt_role(&mut self) {
         if self.left_role && self.current.backend.contains_key(ROLE) {
             self.current.pins.insert(Pin::Setting);
         }
+    }
+}
+
+impl Moment {
+    /// Whether what is created without a schema may be temporary.
+    pub(super) fn may_create_temporary(&self) -> bool {
+        let Moment { client, local, .. } = self;
+        let path = local.get(SEARCH_PATH).or_else(|| client.get(SEARCH_PATH));
+        path.is_some_and(|path| schemas(path).any(|schema| schema.starts_with(TEMPORARY)))
     }
 }
 

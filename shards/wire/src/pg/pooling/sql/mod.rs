@@ -171,6 +171,12 @@ pub struct Dialect<'a> {
 }
 
 impl Dialect<'_> {
+    /// The one that nearly all texts are in.
+    pub const USUAL: Dialect<'static> = Dialect {
+        backslash_escapes: false,
+        encoding: Encoding::UTF8,
+    };
+
     /// Whether it is the usual one, of which [`PlainTexts`] are kept.
     pub fn is_usual(self) -> bool {
         !self.backslash_escapes && self.encoding == Encoding::UTF8

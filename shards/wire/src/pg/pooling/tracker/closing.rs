@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::changes::{Change, Unnamed};
+use super::super::changes::Unnamed;
 use super::super::names::Named;
 use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_bare};
@@ -25,10 +25,8 @@ impl Tracker {
             return Ok(Fate::Passes);
         };
         if name.is_empty() {
-            let mut owed = Owed::new(What::Close, To::Client);
-            owed.changes
-                .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
-            self.push_extended(owed);
+            self.push_extended(Owed::new(What::Close, To::Client));
+            self.change_unnamed(Unnamed::Absent, Unnamed::Absent);
             return Ok(Fate::Passes);
         }
         let name = Bytes::copy_from_slice(name);
@@ -39,20 +37,21 @@ impl Tracker {
         if !is_own && self.is_amidst() {
             return Ok(Fate::Held);
         }
-        let what = if is_own { What::Close } else { What::CloseHere };
-        let mut owed = Owed::new(what, To::Client);
-        // Also if there is none: what took it away, in this batch, may be taken back with it.
-        owed.changes.push(Change::Name {
-            before: self.names.set(&name, None),
-            name,
-        });
         if is_own {
-            self.push_extended(owed);
+            self.push_extended(Owed::new(What::Close, To::Client));
+            self.change_name(name, None);
             return Ok(Fate::Passes);
         }
         match &mut self.link {
-            Some(link) if !link.replies.is_empty() => link.push(owed),
-            _ => put_bare(to_client, CLOSE_COMPLETE),
+            Some(link) if !link.replies.is_empty() => {
+                link.push(Owed::new(What::CloseHere, To::Client));
+                // Also if there is none: what took it away, in this batch, may be taken back with it.
+                self.change_name(name, None);
+            }
+            _ => {
+                self.names.set(&name, None);
+                put_bare(to_client, CLOSE_COMPLETE);
+            }
         }
         Ok(Fate::Dropped)
     }

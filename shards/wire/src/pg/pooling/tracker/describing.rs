@@ -101,7 +101,7 @@ impl Tracker {
     }
 
     /// What the backend says of the statement at the front.
-    pub(super) fn described(&self, kind: u8, body: Bytes) {
+    pub(super) fn described(&self, kind: u8, body: &[u8]) {
         let Some(front) = self.link.as_deref().and_then(|link| link.replies.front()) else {
             return;
         };
@@ -109,7 +109,9 @@ impl Tracker {
             return;
         };
         match kind {
-            b't' if body.len() < DESCRIPTION_LIMIT => statement.takes(body),
+            b't' if body.len() < DESCRIPTION_LIMIT => {
+                statement.takes(Bytes::copy_from_slice(body));
+            }
             b't' => {}
             _ => {
                 let as_now = self.commons.acceptance(self.settings.context());

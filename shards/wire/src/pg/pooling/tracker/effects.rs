@@ -14,7 +14,7 @@ impl Tracker {
         if kind == b'C' && may_change_schema(body) {
             self.commons.schema_changed();
         }
-        let made = kind == b'C' && may_make_a_table(body) && self.settings.may_create_temporary();
+        let made = self.settings.may_create_temporary() && kind == b'C' && may_make_a_table(body);
         if made {
             self.settings.make(Pin::TemporaryTable);
         }

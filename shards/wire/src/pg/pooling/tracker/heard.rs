@@ -6,11 +6,11 @@ use std::rc::Rc;
 use super::super::backend_memory::parameter;
 use super::super::changes::{Change, Tables};
 use super::super::outbound::Passing;
-use super::super::replies::{Advance, Owed, Replies, To, What};
+use super::super::replies::{Advance, Replies, To, What};
 use super::super::request::{HEADER, put_bare, put_header};
 use super::asking::ANSWER_LIMIT;
 use super::errors::{class_of, is_fatal};
-use super::inbound::Header;
+use super::inbound::{Body, Header, Inbound};
 use super::link::Copy;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
@@ -34,16 +34,15 @@ impl Tracker {
             let Some(link) = &mut self.link else {
                 return Ok(());
             };
-            link.inbound.pass_body(input);
-            if link.inbound.left == 0 {
-                let kind = link.inbound.kind;
-                let passes = link.inbound.passes;
-                let mut body = std::mem::take(&mut link.inbound.gathered);
-                self.heard(kind, passes, &mut body, input)?;
-                body.clear();
-                if let Some(link) = &mut self.link {
-                    // Its room is used again.
-                    link.inbound.gathered = body;
+            match link.inbound.pass_body(input) {
+                Body::Open => {}
+                Body::Whole(body) => self.heard(body, input)?,
+                Body::Gathered(mut body) => {
+                    self.heard(&body, input)?;
+                    body.clear();
+                    if let Some(link) = &mut self.link {
+                        link.inbound.gathered = body;
+                    }
                 }
             }
         }
@@ -96,13 +95,11 @@ impl Tracker {
     }
 
     /// A message has come to its end.
-    fn heard(
-        &mut self,
-        kind: u8,
-        passes: bool,
-        body: &mut BytesMut,
-        input: &mut Passing<'_>,
-    ) -> Result<(), Fault> {
+    fn heard(&mut self, body: &[u8], input: &mut Passing<'_>) -> Result<(), Fault> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        let Inbound { kind, passes, .. } = link.inbound;
         let mut ready_kept = false;
         match kind {
             b'N' => {
@@ -111,14 +108,13 @@ impl Tracker {
             }
             b'A' => return Ok(()),
             b'S' => {
-                self.parameter_changed(passes, body.split().freeze());
+                self.parameter_changed(passes, Bytes::copy_from_slice(body));
                 return Ok(());
             }
             b'E' => {
-                let body = body.split().freeze();
-                let offends = self.offends(&body);
+                let offends = self.offends(body);
                 if passes {
-                    let told = offends.as_deref().unwrap_or(&body);
+                    let told = offends.as_deref().unwrap_or(body);
                     self.tally.errors.push(class_of(told));
                 }
                 if let Some(told) = offends {
@@ -129,13 +125,13 @@ impl Tracker {
                         "terminating connection because protocol synchronization was lost",
                     )));
                 }
-                self.pass_error(&body, input);
+                self.pass_error(body, input);
                 self.failed(passes, body);
                 self.say_own(input);
                 return Ok(());
             }
             b'G' => self.copy_begins(),
-            b't' | b'T' | b'n' => self.described(kind, body.split().freeze()),
+            b't' | b'T' | b'n' => self.described(kind, body),
             b'D' if !body.is_empty() => self.hear_what_is_left(body),
             b'C' | b's' | b'I' => self.statement_done(kind, body),
             b'Z' => {
@@ -144,19 +140,20 @@ impl Tracker {
             }
             _ => {}
         }
+        if kind == b'1' {
+            self.accepted();
+        }
         let Some(link) = &mut self.link else {
             return Ok(());
         };
-        let advance = link.replies.front().map(|owed| owed.advance(kind));
-        if advance == Some(Advance::Completes)
-            && let Some(owed) = link.replies.pop()
-        {
-            match owed.to {
-                To::Us => self.is_set(input)?,
-                To::Client if kind == b'Z' => self.tally.ready(self.status),
-                _ if kind == b'1' => self.accepted(&owed),
-                _ => {}
-            }
+        let front = link.replies.front();
+        if front.is_none_or(|owed| owed.advance(kind) != Advance::Completes) {
+            return Ok(());
+        }
+        match link.replies.pop().map(|owed| owed.to) {
+            Some(To::Us) => self.is_set(input)?,
+            Some(To::Client) if kind == b'Z' => self.tally.ready(self.status),
+            _ => {}
         }
         if ready_kept {
             // The client hears what a database reports before it hears that the database is ready.
@@ -180,11 +177,15 @@ impl Tracker {
     /// ParseComplete: a statement is in order. Who prepares it next need not ask a backend, unless
     /// that was said of what is not there for others yet, or under settings that nobody knows, or there was something to
     /// remark on.
-    fn accepted(&self, owed: &Owed) {
-        if self.status != TransactionStatus::Idle || owed.remarked || self.is_obscured() {
+    fn accepted(&self) {
+        let Some(link) = &self.link else {
+            return;
+        };
+        let remarked = link.replies.front().is_some_and(|owed| owed.remarked);
+        if self.status != TransactionStatus::Idle || remarked || self.is_obscured() {
             return;
         }
-        for change in &owed.changes {
+        for change in link.replies.changed_by_front() {
             if let Change::Prepared { key, .. } = change {
                 key.statement.accept(self.commons.acceptance(key.context));
             }
@@ -214,6 +215,7 @@ impl Tracker {
         let Some((name, value)) = parameter(body) else {
             return;
         };
+        self.usual.set(false);
         let reported = &mut link.memory.reported;
         let same = (self.told.as_ref()).is_some_and(|told| Rc::ptr_eq(told, reported));
         if same && passes {
@@ -230,21 +232,21 @@ impl Tracker {
     }
 
     /// ErrorResponse.
-    fn failed(&mut self, passes: bool, body: Bytes) {
-        if passes && is_fatal(&body) {
+    fn failed(&mut self, passes: bool, body: &[u8]) {
+        if passes && is_fatal(body) {
             self.explained = true;
         }
         self.settings.fail();
         let Some(link) = &mut self.link else {
             return;
         };
-        let Some(front) = link.replies.front_mut() else {
+        link.replies.fail();
+        let Some(front) = link.replies.front() else {
             return;
         };
-        front.fail();
         link.copy = Copy::No;
         if front.to == To::Us {
-            link.refusal = Some(error_response::parse(body));
+            link.refusal = Some(error_response::parse(Bytes::copy_from_slice(body)));
         }
         if let Some(step) = front.failing_step() {
             self.lasting = self.lasting.union(step.pins.that_survive_errors());

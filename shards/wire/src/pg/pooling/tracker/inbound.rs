@@ -29,6 +29,16 @@ pub(super) struct Header {
     pub(super) in_input: bool,
 }
 
+/// How far the body of a message has come: as much of it as is of interest.
+pub(super) enum Body<'a> {
+    /// There is more to come.
+    Open,
+    /// It came at once.
+    Whole(&'a [u8]),
+    /// It came in pieces. The room is to be given back.
+    Gathered(BytesMut),
+}
+
 impl Inbound {
     /// Between two messages, whatever there was before.
     pub(super) fn begin(&mut self) {
@@ -40,6 +50,7 @@ impl Inbound {
     }
 
     /// The next header, once all of it is here. What is here of it is taken.
+    #[inline]
     pub(super) fn gather_header(&mut self, input: &mut Passing<'_>) -> Option<Header> {
         let rest = input.rest();
         if let (0, Some(bytes)) = (self.have, rest.first_chunk::<HEADER>()) {
@@ -62,19 +73,25 @@ impl Inbound {
         })
     }
 
-    /// Moves on through the body, keeping of it what is of interest.
-    pub(super) fn pass_body(&mut self, input: &mut Passing<'_>) {
-        let count = self.left.min(input.rest().len());
-        let mut part = &input.rest()[..count];
-        part = &part[..part
-            .len()
-            .min(self.gathers - self.gathered.len().min(self.gathers))];
-        self.gathered.extend_from_slice(part);
+    /// Moves on through the body.
+    #[inline]
+    pub(super) fn pass_body<'a>(&mut self, input: &mut Passing<'a>) -> Body<'a> {
+        let here = &input.rest()[..self.left.min(input.rest().len())];
         if self.passes && !self.kept {
-            input.keep(count);
+            input.keep(here.len());
         } else {
-            input.skip(count);
+            input.skip(here.len());
         }
-        self.left -= count;
+        self.left -= here.len();
+        let wanted = self.gathers.saturating_sub(self.gathered.len());
+        let wanted = &here[..here.len().min(wanted)];
+        if self.left == 0 && self.gathered.is_empty() {
+            return Body::Whole(wanted);
+        }
+        self.gathered.extend_from_slice(wanted);
+        match self.left {
+            0 => Body::Gathered(std::mem::take(&mut self.gathered)),
+            _ => Body::Open,
+        }
     }
 }

@@ -22,6 +22,7 @@ mod taken;
 mod text;
 mod traces;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -31,7 +32,7 @@ use super::names::Names;
 use super::outbound::Passing;
 use super::pins::Pins;
 use super::settings::Settings;
-use super::sql::{Encoding, Script};
+use super::sql::Script;
 use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
@@ -52,6 +53,8 @@ pub struct Tracker {
     lasting: Pins,
     /// The values that the client has been told; `None` until its welcome is known.
     told: Option<Rc<Parameters>>,
+    /// By these its texts are known to be read as usual.
+    usual: Cell<bool>,
     status: TransactionStatus,
     /// Bytes of the client that cannot go on yet.
     kept: BytesMut,
@@ -124,6 +127,7 @@ impl Tracker {
             commons,
             lasting: Pins::NONE,
             told: None,
+            usual: Cell::new(false),
             status: TransactionStatus::Idle,
             kept: BytesMut::new(),
             tail: None,
@@ -142,6 +146,7 @@ impl Tracker {
     /// [`is_setting`](Self::is_setting) ends), and ask again.
     pub fn welcome(&mut self) -> Option<Rc<Parameters>> {
         if self.told.is_none() {
+            self.usual.set(false);
             self.told = match &self.link {
                 Some(link) => (!link.setting).then(|| Rc::clone(&link.memory.reported)),
                 None => self.commons.foresee(self.settings.wanted()),
@@ -325,15 +330,7 @@ impl Tracker {
             }
         }
         self.told = Some(Rc::clone(reported));
-    }
-
-    /// The client's encoding, as far as it is known.
-    fn encoding(&self) -> Encoding<'_> {
-        let told = self.told.as_ref();
-        match told.and_then(|told| told.get("client_encoding")) {
-            Some(name) => Encoding::named(name),
-            None => Encoding::UTF8,
-        }
+        self.usual.set(false);
     }
 }
 

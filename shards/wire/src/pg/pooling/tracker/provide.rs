@@ -146,10 +146,8 @@ impl Tracker {
 
     /// Notes a message of ours that changes the backend's unnamed statement to this.
     fn push_unnamed(&mut self, what: What, unnamed: Unnamed) {
-        let mut owed = Owed::new(what, To::NobodyUnlessError);
-        owed.changes
-            .extend(self.change_unnamed(self.unnamed.clone(), unnamed));
-        self.push_extended(owed);
+        self.push_extended(Owed::new(what, To::NobodyUnlessError));
+        self.change_unnamed(self.unnamed.clone(), unnamed);
     }
 
     /// Prepares a shared statement, as part of the client's batch, unless the backend has it.
@@ -158,8 +156,7 @@ impl Tracker {
             self.tally.prepared_hits += 1;
         } else {
             let now = self.commons.epoch();
-            let owed = self.prepare(key, now, To::NobodyUnlessError, input.ours());
-            self.push_extended(owed);
+            self.prepare(key, now, To::NobodyUnlessError, input.ours());
         }
     }
 
@@ -176,8 +173,7 @@ impl Tracker {
             // A Sync would commit what the client's own batch has done.
             return self.provide_here(key, u64::MAX, input);
         }
-        let owed = self.prepare(key, self.commons.epoch(), To::Nobody, input.ours());
-        self.push(owed);
+        self.prepare(key, self.commons.epoch(), To::Nobody, input.ours());
         put_bare(input.ours(), b'S');
         self.push(Owed::new(What::Sync, To::Nobody));
     }
@@ -191,20 +187,13 @@ impl Tracker {
         entry.is_some_and(|entry| entry.epoch >= epoch.max(1))
     }
 
-    /// Sends a Parse of a shared statement, and whatever must go before it. What is owed for the
-    /// Parse itself is the caller's to push.
-    pub(super) fn prepare(
-        &mut self,
-        key: &Key,
-        epoch: u64,
-        to: To,
-        to_backend: &mut BytesMut,
-    ) -> Owed {
+    /// Sends a Parse of a shared statement, and whatever must go before it: as part of the client's batch, or, to nobody,
+    /// of one of ours.
+    pub(super) fn prepare(&mut self, key: &Key, epoch: u64, to: To, to_backend: &mut BytesMut) {
         let limit = self.commons.rules().max_prepared_statements.max(1);
         let undecided = self.is_undecided(|change| is_about_key(change, key));
-        let mut owed = Owed::new(What::Parse, to);
         let Some(link) = &mut self.link else {
-            return owed;
+            return;
         };
         self.tally.prepared_misses += 1;
         let prepared = &mut link.memory.prepared;
@@ -215,19 +204,22 @@ impl Tracker {
         };
         if let Some(gone) = goes {
             put_about_statement(to_backend, b'C', &gone.server_name());
-            let mut close = Owed::new(What::Close, quiet(to));
-            close.changes.push(Change::Prepared {
+            link.push(Owed::new(What::Close, quiet(to)));
+            link.replies.note(Change::Prepared {
                 before: link.memory.prepared.remove(&gone),
                 key: gone,
             });
-            link.push(close);
         }
         put_parse(to_backend, &key.server_name(), &key.statement.source);
-        owed.changes.push(Change::Prepared {
+        let owed = Owed::new(What::Parse, to);
+        match to {
+            To::Nobody => link.push(owed),
+            _ => link.push_extended(owed),
+        }
+        link.replies.note(Change::Prepared {
             before: link.memory.prepared.insert(key, epoch),
             key: key.clone(),
         });
-        owed
     }
 
     /// A statement in the session's present context.
@@ -282,18 +274,27 @@ impl Tracker {
         link.is_some_and(|link| link.replies.is_undecided(concerns))
     }
 
-    /// Changes the unnamed statement, here and on the backend; the change, to be taken back if need
-    /// be.
-    pub(super) fn change_unnamed(&mut self, client: Unnamed, backend: Unnamed) -> Option<Change> {
-        let link = self.link.as_deref_mut()?;
+    /// What was asked last changes the unnamed statement, here and on the backend.
+    pub(super) fn change_unnamed(&mut self, client: Unnamed, backend: Unnamed) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
         let nothing = self.unnamed == client && link.memory.unnamed == backend;
-        if nothing && !link.replies.has_changes() {
-            return None;
+        if nothing && client == Unnamed::Absent && !link.replies.has_changes() {
+            return;
         }
-        Some(Change::Unnamed {
+        link.replies.note(Change::Unnamed {
             client: std::mem::replace(&mut self.unnamed, client),
             backend: std::mem::replace(&mut link.memory.unnamed, backend),
-        })
+        });
+    }
+
+    /// What was asked last changes what a name means.
+    pub(super) fn change_name(&mut self, name: Bytes, named: Option<Named>) {
+        let before = self.names.set(&name, named);
+        if let Some(link) = &mut self.link {
+            link.replies.note(Change::Name { name, before });
+        }
     }
 }
 

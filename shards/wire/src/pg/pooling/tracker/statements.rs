@@ -4,15 +4,15 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::super::changes::{Change, Unnamed};
+use super::super::changes::Unnamed;
 use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
 use super::super::outbound::Passing;
 use super::super::renamed::Shifts;
 use super::super::replies::{Owed, To, What};
 use super::super::request::{HEADER, NAME_LIMIT, Request, put_header, put_query, string};
-use super::super::sql::{Script, Traces};
-use super::super::statement::Draft;
+use super::super::sql::{Reading, Script, Traces};
+use super::super::statement::{Draft, Statement};
 use super::said::Fate;
 use super::taken::is_about_name;
 use super::text::Text;
@@ -67,14 +67,13 @@ impl Tracker {
         let mut owed = Owed::new(What::Query, To::Client).doing(script);
         owed.barrier = barrier;
         owed.shifts = shifts;
-        owed.changes
-            .extend(self.change_unnamed(Unnamed::Absent, Unnamed::Absent));
         if let Some(link) = &mut self.link {
             // The end of a Query is the end of a batch that no Sync has ended.
             link.batch_open = false;
             link.ran = true;
+            link.push(owed);
         }
-        self.push(owed);
+        self.change_unnamed(Unnamed::Absent, Unnamed::Absent);
     }
 
     pub(super) fn parse(
@@ -92,10 +91,9 @@ impl Tracker {
             self.provide_for(None, Traces::ALL, input);
             return Ok(self.parse_long(name));
         }
-        let draft = self.draft(source);
-        let traces = draft.traces;
+        let reading = self.read_source(source);
         if name.is_empty() {
-            self.parse_unnamed(draft);
+            self.parse_unnamed(source, reading);
             return Ok(Fate::Passes);
         }
         let name = Bytes::copy_from_slice(name);
@@ -112,12 +110,12 @@ impl Tracker {
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
             None if self.names.is_full() => Err(too_many()),
             None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
-                self.provide_for(None, traces, input);
-                self.push_parse_own(&name, draft.script);
+                self.provide_for(None, reading.traces, input);
+                self.push_parse_own(name.clone(), reading.script.map(Rc::new));
                 Ok(self.pass_about(request, &name, source, input))
             }
             None => {
-                self.parse_shared(&name, draft, input);
+                self.parse_shared(name, Draft::new(source, reading), input);
                 Ok(Fate::Rewritten(request.total))
             }
         }
@@ -125,34 +123,38 @@ impl Tracker {
 
     /// A statement that others may share. It is prepared anew even if the backend has it already:
     /// so it fails as it would on a direct connection, and what the tables are like *now* counts.
-    fn parse_shared(&mut self, name: &Bytes, draft: Draft, input: &mut Passing<'_>) {
+    fn parse_shared(&mut self, name: Bytes, draft: Draft, input: &mut Passing<'_>) {
         let statement = self.commons.share(draft);
         let key = self.key(&statement);
         let epoch = self.commons.next_epoch();
-        let mut owed = self.prepare(&key, epoch, To::Client, input.ours());
-        let named = Named::Shared(statement, epoch);
-        owed.changes.push(Change::Name {
-            name: name.clone(),
-            before: self.names.set(name, Some(named)),
-        });
-        self.push_extended(owed);
+        self.prepare(&key, epoch, To::Client, input.ours());
+        self.change_name(name, Some(Named::Shared(statement, epoch)));
     }
 
-    fn parse_unnamed(&mut self, draft: Draft) {
-        let statement = Unnamed::Known(self.commons.own(draft));
-        let mut owed = Owed::new(What::Parse, To::Client);
-        owed.changes
-            .extend(self.change_unnamed(statement.clone(), statement));
-        self.push_extended(owed);
+    fn parse_unnamed(&mut self, source: &[u8], reading: Reading) {
+        let again = self.unnamed_again(source, &reading);
+        let new = || self.commons.own(Draft::new(source, reading));
+        let statement = Unnamed::Known(again.unwrap_or_else(new));
+        self.push_extended(Owed::new(What::Parse, To::Client));
+        self.change_unnamed(statement.clone(), statement);
+    }
+
+    /// The unnamed statement, if the client says again what it and its backend have, and nobody else has it, who might
+    /// mean it as it was said before.
+    fn unnamed_again(&self, source: &[u8], reading: &Reading) -> Option<Rc<Statement>> {
+        let (Unnamed::Known(known), Some(link)) = (&self.unnamed, &self.link) else {
+            return None;
+        };
+        let holders = (Rc::strong_count(known), Rc::weak_count(known));
+        let is_theirs = holders == (2, 0) && link.memory.unnamed == self.unnamed;
+        (is_theirs && known.is(source, reading)).then(|| Rc::clone(known))
     }
 
     /// A statement too long to be read. It stays where it is, and so does its client.
     fn parse_long(&mut self, name: &[u8]) -> Fate {
         if name.is_empty() {
-            let mut owed = Owed::new(What::Parse, To::Client);
-            owed.changes
-                .extend(self.change_unnamed(Unnamed::Unknown, Unnamed::Unknown));
-            self.push_extended(owed);
+            self.push_extended(Owed::new(What::Parse, To::Client));
+            self.change_unnamed(Unnamed::Unknown, Unnamed::Unknown);
             return Fate::Passes;
         }
         let name = Bytes::copy_from_slice(name);
@@ -161,18 +163,14 @@ impl Tracker {
         }
         match self.names.get(&name) {
             Some(_) => self.push_extended(Owed::new(What::Parse, To::Client)),
-            None => self.push_parse_own(&name, Some(Rc::default())),
+            None => self.push_parse_own(name, Some(Rc::default())),
         }
         Fate::Passes
     }
 
-    fn push_parse_own(&mut self, name: &Bytes, script: Option<Rc<Script>>) {
-        let mut owed = Owed::new(What::Parse, To::Client);
-        owed.changes.push(Change::Name {
-            name: name.clone(),
-            before: self.names.set(name, Some(Named::Own(script))),
-        });
-        self.push_extended(owed);
+    fn push_parse_own(&mut self, name: Bytes, script: Option<Rc<Script>>) {
+        self.push_extended(Owed::new(What::Parse, To::Client));
+        self.change_name(name, Some(Named::Own(script)));
     }
 
     pub(super) fn bind(

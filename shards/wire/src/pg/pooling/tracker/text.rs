@@ -2,15 +2,13 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::super::changes::Change;
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
 use super::super::prepared::Key;
 use super::super::renamed::Shifts;
 use super::super::request::string;
-use super::super::sql::{Act, Dialect, Mention, Reading, Script, Step, Traces};
+use super::super::sql::{Act, Dialect, Encoding, Mention, Reading, Script, Step, Traces};
 use super::super::statement::{Draft, Statement};
 use super::Tracker;
 
@@ -102,19 +100,13 @@ impl Tracker {
     }
 
     /// Reads the text of a Parse.
-    pub(super) fn draft(&self, source: &[u8]) -> Draft {
+    pub(super) fn read_source(&self, source: &[u8]) -> Reading {
         // Without a NUL it is no Parse: the backend will say so.
         let text = string(source).map_or(&b""[..], |(text, _)| text);
-        let reading = match self.settings.is_reported() {
+        match self.settings.is_reported() {
             true => self.commons.read(text, self.dialect()),
             // Nobody knows in which way.
             false => Reading::unread(),
-        };
-        Draft {
-            source: Bytes::copy_from_slice(source),
-            script: reading.script.map(Rc::new),
-            names_others: !reading.mentions.is_empty(),
-            traces: reading.traces,
         }
     }
 
@@ -168,12 +160,17 @@ impl Tracker {
 
     /// How the client's texts are to be read.
     fn dialect(&self) -> Dialect<'_> {
-        let told = self.told.as_ref();
-        let conforming = told.and_then(|told| told.get("standard_conforming_strings"));
-        Dialect {
-            backslash_escapes: conforming.is_some_and(|value| *value == b"off"[..]),
-            encoding: self.encoding(),
+        if self.usual.get() {
+            return Dialect::USUAL;
         }
+        let told = |name| self.told.as_ref().and_then(|told| told.get(name));
+        let conforming = told("standard_conforming_strings");
+        let dialect = Dialect {
+            backslash_escapes: conforming.is_some_and(|value| *value == b"off"[..]),
+            encoding: told("client_encoding").map_or(Encoding::UTF8, |name| Encoding::named(name)),
+        };
+        self.usual.set(dialect.is_usual());
+        dialect
     }
 }
 

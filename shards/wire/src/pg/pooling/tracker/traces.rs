@@ -150,16 +150,12 @@ impl Tracker {
             What::Close,
             What::Close,
         ] {
-            let mut owed = Owed::new(what, To::NobodyUnlessError);
-            if what == What::Execute {
-                owed.changes.push(Change::Values { before });
-            }
             match apart {
-                true => {
-                    owed.to = To::Nobody;
-                    link.push(owed);
-                }
-                false => link.push_extended(owed),
+                true => link.push(Owed::new(what, To::Nobody)),
+                false => link.push_extended(Owed::new(what, To::NobodyUnlessError)),
+            }
+            if what == What::Execute {
+                link.replies.note(Change::Values { before });
             }
         }
         if apart {
