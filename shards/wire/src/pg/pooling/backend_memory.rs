@@ -46,6 +46,11 @@ impl BackendMemory {
         })))
     }
 
+    /// Whether no shared statement is prepared on it.
+    pub(super) fn is_unprepared(&self) -> bool {
+        self.0.memory.prepared.is_empty()
+    }
+
     /// What is remembered, to be changed.
     pub(super) fn memory(&mut self) -> &mut Memory {
         &mut self.0.memory

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::names::{Named, Names};
 use super::prepared::{Entry, Key, Prepared};
+use super::sql::Script;
 use super::statement::Statement;
 
 /// A change in our tables, with what was there before.
@@ -29,8 +30,8 @@ pub(super) enum Unnamed {
     Absent,
     /// This one.
     Known(Rc<Statement>),
-    /// One too long to be kept, or not known; it cannot be made again.
-    Unknown,
+    /// One that is too long to be kept; it cannot be made again. What its execution does to the session, if anything.
+    Unkept(Option<Rc<Script>>),
 }
 
 /// Whose values of sequences a backend knows, as its client sees it.

@@ -33,7 +33,7 @@ pub enum Release {
 /// names, one Query, and the replies up to a ReadyForQuery that says idle.
 ///
 /// Statements that are shared stay, save where nobody knows how the session was set when they were
-/// prepared, or whether they are still there.
+/// prepared, or whether they are still there, or where they take up more room than their tenant has.
 #[derive(Debug)]
 pub struct Cleanup {
     /// Taken when it is over.
@@ -53,16 +53,17 @@ pub struct Cleanup {
 }
 
 impl Cleanup {
-    /// What takes away what `left` names, or all there may be; after a transaction that was left
-    /// open, if one was.
+    /// What takes away what `left` names, or all there may be, and the shared statements if the backend `sheds` them;
+    /// after a transaction that was left open, if one was.
     pub(super) fn new<'a>(
         mut memory: BackendMemory,
         open: bool,
         left: Pins,
         all: bool,
+        sheds: bool,
         names: impl Iterator<Item = &'a Bytes>,
     ) -> Cleanup {
-        let deallocates = left.contains(Pin::Unknown) || left.contains(Pin::Setting);
+        let deallocates = sheds || left.contains(Pin::Unknown) || left.contains(Pin::Setting);
         let mut closed = Vec::new();
         if left.contains(Pin::PreparedStatement) && !deallocates {
             for name in names {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::BackendMemory;
+use super::budget::{Budget, TENANT_LIMIT};
 use super::settings::{BEYOND_RESET_ALL, Map};
 use super::sql::{self, Dialect, PlainTexts, Reading, Value};
 use super::statement::{Acceptance, Draft, Statement, Statements};
@@ -48,6 +49,7 @@ pub enum Reset {
 #[derive(Debug)]
 pub struct Commons {
     rules: Cell<Rules>,
+    budget: Rc<Budget>,
     statements: RefCell<Statements>,
     plain: RefCell<PlainTexts>,
     epoch: Cell<u64>,
@@ -75,9 +77,16 @@ type Accepted = HashMap<(Rc<str>, Value), Option<Bytes>>;
 impl Commons {
     /// For a tenant that nobody uses yet.
     pub fn new(rules: Rules) -> Rc<Commons> {
+        Commons::with_budget(rules, TENANT_LIMIT)
+    }
+
+    /// One whose clients may make us hold so many bytes.
+    pub(super) fn with_budget(rules: Rules, limit: usize) -> Rc<Commons> {
+        let budget = Budget::of(limit);
         Rc::new(Commons {
             rules: Cell::new(rules),
-            statements: RefCell::default(),
+            statements: RefCell::new(Statements::charged_to(&budget)),
+            budget,
             plain: RefCell::default(),
             epoch: Cell::new(0),
             schema: Cell::new(0),
@@ -106,6 +115,11 @@ impl Commons {
             .unwrap_or_else(|| Rc::new(reported.clone()));
         *fresh = Some(Rc::clone(&known));
         BackendMemory::new(known)
+    }
+
+    /// What the tenant's clients make us hold.
+    pub(super) fn budget(&self) -> &Rc<Budget> {
+        &self.budget
     }
 
     pub(super) fn rules(&self) -> Rules {
@@ -161,6 +175,11 @@ impl Commons {
     /// The statement of this source.
     pub(super) fn share(&self, draft: Draft) -> Rc<Statement> {
         self.statements.borrow_mut().share(draft)
+    }
+
+    /// Whether to share one costs nothing, or may cost something.
+    pub(super) fn may_share(&self, draft: &Draft) -> bool {
+        !self.budget.is_spent() || self.statements.borrow().known(draft).is_some()
     }
 
     /// The statement of this source, if a backend has accepted it in this context, and nobody has been

@@ -21,6 +21,7 @@
 //! knows no socket, no clock, no pool, and not who waits for whom.
 
 mod backend_memory;
+mod budget;
 mod changes;
 mod cleanup;
 mod commons;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::budget::{Budget, Share};
 use super::sql::Script;
 use super::statement::Statement;
 
@@ -18,14 +19,25 @@ pub(super) enum Named {
 }
 
 /// The names, as they will be when everything that has been sent succeeds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Names {
     by_name: HashMap<Bytes, Named>,
     own: usize,
     bytes: usize,
+    held: Share,
 }
 
 impl Names {
+    /// None yet.
+    pub(super) fn charged_to(budget: &Rc<Budget>) -> Names {
+        Names {
+            by_name: HashMap::new(),
+            own: 0,
+            bytes: 0,
+            held: Share::of(budget, 0),
+        }
+    }
+
     pub(super) fn get(&self, name: &[u8]) -> Option<&Named> {
         self.by_name.get(name)
     }
@@ -35,6 +47,7 @@ impl Names {
         if let Some(named) = &named {
             self.own += usize::from(matches!(named, Named::Own(_)));
             self.bytes += cost(name, named);
+            self.held.grow(name.len() + OVERHEAD);
         }
         let before = match named {
             Some(named) => self.by_name.insert(name.clone(), named),
@@ -43,6 +56,7 @@ impl Names {
         if let Some(before) = &before {
             self.own -= usize::from(matches!(before, Named::Own(_)));
             self.bytes -= cost(name, before);
+            self.held.shrink(name.len() + OVERHEAD);
         }
         before
     }
@@ -54,7 +68,9 @@ impl Names {
 
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
-        *self = Names::default();
+        self.by_name = HashMap::new();
+        (self.own, self.bytes) = (0, 0);
+        self.held.clear();
     }
 
     /// Whether one lives under its own name on a backend.
@@ -84,6 +100,9 @@ fn cost(name: &Bytes, named: &Named) -> usize {
     };
     name.len() + text
 }
+
+/// What a name takes beside its bytes, roughly.
+const OVERHEAD: usize = 96;
 
 /// How many statements one client may have prepared at a time.
 pub(super) const NAMES_LIMIT: usize = 20_000;

@@ -154,6 +154,11 @@ impl Prepared {
             .retain(|_, entry| entry.key.server_name() != server_name);
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Forgets all of them.
     pub(super) fn clear(&mut self) {
         self.entries.clear();

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
+use super::budget::{Budget, Share};
 use super::prepared::PREFIX;
 use super::sql::{Reading, Script, Traces};
 
@@ -29,6 +30,7 @@ pub(super) struct Statement {
     accepted: Cell<Option<Acceptance>>,
     /// What a backend has said of it when it described it last.
     described: RefCell<Description>,
+    _held: Share,
 }
 
 /// A statement's description, as far as it may be said in a backend's stead.
@@ -115,28 +117,47 @@ impl PartialEq for Statement {
 impl Eq for Statement {}
 
 /// All statements that somebody holds, found by their source.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Statements {
+    budget: Rc<Budget>,
     by_source: HashMap<Bytes, Weak<Statement>>,
     last_id: u64,
     /// How many there may be before those that nobody holds any more are looked for.
     sweep_at: usize,
+    /// How many bytes have come since.
+    unswept: usize,
 }
 
 impl Statements {
+    /// None yet.
+    pub(super) fn charged_to(budget: &Rc<Budget>) -> Statements {
+        Statements {
+            budget: Rc::clone(budget),
+            by_source: HashMap::new(),
+            last_id: 0,
+            sweep_at: 0,
+            unswept: 0,
+        }
+    }
+
+    /// The one of this source that somebody already holds.
+    pub(super) fn known(&self, draft: &Draft) -> Option<Rc<Statement>> {
+        let known = self.by_source.get(&draft.source).and_then(Weak::upgrade)?;
+        // Where strings are read otherwise, the same text may do otherwise.
+        (known.script == draft.script && known.traces == draft.traces).then_some(known)
+    }
+
     /// The statement of this source: the one that somebody already holds, or a new one.
     pub(super) fn share(&mut self, draft: Draft) -> Rc<Statement> {
-        if let Some(known) = self.by_source.get(&draft.source).and_then(Weak::upgrade)
-            // Where strings are read otherwise, the same text may do otherwise.
-            && known.script == draft.script
-            && known.traces == draft.traces
-        {
+        if let Some(known) = self.known(&draft) {
             return known;
         }
-        if self.by_source.len() >= self.sweep_at {
+        if self.by_source.len() >= self.sweep_at || self.unswept >= SWEEP_BYTES {
             self.by_source.retain(|_, held| held.strong_count() > 0);
             self.sweep_at = (2 * self.by_source.len()).max(SWEEP_FROM);
+            self.unswept = 0;
         }
+        self.unswept += draft.source.len();
         let statement = Rc::new(self.number(draft));
         self.by_source
             .insert(statement.source.clone(), Rc::downgrade(&statement));
@@ -158,6 +179,7 @@ impl Statements {
         self.last_id += 1;
         Statement {
             id: self.last_id,
+            _held: Share::of(&self.budget, draft.source.len() + OVERHEAD),
             source: draft.source,
             script: draft.script,
             names_others: draft.names_others,
@@ -193,6 +215,12 @@ impl Draft {
 /// Fewest statements at which a sweep is worth its while.
 const SWEEP_FROM: usize = 256;
 
+/// So many bytes of texts make it worth its while, too: one that nobody holds is kept until then.
+const SWEEP_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a statement takes beside its text, in bytes, roughly.
+const OVERHEAD: usize = 384;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +236,7 @@ mod tests {
 
     #[test]
     fn equal_sources_are_one_statement_as_long_as_somebody_holds_it() {
-        let mut statements = Statements::default();
+        let mut statements = Statements::charged_to(&Budget::of(0));
         let one = statements.share(draft("select 1\0\0\0"));
         assert_eq!(one, statements.share(draft("select 1\0\0\0")));
         assert_ne!(one, statements.share(draft("select 1\0\0\x01\0\0\0\x17")));
@@ -219,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_nobody_holds_is_forgotten() {
-        let mut statements = Statements::default();
+        let mut statements = Statements::charged_to(&Budget::of(0));
         for number in 0..10 * SWEEP_FROM {
             statements.share(Draft {
                 source: number.to_string().into(),

@@ -74,7 +74,7 @@ impl Tracker {
             return Some(());
         }
         let multiplexes = self.commons.rules().prepared_statements == PreparedStatements::Multiplex;
-        if !multiplexes || self.names.get(name).is_some() || self.names.is_full() {
+        if !multiplexes || self.names.get(name).is_some() || self.is_full_of_names() {
             return None;
         }
         // What the tables are like *now* counts for this client, as if it had been asked for now.

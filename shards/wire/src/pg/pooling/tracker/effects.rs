@@ -82,8 +82,7 @@ impl Tracker {
                     self.forget_values();
                 }
             }
-            Act::Prepare(name) if self.names.is_full() => {
-                let _ = name;
+            Act::Prepare(_) if self.is_full_of_names() => {
                 self.lasting.insert(Pin::Unknown);
             }
             Act::Prepare(name) => {

@@ -120,7 +120,7 @@ impl Tracker {
         let base = commons.share_base(startup::settings(startup)?);
         Ok(Tracker {
             number: commons.next_session(),
-            names: Names::default(),
+            names: Names::charged_to(commons.budget()),
             unnamed: Unnamed::Absent,
             portals: Vec::new(),
             settings: Settings::new(base, commons.nothing()),

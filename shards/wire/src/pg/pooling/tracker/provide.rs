@@ -113,7 +113,7 @@ impl Tracker {
         let unnamed = self.unnamed.clone();
         let traces = match &unnamed {
             Unnamed::Known(statement) => statement.traces,
-            Unnamed::Absent | Unnamed::Unknown => Traces::default(),
+            Unnamed::Absent | Unnamed::Unkept(_) => Traces::default(),
         };
         let script = match &unnamed {
             Unnamed::Known(statement) if statement.names_others => {
@@ -135,7 +135,7 @@ impl Tracker {
                 }
                 None
             }
-            Unnamed::Unknown => Some(Rc::default()),
+            Unnamed::Unkept(script) => script.clone(),
         };
         Some(Meant {
             server_name: None,

@@ -37,7 +37,7 @@ impl Tracker {
         if self.names.any_own() {
             pins.insert(Pin::PreparedStatement);
         }
-        if self.unnamed == Unnamed::Unknown {
+        if matches!(self.unnamed, Unnamed::Unkept(_)) {
             pins.insert(Pin::LongStatement);
         }
         pins
@@ -75,7 +75,8 @@ impl Tracker {
             Reset::Smart => calls,
             Reset::Never => false,
         };
-        if !open && left.is_empty() && !all {
+        let sheds = self.commons.budget().is_spent() && !memory.is_unprepared();
+        if !open && left.is_empty() && !all && !sheds {
             return Some(Release::Clean(memory));
         }
         Some(Release::Cleanup(Cleanup::new(
@@ -83,6 +84,7 @@ impl Tracker {
             open,
             left,
             all,
+            sheds,
             self.names.own(),
         )))
     }

@@ -108,17 +108,25 @@ impl Tracker {
             }
             Some(Named::Shared(..)) if self.may_own_yet(&name) => Ok(Fate::Held),
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
-            None if self.names.is_full() => Err(too_many()),
-            None if self.commons.rules().prepared_statements == PreparedStatements::Pin => {
-                self.provide_for(None, reading.traces, input);
-                self.push_parse_own(name.clone(), reading.script.map(Rc::new));
+            None if self.is_full_of_names() => Err(too_many(self.names.is_full())),
+            None => {
+                let multiplexes =
+                    self.commons.rules().prepared_statements == PreparedStatements::Multiplex;
+                let draft = Draft::new(source, reading);
+                if multiplexes && self.commons.may_share(&draft) {
+                    self.parse_shared(name, draft, input);
+                    return Ok(Fate::Rewritten(request.total));
+                }
+                self.provide_for(None, draft.traces, input);
+                self.push_parse_own(name.clone(), draft.script);
                 Ok(self.pass_about(request, &name, source, input))
             }
-            None => {
-                self.parse_shared(name, Draft::new(source, reading), input);
-                Ok(Fate::Rewritten(request.total))
-            }
         }
+    }
+
+    /// Whether the client may prepare no more.
+    pub(super) fn is_full_of_names(&self) -> bool {
+        self.names.is_full() || self.commons.budget().is_overspent()
     }
 
     /// A statement that others may share. It is prepared anew even if the backend has it already:
@@ -132,6 +140,13 @@ impl Tracker {
     }
 
     fn parse_unnamed(&mut self, source: &[u8], reading: Reading) {
+        if source.len() > KEPT_BEYOND_BUDGET && self.commons.budget().is_spent() {
+            let draft = Draft::new(source, reading);
+            // Without its text nobody can say what it names.
+            let unread = draft.names_others.then(Rc::default);
+            self.parse_unkept(unread.or(draft.script));
+            return;
+        }
         let again = self.unnamed_again(source, &reading);
         let new = || self.commons.own(Draft::new(source, reading));
         let statement = Unnamed::Known(again.unwrap_or_else(new));
@@ -150,11 +165,16 @@ impl Tracker {
         (is_theirs && known.is(source, reading)).then(|| Rc::clone(known))
     }
 
+    fn parse_unkept(&mut self, script: Option<Rc<Script>>) {
+        let statement = Unnamed::Unkept(script);
+        self.push_extended(Owed::new(What::Parse, To::Client));
+        self.change_unnamed(statement.clone(), statement);
+    }
+
     /// A statement too long to be read. It stays where it is, and so does its client.
     fn parse_long(&mut self, name: &[u8]) -> Fate {
         if name.is_empty() {
-            self.push_extended(Owed::new(What::Parse, To::Client));
-            self.change_unnamed(Unnamed::Unknown, Unnamed::Unknown);
+            self.parse_unkept(Some(Rc::default()));
             return Fate::Passes;
         }
         let name = Bytes::copy_from_slice(name);
@@ -252,14 +272,20 @@ pub(super) fn about(body: &[u8]) -> Option<(u8, &[u8])> {
     Some((kind, name))
 }
 
-fn too_many() -> Fault {
-    Fault::Client(ErrorResponse::fatal(
-        PROGRAM_LIMIT_EXCEEDED,
-        format!(
+fn too_many(own: bool) -> Fault {
+    let message = match own {
+        true => format!(
             "a client may have {NAMES_LIMIT} prepared statements of together {BYTES_LIMIT} bytes"
         ),
-    ))
+        false => {
+            "all clients of this database together have too many prepared statements".to_owned()
+        }
+    };
+    Fault::Client(ErrorResponse::fatal(PROGRAM_LIMIT_EXCEEDED, message))
 }
+
+/// The longest unnamed statement that is kept when the budget of its tenant is spent, in bytes.
+const KEPT_BEYOND_BUDGET: usize = 4 * 1024;
 
 /// The SQLSTATE `program_limit_exceeded`.
 const PROGRAM_LIMIT_EXCEEDED: &str = "54000";

@@ -1,0 +1,193 @@
+//! What the clients of one tenant make us hold on their shard: how much it is, and how much it may be.
+//!
+//! The text of a prepared statement is held once, for all clients that share it and all backends that keep it, for as
+//! long as one of them does; names are each client's own. Once the budget is spent, nothing new is shared: a statement
+//! stays on the backend under the client's own name, and the client stays with it. Backends give up what they keep when
+//! they are given back. Names go on being counted, up to twice the budget.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// How much is held, in bytes.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limit: usize,
+    spent: Cell<usize>,
+}
+
+impl Budget {
+    /// Of so many bytes.
+    pub(super) fn of(limit: usize) -> Rc<Budget> {
+        Rc::new(Budget {
+            limit,
+            spent: Cell::new(0),
+        })
+    }
+
+    /// Whether nothing more should be held that need not be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.get() >= self.limit
+    }
+
+    /// Whether nothing more can be held at all.
+    pub(super) fn is_overspent(&self) -> bool {
+        self.spent.get() >= 2 * self.limit
+    }
+}
+
+/// What somebody holds of it, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Share {
+    pub(super) fn of(budget: &Rc<Budget>, bytes: usize) -> Share {
+        let mut share = Share {
+            budget: Rc::clone(budget),
+            bytes: 0,
+        };
+        share.grow(bytes);
+        share
+    }
+
+    /// So much more is held.
+    pub(super) fn grow(&mut self, by: usize) {
+        self.bytes += by;
+        self.budget.spent.set(self.budget.spent.get() + by);
+    }
+
+    /// So much less is held.
+    pub(super) fn shrink(&mut self, by: usize) {
+        self.bytes -= by;
+        // What is given back was taken before.
+        self.budget.spent.set(self.budget.spent.get() - by);
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn clear(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// How many bytes of statements and names the clients of a tenant may make us hold before nothing more is shared.
+pub(super) const TENANT_LIMIT: usize = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::super::request::{put_bare, put_parse};
+    use super::super::tracker::Fault;
+    use super::super::{
+        Commons, Outbound, Pin, PreparedStatements, Release, Reset, Rules, Tracker,
+    };
+    use super::*;
+    use crate::pg::Parameters;
+
+    fn commons() -> Rc<Commons> {
+        let rules = Rules {
+            prepared_statements: PreparedStatements::Multiplex,
+            max_prepared_statements: 500,
+            reset: Reset::Smart,
+        };
+        Commons::with_budget(rules, 20_000)
+    }
+
+    fn client(commons: &Rc<Commons>) -> Tracker {
+        let mut client = Tracker::new(Rc::clone(commons), &Parameters::default()).unwrap();
+        let memory = commons.backend_opened(&Parameters::default());
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        client
+    }
+
+    /// Prepares a text of that many bytes, which begins like this; whether it is shared.
+    fn prepares(
+        client: &mut Tracker,
+        name: &str,
+        begin: &str,
+        length: usize,
+    ) -> Result<bool, Fault> {
+        let source = format!("{begin}{}\0\0\0", " ".repeat(length - begin.len()));
+        let mut said = BytesMut::new();
+        put_parse(&mut said, name.as_bytes(), source.as_bytes());
+        put_bare(&mut said, b'S');
+        let mut out = Outbound::default();
+        let _ = client.client_said(&said, &mut out)?;
+        let shared = out.to_backend.windows(4).any(|part| part == b"dbb_");
+        let _ = client.backend_said(b"1\0\0\0\x04Z\0\0\0\x05I", &mut out)?;
+        Ok(shared)
+    }
+
+    fn gives_back(client: &mut Tracker) -> Release {
+        client.detach().expect("there is a backend")
+    }
+
+    #[test]
+    fn beyond_the_budget_statements_are_their_clients_own() {
+        let commons = commons();
+        let [mut one, mut other, mut third] = [(); 3].map(|()| client(&commons));
+        assert_eq!(prepares(&mut one, "s", "select 1", 15_000), Ok(true));
+        assert_eq!(prepares(&mut other, "s", "select 2", 15_000), Ok(true));
+        assert_eq!(prepares(&mut third, "s", "select 3", 15_000), Ok(false));
+        assert!(third.pins().contains(Pin::PreparedStatement));
+        // What is held already costs nothing more.
+        assert_eq!(prepares(&mut third, "t", "select 1", 15_000), Ok(true));
+        assert!(other.may_release());
+    }
+
+    #[test]
+    fn backends_give_up_what_they_keep_when_there_is_no_room() {
+        let commons = commons();
+        let mut one = client(&commons);
+        assert_eq!(prepares(&mut one, "s", "select 1", 15_000), Ok(true));
+        let Release::Clean(kept) = gives_back(&mut one) else {
+            panic!("there is room");
+        };
+        let mut other = client(&commons);
+        assert_eq!(prepares(&mut other, "s", "select 2", 15_000), Ok(true));
+        let Release::Cleanup(cleanup) = gives_back(&mut other) else {
+            panic!("there is no room");
+        };
+        assert!(cleanup.sql().contains("DEALLOCATE ALL"));
+        // The clients have gone; what backends keep is still held.
+        drop((one, other));
+        let mut third = client(&commons);
+        assert_eq!(prepares(&mut third, "s", "select 3", 15_000), Ok(false));
+        drop((cleanup, kept, third));
+        assert_eq!(commons.budget().spent.get(), 0);
+    }
+
+    #[test]
+    fn names_are_refused_at_twice_the_budget() {
+        let commons = commons();
+        let mut one = client(&commons);
+        let refused = (0..1000).find_map(|number| {
+            let name = format!("{number}");
+            prepares(&mut one, &name, &name, 8).err()
+        });
+        let Some(Fault::Client(refusal)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(format!("{refusal:?}").contains("54000"), "{refusal:?}");
+    }
+
+    #[test]
+    fn an_unnamed_statement_is_kept_if_it_is_short() {
+        let commons = commons();
+        let [mut one, mut other] = [(); 2].map(|()| client(&commons));
+        assert_eq!(prepares(&mut one, "", "select 1", 30_000), Ok(false));
+        assert!(one.may_release());
+        assert_eq!(prepares(&mut other, "", "select 2", 5_000), Ok(false));
+        assert_eq!(other.pins(), [Pin::LongStatement].into_iter().collect());
+        assert_eq!(prepares(&mut other, "", "select 2", 50), Ok(false));
+        assert!(other.may_release());
+    }
+}
