@@ -68,6 +68,10 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         // Whose it would be is not known ahead of need.
         limits.min = 0;
     }
+    if access.method == ClientAuth::Passthrough {
+        // Each dial is for a client that has proved nothing yet, and takes as long as it likes.
+        limits.max_dials = MAX_DIALS.min(limits.max / 2).max(1);
+    }
     let tls = dialect.map(|dialect| habits.ssl.ready(&section, dialect));
     section.finish();
     Some(TenantSpec {

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use crate::drivers::{postgres_config, try_postgres};
 use crate::health::sample;
 use crate::limits::refusal;
-use crate::raw::{Raw, startup};
+use crate::raw::{Complaint, Raw, startup};
 
 pub fn plan(plan: &mut Plan) {
     let kinds = [Kind::Postgres, Kind::Postgres18];
@@ -27,6 +27,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres],
         "a_login_that_its_client_does_not_finish_is_no_fault_of_the_databases",
         unfinished,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "who_has_proved_nothing_has_half_of_the_places",
+        strangers,
     );
 }
 
@@ -131,6 +137,25 @@ async fn unfinished(server: &'static Server) {
     assert_eq!(failures, 0.0);
     let client = try_postgres(&postgres_config(&door)).await.unwrap();
     client.batch_execute("SELECT 1").await.unwrap();
+    bouncer.stop();
+}
+
+async fn strangers(server: &'static Server) {
+    let tenant = passed_on(Tenant::on(server, "strangers"));
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let user = format!("{}__{}", tenant.id, tenant.username);
+    let knocks = || {
+        let mut raw = Raw::to(door.address);
+        let (kind, body) = raw.say(&startup(&[("user", &user)])).message();
+        (raw, kind, body)
+    };
+    // Asked for its password, the one says nothing; the other has not been asked when its time is over.
+    let (_asked, kind, _) = knocks();
+    assert_eq!(kind, b'R');
+    let (_, kind, body) = knocks();
+    assert_eq!(kind, b'E');
+    assert_eq!(Complaint::of_postgres(&body).state, "53300");
     bouncer.stop();
 }
 

@@ -143,6 +143,17 @@ fn users_can_be_looked_up_and_served_as_themselves() {
         (&passed.access.users, passed.limits.min),
         (&Users::Unknown, 0)
     );
+    // Who has proved nothing yet never has them all.
+    for (connections, dials) in [(1, 1), (2, 1), (5, 2), (20, 4)] {
+        let passed = tenant(&format!(
+            "client_auth: passthrough\nmax_connections: {connections}"
+        ));
+        assert_eq!(
+            meant(&passed).tenants[0].limits.max_dials,
+            dials,
+            "{connections}"
+        );
+    }
     let said = complaints(&tenant("client_auth: passthrough\npool_mode: transaction"));
     assert_eq!(
         said,
