@@ -290,3 +290,70 @@ fn refused(refusal: pool::Refusal) -> SessionEnd {
 
 /// How long a cleanup may take before the backend is rather closed.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use pool::Placed;
+
+    use super::*;
+    use crate::context::ShardContext;
+    use crate::trial;
+
+    /// A database that lets one in until it is told to close, and says nothing to who comes then.
+    fn dying(listener: &TcpListener, told: &mpsc::Receiver<()>) {
+        let (mut first, _) = listener.accept().unwrap();
+        let count = first.read(&mut [0; 1024]).unwrap();
+        assert!(count > 0, "a startup");
+        first.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").unwrap();
+        told.recv().unwrap();
+        drop(first);
+        let _second = listener.accept();
+        // Until the test is over.
+        let _ = told.recv();
+    }
+
+    #[test]
+    fn who_is_given_what_has_died_waits_no_longer_than_it_would_have() {
+        let (listener, address) = trial::listener();
+        let (tell, told) = mpsc::channel();
+        let database = std::thread::spawn(move || dying(&listener, &told));
+        trial::run(async move {
+            let shard = ShardContext::new(trial::shard());
+            let tenant = Tenant::new(trial::tenant("t", address), Rc::default(), &shard.names);
+            let shape = Shape::usual(&tenant.spec());
+            let held = Lease::acquire(&tenant, &shape, None, None).await;
+            let mut held = held.map_err(|end| end.to_string()).unwrap();
+            held.backend_mut().has_served = true;
+            let patience = Duration::from_secs(2);
+            let next = sockets::spawn({
+                let tenant = Rc::clone(&tenant);
+                async move {
+                    let lease = Lease::acquire(&tenant, &shape, None, Some(patience)).await;
+                    matches!(lease, Err(SessionEnd::PoolExhausted(_)))
+                }
+            });
+            sockets::sleep(patience * 3 / 4).await;
+            // It dies in the moment in which the next in line is given it.
+            tell.send(()).unwrap();
+            while held.backend_mut().is_sound() {
+                sockets::sleep(Duration::from_millis(1)).await;
+            }
+            let checkout = held.held.take().unwrap();
+            let now = sockets::now();
+            let placed = tenant.with_pool(|pool| pool.release(checkout, Verdict::Reusable, now));
+            let Placed::Handed { waiter, checkout } = placed else {
+                panic!("somebody waits for it");
+            };
+            waiter.give(Ok(checkout));
+            // What is left of its patience is over before this is; were it counted anew, it would not be.
+            let told = sockets::timeout(patience * 5 / 8, next).await;
+            assert!(told.unwrap(), "it waited too long, and is told so");
+        });
+        database.join().unwrap();
+    }
+}

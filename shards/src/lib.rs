@@ -67,6 +67,8 @@ mod stats;
 mod tenant;
 mod throttle;
 pub mod tls;
+#[cfg(test)]
+mod trial;
 mod verifiers;
 mod vigil;
 

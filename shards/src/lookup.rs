@@ -346,104 +346,38 @@ const KNOWN: usize = 4096;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use wire::pg::MockKey;
-
     use super::*;
-    use crate::context::{ShardContext, ShardSettings};
-    use crate::contract::{
-        Access, BackendUser, ClientAuth, Dialect, Limits, Networks, PoolMode, PreparedStatements,
-        Reset, Rules, ShardId, Timeouts, Users, WhenUnwell,
-    };
-    use crate::tls::DatabaseTls;
-
-    /// A tenant whose database is never dialled.
-    fn spec(id: &str) -> TenantSpec {
-        TenantSpec {
-            id: TenantId::parse(id).unwrap(),
-            dialect: Dialect::Postgres,
-            host: "127.0.0.1".to_owned(),
-            port: 1,
-            dbname: "d".to_owned(),
-            username: "u".to_owned(),
-            password: None,
-            access: Access {
-                method: ClientAuth::Scram,
-                users: Users::Unknown,
-                lookup: None,
-                backend_user: BackendUser::Tenant,
-                allowed: Networks::NONE,
-                trusted: Networks::NONE,
-                cert_users: None,
-            },
-            limits: Limits {
-                min: 0,
-                max: 1,
-                max_dials: 1,
-                max_waiting: 0,
-                idle_timeout: Duration::ZERO,
-                max_lifetime: Duration::ZERO,
-            },
-            max_clients: None,
-            pool_mode: PoolMode::Session,
-            rules: Rules {
-                prepared_statements: PreparedStatements::Multiplex,
-                max_prepared_statements: 1,
-                reset: Reset::Smart,
-            },
-            acquire_timeout: None,
-            timeouts: Timeouts {
-                query: None,
-                transaction: None,
-                idle_transaction: None,
-                client_idle: None,
-            },
-            connect_timeout: Duration::from_secs(1),
-            health_check: None,
-            when_unwell: WhenUnwell::Fail,
-            tls: DatabaseTls::OFF,
-        }
-    }
+    use crate::context::ShardContext;
+    use crate::trial;
 
     #[test]
     fn strangers_wait_as_long_as_the_slowest_tenant_took_of_late() {
-        let executor = glommio::LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
-            .make()
-            .unwrap();
-        let limits = sockets::RingLimits::default();
-        executor
-            .run(sockets::run(limits, async {
-                let shard = ShardContext::new(ShardSettings {
-                    id: ShardId(0),
-                    shards: 1,
-                    login_timeout: Duration::from_secs(1),
-                    client_stall_timeout: None,
-                    failed_logins: None,
-                    mock: MockKey::new([0; 32]),
-                });
-                let tenants = ["quick", "slow"].map(|id| {
-                    let tenant = Tenant::new(spec(id), Rc::default(), &shard.names);
-                    shard.put(Rc::clone(&tenant));
-                    tenant
-                });
-                let took = |tenant: usize, millis| {
-                    let took = Duration::from_millis(millis);
-                    tenants[tenant].lookups.took.set(took);
-                };
-                let lookup_time = || {
-                    shard.upkeep();
-                    shard.lookup_time().as_millis()
-                };
-                assert_eq!(lookup_time(), 0);
-                took(0, 2);
-                took(1, 30);
-                assert_eq!(lookup_time(), 30);
-                took(1, 5);
-                assert_eq!(lookup_time(), 5, "the latest, not the longest ever");
-                shard.take(&TenantId::parse("slow").unwrap());
-                assert_eq!(lookup_time(), 2);
-            }))
-            .unwrap();
+        trial::run(async {
+            let shard = ShardContext::new(trial::shard());
+            // Their databases are never dialled.
+            let tenants = ["quick", "slow"].map(|id| {
+                let spec = trial::tenant(id, ([127, 0, 0, 1], 1).into());
+                let tenant = Tenant::new(spec, Rc::default(), &shard.names);
+                shard.put(Rc::clone(&tenant));
+                tenant
+            });
+            let took = |tenant: usize, millis| {
+                let took = Duration::from_millis(millis);
+                tenants[tenant].lookups.took.set(took);
+            };
+            let lookup_time = || {
+                shard.upkeep();
+                shard.lookup_time().as_millis()
+            };
+            assert_eq!(lookup_time(), 0);
+            took(0, 2);
+            took(1, 30);
+            assert_eq!(lookup_time(), 30);
+            took(1, 5);
+            assert_eq!(lookup_time(), 5, "the latest, not the longest ever");
+            shard.take(&TenantId::parse("slow").unwrap());
+            assert_eq!(lookup_time(), 2);
+        });
     }
 
     #[test]

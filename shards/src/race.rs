@@ -86,25 +86,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
-
-    fn run(test: impl Future<Output = ()>) {
-        let executor = glommio::LocalExecutorBuilder::default()
-            .io_memory(64 << 10)
-            .make()
-            .unwrap();
-        executor
-            .run(sockets::run(sockets::RingLimits::default(), test))
-            .unwrap();
-    }
-
-    fn listener() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        (listener, address)
-    }
+    use crate::trial::{listener, run};
 
     /// An address where nobody answers, not even by a refusal: its queue is full.
     fn silent() -> (socket2::Socket, Vec<TcpStream>, SocketAddr) {

@@ -204,8 +204,6 @@ mod tests {
                 assert_eq!(cost(visit, there).await, expected, "{}", visit.1);
             }
         };
-        let executor = glommio::LocalExecutorBuilder::default().io_memory(64 << 10);
-        let run = sockets::run(sockets::RingLimits::default(), test);
-        executor.make().unwrap().run(run).unwrap();
+        crate::trial::run(test);
     }
 }

@@ -6,25 +6,18 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use glommio::LocalExecutorBuilder;
-use pool::Limits;
 use sockets::{Bell, PREEMPT_TIMER, RingLimits, doorbell};
-use wire::pg::pooling::{PreparedStatements, Reset, Rules};
-use wire::pg::{MockKey, NamedStartup, Parameters, Replication};
+use wire::pg::{NamedStartup, Parameters, Replication};
 
 use crate::admission::{Gate, Places};
-use crate::context::ShardSettings;
-use crate::contract::{
-    Access, BackendUser, ClientAuth, Dialect, Envelope, Networks, PoolMode, ShardId, TenantId,
-    TenantSpec, Timeouts, Users, WhenUnwell,
-};
+use crate::contract::{Envelope, TenantId, TenantSpec};
 use crate::handoff::{Arrival, Handoff, Loose, Preface};
-use crate::random;
-use crate::tls::DatabaseTls;
+use crate::trial;
 
 /// What a client says over and over, and what it is answered.
 struct Talk {
@@ -77,8 +70,7 @@ fn a_steady_transaction_allocates_nothing() {
 
 /// What a shard allocates in a life in which one client makes so many transactions.
 fn allocations(talk: &Talk, transactions: usize) -> u64 {
-    let database = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = database.local_addr().unwrap();
+    let (database, address) = trial::listener();
     let (arrive, arrivals) = doorbell::<Arrival>(4).unwrap();
     let (tell, envelopes) = doorbell::<Envelope>(4).unwrap();
     let executor = LocalExecutorBuilder::default()
@@ -92,7 +84,7 @@ fn allocations(talk: &Talk, transactions: usize) -> u64 {
             let _tell = tell;
             work(talk, transactions, &database, &arrive);
         });
-        let life = super::run(settings(), vec![tenant(address)], arrivals, envelopes);
+        let life = super::run(trial::shard(), vec![tenant(address)], arrivals, envelopes);
         let limits = RingLimits::default();
         allocation_counter::measure(|| executor.run(sockets::run(limits, life)).unwrap())
     });
@@ -110,8 +102,8 @@ fn work(talk: &Talk, transactions: usize, database: &TcpListener, shard: &Bell<A
     assert!(count > 0, "a startup");
     backend.write_all(&[AUTHENTICATED, READY].concat()).unwrap();
 
-    let door = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let mut client = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+    let (door, address) = trial::listener();
+    let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_nodelay(true).unwrap();
     let (accepted, peer) = door.accept().unwrap();
@@ -197,57 +189,11 @@ fn arrival(socket: TcpStream, peer: SocketAddr) -> Arrival {
     }))
 }
 
-fn settings() -> ShardSettings {
-    ShardSettings {
-        id: ShardId(0),
-        shards: 1,
-        login_timeout: PATIENCE,
-        client_stall_timeout: Some(PATIENCE),
-        failed_logins: None,
-        mock: MockKey::new(random::bytes()),
-    }
-}
-
+/// Its connection is opened ahead of need.
 fn tenant(database: SocketAddr) -> TenantSpec {
-    TenantSpec {
-        id: TenantId::parse("t").unwrap(),
-        dialect: Dialect::Postgres,
-        host: database.ip().to_string(),
-        port: database.port(),
-        dbname: "d".to_owned(),
-        username: "u".to_owned(),
-        password: None,
-        access: Access {
-            method: ClientAuth::Trust,
-            users: Users::Unknown,
-            lookup: None,
-            backend_user: BackendUser::Tenant,
-            allowed: Networks::default(),
-            trusted: Networks::default(),
-            cert_users: None,
-        },
-        limits: Limits {
-            min: 1,
-            max: 1,
-            max_dials: 1,
-            max_waiting: 0,
-            idle_timeout: PATIENCE,
-            max_lifetime: PATIENCE,
-        },
-        max_clients: None,
-        pool_mode: PoolMode::Transaction,
-        rules: Rules {
-            prepared_statements: PreparedStatements::Multiplex,
-            max_prepared_statements: 500,
-            reset: Reset::Smart,
-        },
-        acquire_timeout: Some(PATIENCE),
-        timeouts: Timeouts::default(),
-        connect_timeout: PATIENCE,
-        health_check: None,
-        when_unwell: WhenUnwell::Queue,
-        tls: DatabaseTls::OFF,
-    }
+    let mut spec = trial::tenant("t", database);
+    spec.limits.min = 1;
+    spec
 }
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
