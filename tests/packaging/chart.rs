@@ -13,7 +13,7 @@ use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
     plan.add(
-        possible(),
+        possible,
         &[
             ("chart::lint_finds_nothing", lint_finds_nothing),
             ("chart::renders_as_agreed", renders_as_agreed),

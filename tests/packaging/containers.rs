@@ -17,8 +17,13 @@ pub struct Containers {
     room: Child,
 }
 
-/// Whether this machine can run containers, and if not, what it lacks.
+/// Whether this machine can run containers, and if not, what it lacks; looked once.
 pub fn possible() -> Result<(), String> {
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    POSSIBLE.get_or_init(look).clone()
+}
+
+fn look() -> Result<(), String> {
     for program in [
         "buildah",
         "podman",
@@ -28,6 +33,7 @@ pub fn possible() -> Result<(), String> {
         "busybox",
         "unshare",
         "nsenter",
+        "curl",
     ] {
         let found = tool("sh")
             .args(["-c", &format!("command -v {program}")])

@@ -13,12 +13,15 @@ use crate::containers;
 use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
-    let here = compiler().exists();
-    let definitions = here.then_some(()).ok_or(
-        "NO DEFINITIONS OF CUSTOM RESOURCES ON THIS MACHINE (scripts/install-test-deps)".to_owned(),
-    );
+    let definitions = || {
+        let here = compiler().exists();
+        here.then_some(()).ok_or(
+            "NO DEFINITIONS OF CUSTOM RESOURCES ON THIS MACHINE (scripts/install-test-deps)"
+                .to_owned(),
+        )
+    };
     plan.add(
-        chart::possible().and(definitions),
+        || chart::possible().and_then(|()| definitions()),
         &[(
             "custom::resources_are_what_their_operators_know",
             resources_are_what_their_operators_know,

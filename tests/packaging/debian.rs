@@ -12,11 +12,17 @@ use crate::machine::{self, Machine};
 use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
-    let packer = packer()
-        .map(|_| ())
-        .ok_or("NO cargo-deb ON THIS MACHINE (scripts/install-test-deps)".to_owned());
+    let packer = || {
+        packer()
+            .map(|_| ())
+            .ok_or("NO cargo-deb ON THIS MACHINE (scripts/install-test-deps)".to_owned())
+    };
     plan.add(
-        machine::possible().and(image::possible()).and(packer),
+        || {
+            packer()?;
+            image::possible()?;
+            machine::possible()
+        },
         &[(
             "debian::package_comes_stays_and_goes",
             package_comes_stays_and_goes,

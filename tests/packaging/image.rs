@@ -13,7 +13,7 @@ use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
     plan.add(
-        possible(),
+        possible,
         &[
             ("image::holds_what_it_should", holds_what_it_should),
             ("image::says_what_it_is", says_what_it_is),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use testbed::{Said, project, tool};
 
@@ -14,8 +15,13 @@ pub struct Machine {
     pub root: PathBuf,
 }
 
-/// Whether such machines can be had here.
+/// Whether such machines can be had here; looked once.
 pub fn possible() -> Result<(), String> {
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    POSSIBLE.get_or_init(look).clone()
+}
+
+fn look() -> Result<(), String> {
     let debian = ["systemctl", "dpkg-query", "apt-cache"];
     let all = debian.iter().all(|program| {
         let found = tool("sh").args(["-c", &format!("command -v {program}")]);

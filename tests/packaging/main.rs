@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use plan::Plan;
 
 fn main() -> ExitCode {
-    let mut plan = Plan::default();
+    let mut plan = Plan::new();
     image::plan(&mut plan);
     chart::plan(&mut plan);
     custom::plan(&mut plan);

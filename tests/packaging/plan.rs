@@ -2,18 +2,30 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Arguments, Trial};
 
 /// Scenarios to run.
-#[derive(Default)]
 pub struct Plan {
+    arguments: Arguments,
     trials: Vec<Trial>,
     missing: Vec<String>,
 }
 
 impl Plan {
-    /// Adds scenarios that need the same; what is missing is in `needs`, in words that say how to get it.
-    pub fn add(&mut self, needs: Result<(), String>, scenarios: &[(&str, fn())]) {
+    /// None yet, of which those will be run that the command line asks for.
+    pub fn new() -> Plan {
+        Plan {
+            arguments: testbed::arguments(),
+            trials: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Adds scenarios that need the same; `needs` looks, if any of them is to be run, and says what is missing in words
+    /// that say how to get it.
+    pub fn add(&mut self, needs: impl FnOnce() -> Result<(), String>, scenarios: &[(&str, fn())]) {
+        let is_wanted = scenarios.iter().any(|(name, _)| self.asks_for(name));
+        let needs = if is_wanted { needs() } else { Ok(()) };
         for &(name, scenario) in scenarios {
             let trial = Trial::test(name, move || {
                 scenario();
@@ -28,14 +40,27 @@ impl Plan {
         }
     }
 
+    /// Whether a scenario of that name will be run.
+    fn asks_for(&self, name: &str) -> bool {
+        let Arguments {
+            list,
+            exact,
+            filter,
+            skip,
+            ..
+        } = &self.arguments;
+        let fits = |words: &String| match exact {
+            true => name == words,
+            false => name.contains(words.as_str()),
+        };
+        !list && filter.as_ref().is_none_or(fits) && !skip.iter().any(fits)
+    }
+
     /// Runs them as the command line asks.
     pub fn run(self) -> ExitCode {
-        let arguments = testbed::arguments();
-        if !arguments.list {
-            for missing in &self.missing {
-                eprintln!("\n*** {missing} ***\n");
-            }
+        for missing in &self.missing {
+            eprintln!("\n*** {missing} ***\n");
         }
-        libtest_mimic::run(&arguments, self.trials).exit_code()
+        libtest_mimic::run(&self.arguments, self.trials).exit_code()
     }
 }

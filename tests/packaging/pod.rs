@@ -11,7 +11,7 @@ use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
     plan.add(
-        image::possible().and(chart::possible()),
+        || chart::possible().and_then(|()| image::possible()),
         &[
             ("pod::serves_as_rendered", serves_as_rendered),
             (

@@ -12,19 +12,18 @@ use crate::machine::{self, Machine};
 use crate::plan::Plan;
 
 pub fn plan(plan: &mut Plan) {
-    let here = tool("sh")
-        .args(["-c", "command -v systemd-analyze"])
-        .run()
-        .ok;
-    let needs = here
-        .then_some(())
-        .ok_or("NO systemd-analyze ON THIS MACHINE".to_owned());
+    let analyzer = || {
+        let found = tool("sh").args(["-c", "command -v systemd-analyze"]);
+        let here = found.run().ok;
+        here.then_some(())
+            .ok_or("NO systemd-analyze ON THIS MACHINE".to_owned())
+    };
     plan.add(
-        needs,
+        analyzer,
         &[("service::is_valid_and_hardened", is_valid_and_hardened)],
     );
     plan.add(
-        machine::possible().and(image::possible()),
+        || image::possible().and_then(|()| machine::possible()),
         &[(
             "service::systemd_starts_reloads_watches_and_stops_it",
             systemd_starts_reloads_watches_and_stops_it,
