@@ -13,10 +13,11 @@ REVISION = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 IMAGE ?= dbbouncer:$(VERSION)
 IMAGE_BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell which $(tool) 2>/dev/null),$(tool))))
 
-# Whoever builds the package answers for it: by Debian's own variables, or as git knows the builder.
-MAINTAINER ?= $(or $(DEBFULLNAME),$(shell git config user.name 2>/dev/null)) <$(or $(DEBEMAIL),$(shell git config user.email 2>/dev/null))>
+# Whoever builds the package answers for it: by Debian's own variables, or as git knows the builder, who is asked once and
+# for the package alone.
+MAINTAINER ?= $(eval MAINTAINER := $(or $(DEBFULLNAME),$(shell git config user.name 2>/dev/null)) <$(or $(DEBEMAIL),$(shell git config user.email 2>/dev/null))>)$(MAINTAINER)
 
-export MAINTAINER
+deb: export ANSWERS_FOR_IT = $(MAINTAINER)
 
 .PHONY: help build demo test test-cover lint fmt bench image docker-build deb clean
 
@@ -72,7 +73,7 @@ docker-build: image ## The same as image
 
 deb: build ## Builds a Debian package into target/debian
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo 'make deb needs cargo-deb: cargo install --locked cargo-deb' >&2; exit 1; }
-	@case "$$MAINTAINER" in ?*' <'?*@?*'>') ;; *) \
+	@case "$$ANSWERS_FOR_IT" in ?*' <'?*@?*'>') ;; *) \
 		echo 'make deb: who answers for the package? DEBFULLNAME=... DEBEMAIL=... make deb' >&2; exit 1 ;; esac
 	@rm -rf target/deb && mkdir -p target/deb/bin target/deb/man
 	install -m 755 -s bin/dbbouncer target/deb/bin/dbbouncer
@@ -80,8 +81,8 @@ deb: build ## Builds a Debian package into target/debian
 	bin/dbbouncer completions bash >target/deb/dbbouncer
 	bin/dbbouncer completions zsh >target/deb/_dbbouncer
 	bin/dbbouncer completions fish >target/deb/dbbouncer.fish
-	scripts/debian-changelog '$(VERSION)-1' "$$MAINTAINER" >target/deb/changelog
-	$(CARGO) deb --no-build --locked --maintainer "$$MAINTAINER"
+	scripts/debian-changelog '$(VERSION)-1' "$$ANSWERS_FOR_IT" >target/deb/changelog
+	$(CARGO) deb --no-build --locked --maintainer "$$ANSWERS_FOR_IT"
 
 clean: ## Removes what was built; databases and drivers stay in the cache folder
 	$(CARGO) clean
