@@ -102,6 +102,18 @@ pub fn list() -> Vec<Scenario> {
         Scenario::named("set_config with parameters")
             .says(&[parse("s", "SELECT set_config($1, $2, false)"), bind_with("", "s", &["app.tenant", "by parameter"]), execute(""), sync()])
             .says(&[current("app.tenant"), query("DISCARD ALL"), current("app.tenant")]),
+        Scenario::named("what parameters set follows its client")
+            .says(&[parse("s", "SELECT set_config($1, $2, false), set_config('statement_timeout', $3::text, true)"), sync()])
+            .says(&[bind_with("", "s", &["work_mem", "7MB", "1min"]), execute(""), sync(), show("work_mem")])
+            .client(1)
+            .says(&[show("work_mem"), show("statement_timeout"), query("SET work_mem TO '8MB'")])
+            .client(0)
+            .says(&[show("work_mem"), query("BEGIN")])
+            .says(&[bind_with("", "s", &["work_mem", "9MB", "2min"]), execute(""), sync(), show("statement_timeout"), query("ROLLBACK")])
+            .says(&[show("work_mem"), show("statement_timeout")])
+            .says(&[bind_with("", "s", &["nothing_of_the_kind", "1", "1"]), execute(""), sync(), show("work_mem")])
+            .client(1)
+            .says(&[show("work_mem")]),
         Scenario::named("RESET goes back to the beginning")
             .opens(&[("application_name", "began"), ("statement_timeout", "4321"), ("options", "-c work_mem=9MB -c app.tenant=a\\ b")])
             .says(&[query("SET statement_timeout TO 1000; SET work_mem TO '1MB'; SET app.tenant TO 'c'; SET application_name TO 'x'")])

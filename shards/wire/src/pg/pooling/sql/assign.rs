@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::pins::{Pin, Pins};
-use super::super::settings::CONTEXT;
+use super::bound::{Bound, Said};
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
@@ -11,8 +11,8 @@ use super::{Act, Assignment, Dialect, is_setting_name};
 
 /// What a call of `set_config` does.
 pub(super) enum Call {
-    /// Its arguments are literals.
-    Assigns(Assignment),
+    /// Its arguments are literals and parameters.
+    Assigns(Bound),
     /// Whatever it sets, it is only until the end of the transaction, and decides nothing meanwhile.
     Passes,
     /// Until the end of the transaction it may decide what statements mean.
@@ -73,7 +73,7 @@ pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
 }
 
 /// Reads a call, from behind the name of the function.
-pub(super) fn call(mut lexer: Lexer<'_>, dialect: Dialect<'_>) -> Call {
+pub(super) fn call(mut lexer: Lexer<'_>) -> Call {
     let Some([name, value, local]) = arguments(&mut lexer) else {
         return Call::Unclear;
     };
@@ -87,32 +87,33 @@ pub(super) fn call(mut lexer: Lexer<'_>, dialect: Dialect<'_>) -> Call {
         },
         _ => return Call::Unclear,
     };
-    let text = |token| match token {
-        Some(Token::Text(text)) => decode(text),
+    let said = |token| match token {
+        Some(Token::Text(text)) => decode(text).map(Said::Literal),
+        Some(Token::Parameter(number)) => Some(Said::Parameter(number)),
         _ => None,
     };
-    let name = text(name).map(|name| name.to_ascii_lowercase());
-    let decides = |name: &Vec<u8>| CONTEXT.iter().any(|known| known.as_bytes() == *name);
-    let unclear = match &name {
-        _ if !local => Call::Unclear,
-        Some(name) if !decides(name) => Call::Passes,
-        _ => Call::Obscures,
+    let name = said(name);
+    let unclear = match local {
+        false => Call::Unclear,
+        true if name.as_ref().is_none_or(Said::may_decide) => Call::Obscures,
+        true => Call::Passes,
     };
-    let (Some(name), Some(value)) = (name, text(value)) else {
+    let (Some(name), Some(value)) = (name, said(value)) else {
         return unclear;
     };
-    if !is_setting_name(&name) || value.len() > VALUE_LIMIT {
-        return unclear;
+    if let Said::Literal(name) = &name {
+        if !is_setting_name(name) {
+            return unclear;
+        }
+        if is_of_transaction(&name.to_ascii_lowercase()) {
+            return Call::Passes;
+        }
     }
-    if is_of_transaction(&name) {
-        return Call::Passes;
+    match &value {
+        Said::Literal(value) if value.len() > VALUE_LIMIT => unclear,
+        Said::Parameter(_) if matches!(unclear, Call::Passes) => unclear,
+        _ => Call::Assigns(Bound { name, value, local }),
     }
-    Call::Assigns(Assignment {
-        // It is ASCII.
-        name: Rc::from(String::from_utf8_lossy(&name).as_ref()),
-        value: Some(Value::of_bytes(&value, dialect.encoding)),
-        local,
-    })
 }
 
 /// The three arguments of a call: each a single token, or `None` where it is more than a literal
@@ -141,7 +142,13 @@ fn arguments<'a>(lexer: &mut Lexer<'a>) -> Option<[Option<Token<'a>>; 3]> {
                 cast = true;
                 continue;
             }
-            Token::Word(_) if cast => continue,
+            Token::Word(word) if cast => {
+                let parameter = matches!(arguments[at], Some(Token::Parameter(_)));
+                if parameter && !is(word, "text") && !is(word, "varchar") {
+                    arguments[at] = None;
+                }
+                continue;
+            }
             _ => {}
         }
         tokens += 1;
@@ -361,7 +368,7 @@ fn assigned(name: &str, value: Option<Value>, local: bool) -> Act {
 
 /// Settings that end with their transaction however they are set, and the seed of `random()`,
 /// which cannot be read back.
-fn is_of_transaction(name: &[u8]) -> bool {
+pub(super) fn is_of_transaction(name: &[u8]) -> bool {
     matches!(
         name,
         b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable" | b"seed"
@@ -377,4 +384,4 @@ const LISTS_OF_NAMES: [&str; 4] = [
 ];
 
 /// Longest value that is followed, in bytes.
-const VALUE_LIMIT: usize = 16 * 1024;
+pub(super) const VALUE_LIMIT: usize = 16 * 1024;

@@ -208,16 +208,18 @@ mod tests {
     #[test]
     fn what_is_set_for_a_transaction_shows_or_obscures() {
         for text in [
-            "SELECT set_config('search_path', $1, true), set_config('app.user', $2, true)",
-            "SELECT set_config($1, 'x', true)",
-            "SELECT pg_catalog.set_config('Role'::text, $1::text, 't')",
+            "SELECT set_config('search_path', $1 || 'x', true), set_config('app.user', $2, true)",
+            "SELECT set_config(lower('x'), 'x', true)",
+            "SELECT pg_catalog.set_config('Role'::text, $1::name, 't')",
+            "SELECT set_config('search_path', $1, true) FROM t",
             "SELECT set_config('search_path', 'x', true) FROM t",
             "WITH x AS (SELECT set_config('role', 'x', true)) SELECT 1",
         ] {
             assert!(traces(text).obscures, "{text}");
         }
         for text in [
-            "SELECT set_config('app.user', $1, true)",
+            "SELECT set_config('app.user', $1 || 'x', true)",
+            "SELECT set_config('search_path', $1, true), set_config($2, $3::text, true)",
             "SELECT set_config('search_path', 'x', true), set_config('app.user', $1, true)",
             "SELECT set_config('app.user', 'x', true) FROM t",
             "SET LOCAL search_path TO x",

@@ -16,8 +16,8 @@ pub(super) enum Token<'a> {
     Text(Text<'a>),
     /// A number, without its sign.
     Number(&'a [u8]),
-    /// `$1`
-    Parameter,
+    /// `$1`, by its number.
+    Parameter(usize),
     /// Any other byte.
     Symbol(u8),
 }
@@ -220,7 +220,11 @@ impl<'a> Lexer<'a> {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits > 0 {
             self.at += 1 + digits;
-            return Token::Parameter;
+            let number = rest[..digits].iter().fold(0_usize, |number, digit| {
+                let digit = usize::from(digit - b'0');
+                number.saturating_mul(10).saturating_add(digit)
+            });
+            return Token::Parameter(number);
         }
         let tag = rest
             .iter()
@@ -295,7 +299,7 @@ mod tests {
                 Word(b"a"),
                 plain("f''g"),
                 Quoted(b"h\"\"i"),
-                Parameter,
+                Parameter(1),
                 Number(b".5e-3"),
                 Symbol(b';'),
                 Symbol(b'$')

@@ -96,6 +96,17 @@ pub(super) fn decode(text: Text<'_>) -> Option<Vec<u8>> {
     }
 }
 
+/// How many of at most so many bytes are whole characters; without UTF-8 it is taken that each is a byte.
+pub(super) fn whole_characters(text: &[u8], limit: usize) -> usize {
+    match std::str::from_utf8(text) {
+        Ok(text) => (0..=limit.min(text.len()))
+            .rev()
+            .find(|&end| text.is_char_boundary(end))
+            .unwrap_or(0),
+        Err(_) => limit,
+    }
+}
+
 /// Takes one of two quotes away.
 pub(super) fn undouble(inside: &[u8], quote: u8) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(inside.len());

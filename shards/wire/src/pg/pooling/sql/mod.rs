@@ -6,6 +6,7 @@
 //! the worst that it may be.
 
 mod assign;
+mod bound;
 mod calls;
 mod lexer;
 mod literal;
@@ -13,6 +14,7 @@ mod plain;
 mod statement;
 mod vocabulary;
 
+use bound::Bound;
 pub(super) use literal::{Encoding, Value};
 pub(super) use plain::PlainTexts;
 
@@ -74,6 +76,8 @@ pub enum Act {
     Release(Bytes),
     /// SET in all its forms, RESET of one setting, `set_config` with literals.
     Assign(Vec<Assignment>),
+    /// `set_config` with parameters: a Bind says what is set.
+    AssignBound(Vec<Bound>),
     /// RESET ALL.
     ResetAll,
     /// State that a rollback takes away again: LISTEN, DECLARE … WITH HOLD, CREATE TEMPORARY.

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::super::pins::{Pin, Pins};
-use super::super::settings::CONTEXT;
 use super::assign::{self, Call};
+use super::bound::{Bound, Parameters};
 use super::calls::Calls;
 use super::lexer::{Lexer, Token};
-use super::literal::undouble;
+use super::literal::{undouble, whole_characters};
 use super::vocabulary::{Lead, Notable};
-use super::{Act, Assignment, Dialect, Mention, Reading, Script, Step, Traces};
+use super::{Act, Dialect, Mention, Reading, Script, Step, Traces};
 
 /// Goes through a text.
 pub(super) struct Reader<'a> {
@@ -30,12 +30,13 @@ struct Statement<'a> {
     /// Stands behind the first word.
     rest: Lexer<'a>,
     pins: Pins,
-    assignments: Vec<Assignment>,
+    assignments: Vec<Bound>,
     unlocks_all: bool,
     unlocks: bool,
     temporary: bool,
     holds: bool,
     copies: bool,
+    parameters: Parameters,
     /// Functions may run never, or many times.
     conditional: bool,
     routine: bool,
@@ -116,6 +117,7 @@ impl<'a> Reader<'a> {
             rest: self.lexer.clone(),
             pins: Pins::NONE,
             assignments: Vec::new(),
+            parameters: Parameters::default(),
             unlocks_all: false,
             unlocks: false,
             temporary: false,
@@ -157,6 +159,10 @@ impl<'a> Reader<'a> {
                         self.notice(&mut statement, notable, previous);
                     }
                 }
+                Token::Parameter(number) => {
+                    statement.parameters.see(number);
+                    self.calls.other();
+                }
                 _ => self.calls.other(),
             }
         }
@@ -193,7 +199,7 @@ impl<'a> Reader<'a> {
                 statement.pins.insert(Pin::Setting);
             }
             Notable::Settings => {}
-            Notable::SetConfig => match assign::call(self.lexer.clone(), self.dialect) {
+            Notable::SetConfig => match assign::call(self.lexer.clone()) {
                 Call::Assigns(assignment) => statement.assignments.push(assignment),
                 Call::Passes => {}
                 Call::Obscures => self.obscures = true,
@@ -237,11 +243,14 @@ impl<'a> Reader<'a> {
         let mut pins = statement.pins;
         let mut rest = statement.rest;
         let assigns = !statement.assignments.is_empty();
-        let once = statement.lead == Lead::Select && !statement.conditional;
-        let decides = |one: &Assignment| CONTEXT.contains(&&*one.name);
+        let shared = statement.parameters.any_shared(&statement.assignments);
+        let once = statement.lead == Lead::Select && !statement.conditional && !shared;
+        let decides = |one: &Bound| one.name.may_decide();
         self.obscures |= !once && statement.assignments.iter().any(decides);
         let act = match statement.lead {
-            Lead::Select if assigns && once => Act::Assign(statement.assignments),
+            Lead::Select if assigns && once => {
+                Bound::act(statement.assignments, self.dialect.encoding)
+            }
             _ if statement.assignments.iter().any(|one| !one.local) => {
                 // It may be set or not, once or in some order.
                 pins.insert(Pin::Setting);
@@ -377,17 +386,6 @@ pub(super) fn identifier(token: Token<'_>) -> Option<Bytes> {
     };
     name.truncate(whole_characters(&name, IDENTIFIER_LIMIT));
     Some(name.into())
-}
-
-/// How many of at most so many bytes are whole characters; without UTF-8 it is taken that each is a byte.
-fn whole_characters(text: &[u8], limit: usize) -> usize {
-    match std::str::from_utf8(text) {
-        Ok(text) => (0..=limit.min(text.len()))
-            .rev()
-            .find(|&end| text.is_char_boundary(end))
-            .unwrap_or(0),
-        Err(_) => limit,
-    }
 }
 
 /// Longest identifier, in bytes; PostgreSQL cuts longer ones (`NAMEDATALEN` less one).

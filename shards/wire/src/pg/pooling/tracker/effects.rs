@@ -67,6 +67,11 @@ impl Tracker {
                     self.settings.assign(assignment);
                 }
             }
+            // What it is, nobody has told (EXECUTE).
+            Act::AssignBound(all) if all.iter().any(|one| !one.local) => {
+                self.lasting.insert(Pin::Setting);
+            }
+            Act::AssignBound(_) => {}
             Act::ResetAll => self.settings.reset_all(),
             Act::Makes(pin) => {
                 self.settings.make(*pin);
@@ -166,7 +171,7 @@ impl Act {
             Act::Rollback | Act::RollbackTo(_) => starts(&["ROLLBACK"]),
             Act::Savepoint(_) => starts(&["SAVEPOINT"]),
             Act::Release(_) => starts(&["RELEASE"]),
-            Act::Assign(_) => starts(&["SET", "RESET", "SELECT"]),
+            Act::Assign(_) | Act::AssignBound(_) => starts(&["SET", "RESET", "SELECT"]),
             Act::ResetAll => starts(&["RESET"]),
             Act::Ends(_) => starts(&["UNLISTEN", "CLOSE CURSOR", "DISCARD", "SELECT"]),
             Act::Prepare(_) => starts(&["PREPARE"]),

@@ -222,6 +222,19 @@ impl Tracker {
         });
     }
 
+    /// Finds out what a statement sets to which a Bind gives `values`, if that can be told.
+    pub(super) fn bind_settings(&self, meant: &mut Meant, values: Option<&[u8]>) {
+        let encoding = self.dialect().encoding;
+        let script = meant.script.as_deref().filter(|script| script.is_bound());
+        if let Some(script) = script {
+            let values = values.filter(|_| self.settings.is_reported());
+            match values.and_then(|values| script.bound_with(values, encoding)) {
+                Some(bound) => meant.script = Some(Rc::new(bound)),
+                None => meant.traces.obscures = true,
+            }
+        }
+    }
+
     /// A statement in the session's present context.
     pub(super) fn key(&self, statement: &Rc<Statement>) -> Key {
         Key {
@@ -234,6 +247,7 @@ impl Tracker {
     pub(super) fn is_barrier(&self, script: Option<&Script>) -> bool {
         let decides = |act: &Act| match act {
             Act::CopyIn
+            | Act::AssignBound(_)
             | Act::Prepare(_)
             | Act::Deallocate(..)
             | Act::DeallocateAll

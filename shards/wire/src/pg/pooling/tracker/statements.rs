@@ -199,13 +199,23 @@ impl Tracker {
         input: &mut Passing<'_>,
     ) -> Result<Fate, Fault> {
         let head = string(request.body())
-            .and_then(|(portal, rest)| string(rest).map(|(name, _)| (portal, name)));
-        let Some((portal, name)) = head else {
+            .and_then(|(portal, rest)| string(rest).map(|(name, values)| (portal, name, values)));
+        let Some((portal, name, values)) = head else {
             return self.headless(request, What::Bind);
         };
-        let Some(meant) = self.provide(name, input) else {
+        let Some(mut meant) = self.provide(name, input) else {
             return Ok(Fate::Held);
         };
+        if meant
+            .script
+            .as_ref()
+            .is_some_and(|script| script.is_bound())
+        {
+            if !request.is_whole() && !request.is_long() {
+                return Ok(Fate::Incomplete);
+            }
+            self.bind_settings(&mut meant, request.is_whole().then_some(values));
+        }
         self.provide_for(meant.script.as_deref(), meant.traces, input);
         self.note_portal(portal, meant.script);
         self.push_extended(Owed::new(What::Bind, To::Client));

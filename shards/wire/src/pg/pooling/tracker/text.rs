@@ -102,10 +102,15 @@ impl Tracker {
     /// Reads the text of a Parse.
     pub(super) fn read_source(&self, source: &[u8]) -> Reading {
         // Without a NUL it is no Parse: the backend will say so.
-        let text = string(source).map_or(&b""[..], |(text, _)| text);
-        match self.settings.is_reported() {
-            true => self.commons.read(text, self.dialect()),
+        let (text, types) = string(source).unwrap_or_default();
+        if !self.settings.is_reported() {
             // Nobody knows in which way.
+            return Reading::unread();
+        }
+        let reading = self.commons.read(text, self.dialect());
+        let as_text = |script: &Script| !script.is_bound() || script.binds_texts(types);
+        match reading.script.as_ref().is_none_or(as_text) {
+            true => reading,
             false => Reading::unread(),
         }
     }
@@ -159,7 +164,7 @@ impl Tracker {
     }
 
     /// How the client's texts are to be read.
-    fn dialect(&self) -> Dialect<'_> {
+    pub(super) fn dialect(&self) -> Dialect<'_> {
         if self.usual.get() {
             return Dialect::USUAL;
         }

@@ -7,7 +7,7 @@
 //! where a client has ever asked for one, they are made forgotten whenever the backend changes hands.
 //!
 //! A function of the tenant's own may leave anything: then the backend is cleaned before anybody else has it. And it
-//! may set anything, as may a `set_config` of parameters: what is prepared on the backend from then on may mean something
+//! may set anything, as may a `set_config` of what is computed: what is prepared on the backend from then on may mean something
 //! else than its text says there otherwise, and is prepared anew for whoever uses it next.
 
 use bytes::BytesMut;
