@@ -79,6 +79,21 @@ fn settings_are_followed_up_to_a_number_and_a_size() {
 }
 
 #[test]
+fn a_search_path_that_cannot_be_read_may_be_a_temporary_one() {
+    let (_, mut tracker) = client();
+    query(
+        &mut tracker,
+        "SELECT set_config('search_path', 'a, b', false)",
+    );
+    assert!(tracker.may_release());
+    query(
+        &mut tracker,
+        "SELECT set_config('search_path', 'pg_temp, \u{fc}', false)",
+    );
+    assert!(tracker.pins().contains(Pin::TemporaryTable));
+}
+
+#[test]
 fn settings_of_a_transaction_are_not_held() {
     let (_, mut tracker) = client();
     for number in 0..300 {

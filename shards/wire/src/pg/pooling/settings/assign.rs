@@ -115,7 +115,9 @@ impl Moment {
     pub(super) fn may_create_temporary(&self) -> bool {
         let Moment { client, local, .. } = self;
         let path = local.get(SEARCH_PATH).or_else(|| client.get(SEARCH_PATH));
-        path.is_some_and(|path| schemas(path).any(|schema| schema.starts_with(TEMPORARY)))
+        path.is_some_and(|path| {
+            path.is_encoded() || schemas(path).any(|schema| schema.starts_with(TEMPORARY))
+        })
     }
 }
 
@@ -123,9 +125,9 @@ impl Moment {
 /// others it is there for its functions not to be found first, and serves only if there are none of these.)
 fn leads_to_temporary(path: &Value) -> bool {
     let mut schemas = schemas(path).filter(|schema| schema != "$user");
-    schemas
-        .next()
-        .is_some_and(|schema| schema.starts_with(TEMPORARY))
+    let first = schemas.next();
+    // One that cannot be read may.
+    path.is_encoded() || first.is_some_and(|schema| schema.starts_with(TEMPORARY))
 }
 
 /// The schemas of a search path, in lower case.

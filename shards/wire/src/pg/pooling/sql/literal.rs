@@ -25,7 +25,7 @@ impl Value {
         if is_plain(bytes) {
             push_literal(&mut sql, bytes);
         } else {
-            sql.push_str("pg_catalog.convert_from(pg_catalog.decode('");
+            sql.push_str(DECODED);
             for byte in bytes {
                 // Writing to a String cannot fail.
                 let _ = write!(sql, "{byte:02x}");
@@ -42,6 +42,11 @@ impl Value {
         match self {
             Value::Expression(sql) | Value::Arguments(sql) => sql,
         }
+    }
+
+    /// Whether it is a string in bytes beyond plain ASCII, which the server decodes.
+    pub fn is_encoded(&self) -> bool {
+        self.as_sql().starts_with(DECODED)
     }
 
     /// A list of strings, to be quoted as a list of names by the server itself; `None` if it
@@ -171,6 +176,9 @@ const HIDE_ASCII: [&str; 7] = [
     "SJIS",
     "UHC",
 ];
+
+/// How a string begins that is said in hexadecimal.
+const DECODED: &str = "pg_catalog.convert_from(pg_catalog.decode('";
 
 #[cfg(test)]
 mod tests {
