@@ -12,6 +12,7 @@ mod crowd;
 mod drivers;
 mod faults;
 mod gone;
+mod guesses;
 mod health;
 mod hoarding;
 mod hostile;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
     health::plan(&mut plan);
     names::plan(&mut plan);
     limits::plan(&mut plan);
+    guesses::plan(&mut plan);
     auth_query::plan(&mut plan);
     verifiers::plan(&mut plan);
     passthrough::plan(&mut plan);

@@ -265,16 +265,7 @@ async fn a_slow_login_runs_out_of_time(server: &'static Server) {
         raw.say(&handshake_response(&user, None)[..40]);
         Complaint::of_mysql(&raw.packet().1)
     };
-    let expected = if is_postgres {
-        ("08006", 0)
-    } else {
-        ("08S01", 1159)
-    };
-    assert_eq!(
-        (complaint.state.as_str(), complaint.number),
-        expected,
-        "{complaint:?}"
-    );
+    is_refused(server, &complaint, "08006", ("08S01", 1159));
     scene.bouncer.log_line(&[&peer, "login"]);
     scene.end().await;
 }
@@ -388,16 +379,7 @@ async fn database_down(server: &'static Server) {
     )
     .await;
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() {
-        ("57P03", 0)
-    } else {
-        ("HY000", 1429)
-    };
-    assert_eq!(
-        (complaint.state.as_str(), complaint.number),
-        expected,
-        "{complaint:?}"
-    );
+    is_refused(server, &complaint, "57P03", ("HY000", 1429));
     scene.bouncer.log_line(&[&scene.tenant.id, "refused"]);
     scene.end().await;
 }
@@ -421,16 +403,7 @@ async fn database_refuses_the_tenant(server: &'static Server) {
         },
     );
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() {
-        ("08001", 0)
-    } else {
-        ("HY000", 1429)
-    };
-    assert_eq!(
-        (complaint.state.as_str(), complaint.number),
-        expected,
-        "{complaint:?}"
-    );
+    is_refused(server, &complaint, "08001", ("HY000", 1429));
     scene
         .bouncer
         .log_line(&[&scene.tenant.id, "database", "refused"]);
@@ -453,16 +426,7 @@ async fn pool_exhausted(server: &'static Server) {
         Session::of(&scene.bouncer, &scene.tenant).await,
     ];
     let complaint = scene.refusal().await;
-    let expected = if server.kind.is_postgres() {
-        ("53300", 0)
-    } else {
-        ("08004", 1040)
-    };
-    assert_eq!(
-        (complaint.state.as_str(), complaint.number),
-        expected,
-        "{complaint:?}"
-    );
+    is_refused(server, &complaint, "53300", ("08004", 1040));
     assert!(complaint.message.contains("300ms"), "{complaint:?}");
     scene
         .bouncer
@@ -516,17 +480,19 @@ async fn too_many_clients(server: &'static Server) {
         Complaint::of_mysql(&raw.packet().1)
     };
     // MySQL's own refusal at this point, before a greeting, has no SQLSTATE.
-    let expected = if server.kind.is_postgres() {
-        ("53300", 0)
-    } else {
-        ("", 1040)
-    };
-    assert_eq!(
-        (complaint.state.as_str(), complaint.number),
-        expected,
-        "{complaint:?}"
-    );
+    is_refused(server, &complaint, "53300", ("", 1040));
     second.works().await;
     drop(second);
     scene.end().await;
+}
+
+/// By this SQLSTATE in the one protocol, by this one and this number in the other.
+#[track_caller]
+fn is_refused(server: &Server, complaint: &Complaint, postgres: &str, mysql: (&str, u16)) {
+    let expected = match server.kind.is_postgres() {
+        true => (postgres, 0),
+        false => mysql,
+    };
+    let code = (complaint.state.as_str(), complaint.number);
+    assert_eq!(code, expected, "{complaint:?}");
 }
