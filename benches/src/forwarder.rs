@@ -12,7 +12,7 @@ use crate::poll::Poll;
 /// Forwards connections on `port` of the loopback until it is killed.
 pub fn run(port: u16, to: SocketAddr) -> Outcome<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-    let mut poll = Poll::new()?;
+    let poll = Poll::new()?;
     poll.add(&listener, LISTENER)?;
     // Each socket and the number of its other side.
     let mut sockets: Slab<(TcpStream, usize)> = Slab::new();

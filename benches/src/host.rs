@@ -1,10 +1,14 @@
 //! What the kernel tells of a process, and where it lets it run.
 
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::Outcome;
 
 /// The processor of the proxy.
 pub const PROXY_CPU: usize = 0;
@@ -71,6 +75,41 @@ pub fn stay_on(cpu: usize) {
         eprintln!("the load cannot be kept on processor {cpu} ({error}): the numbers are noisier");
     }
 }
+
+/// Lets this thread go before those of the same processor that have real-time priority, as far as
+/// that is permitted.
+pub fn go_first() {
+    prefer(rustix::thread::gettid().as_raw_nonzero().get(), FIRST);
+}
+
+/// Puts the thread of a process whose name begins so on a processor, before all but those that go first.
+pub fn put(pid: u32, name: &str, cpu: usize) -> Outcome<()> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
+    let named = |task: &fs::DirEntry| {
+        let known = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        known.starts_with(name)
+    };
+    let thread = tasks.flatten().find(named).ok_or("no such thread")?;
+    let thread: i32 = thread.file_name().to_string_lossy().parse()?;
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(Pid::from_raw(thread), &set)?;
+    prefer(thread, SECOND);
+    Ok(())
+}
+
+fn prefer(thread: i32, priority: u32) {
+    let set = Command::new("chrt")
+        .args(["-f", "-p", &priority.to_string(), &thread.to_string()])
+        .status();
+    if !set.is_ok_and(|status| status.success()) {
+        eprintln!("no real-time priority for a thread: the numbers are noisier");
+    }
+}
+
+/// Above the priority that scripts/bench gives to load and proxies.
+const SECOND: u32 = 11;
+const FIRST: u32 = 12;
 
 /// The processor time that all threads of a process have used.
 pub fn cpu_time(pid: u32) -> Duration {

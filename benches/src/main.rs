@@ -22,6 +22,7 @@ mod host;
 mod link;
 mod measures;
 mod mysql;
+mod neighbours;
 mod peers;
 mod plot;
 mod poll;
@@ -187,7 +188,7 @@ fn run(what: What) -> Outcome<()> {
         What::Logins { common } => measures::logins(&common.settled()),
         What::Idle { common, clients } => measures::idle(&common.settled(), &clients),
         What::Result { common } => measures::result(&common.settled()),
-        What::Neighbour { common } => measures::neighbour(&common.settled()),
+        What::Neighbour { common } => neighbours::neighbour(&common.settled()),
         What::Pgbench { common } => real::pgbench(&common.settled()),
         What::Sysbench { common } => real::sysbench(&common.settled()),
         What::Publish { out, into } => publish::publish(&out, &into),

@@ -1,14 +1,12 @@
-//! What else users feel: logins, idle clients, big results, noisy neighbours.
+//! What else users feel: logins, idle clients, big results.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
 use crate::arena::Arena;
-use crate::group::{GroupId, Script};
+use crate::group::Script;
 use crate::link::Certificate;
 use crate::peers::{Kind, Peer, Setup, TENANTS, left_out, start_all, tenant};
 use crate::postgres;
@@ -152,115 +150,6 @@ pub fn result(common: &Common) -> Outcome<()> {
     table.write(&common.out, "result")
 }
 
-/// A quiet tenant, alone, beside one that floods, and beside one whose database hangs; and beside one
-/// that floods on another shard.
-pub fn neighbour(common: &Common) -> Outcome<()> {
-    let columns = [
-        "p50 alone",
-        "p99 alone",
-        "p50 flood",
-        "p99 flood",
-        "p50 hang",
-        "p99 hang",
-    ];
-    let mut table = Table::new("a quiet tenant's latency, µs", &columns);
-    let mut scene = Scene::set(common, |_| {})?;
-    for peer in scene.keep(Kind::greets) {
-        match beside(&mut scene.arena, common, &peer, (0, 1)) {
-            Ok(row) => table.row(&peer.name, row),
-            Err(why) => left_out(peer.kind, &format!("{}, neighbours", peer.name), &*why),
-        }
-    }
-    let mut scene = Scene::set(common, |setup| {
-        setup.shards = 2;
-        setup.tenants = MANY_TENANTS;
-    })?;
-    for peer in scene.keep(|kind| kind == Kind::Dbbouncer) {
-        let name = match host::proxy_cpus(2).contains(',') {
-            true => format!("{}, another shard", peer.name),
-            false => format!("{}, another shard, both on one processor", peer.name),
-        };
-        let row = apart(&peer).and_then(|pair| beside(&mut scene.arena, common, &peer, pair));
-        match row {
-            Ok(row) => table.row(&name, row),
-            Err(why) => left_out(peer.kind, &name, &*why),
-        }
-    }
-    table.write(&common.out, "neighbour")
-}
-
-fn beside(
-    arena: &mut Arena,
-    common: &Common,
-    peer: &Peer,
-    (quiet, noisy): (usize, usize),
-) -> Outcome<Vec<f64>> {
-    let of = |tenant_number: usize, transaction: Vec<u8>| Script {
-        login: Login {
-            tenant: tenant(tenant_number),
-            secret: None,
-        },
-        transaction,
-        ..asking(None, None, Mode::Simple)
-    };
-    let ask = || Dialect::Postgres.transaction(Mode::Simple);
-    let quiet = arena.connect(peer.address, 2, |_| of(quiet, ask()))?;
-    let mut row = Vec::new();
-    for flood in [None, Some(ask()), Some(postgres::query(postgres::HANG))] {
-        let noisy = flood
-            .map(|request| arena.connect(peer.address, FLOODERS, |_| of(noisy, request.clone())))
-            .transpose()?;
-        if let Some(noisy) = noisy {
-            arena.start(noisy)?;
-        }
-        row.extend(latency(arena, common, quiet)?);
-        if let Some(noisy) = noisy {
-            arena.check(noisy)?;
-            arena.leave(noisy);
-            arena.settle()?;
-        }
-    }
-    arena.leave(quiet);
-    Ok(row)
-}
-
-/// p50 and p99 of a group.
-fn latency(arena: &mut Arena, common: &Common, group: GroupId) -> Outcome<[f64; 2]> {
-    let (mut p50, mut p99) = (Vec::new(), Vec::new());
-    for _ in 0..common.rounds {
-        arena.start(group)?;
-        arena.run(Duration::from_millis(common.round_ms))?;
-        let tally = arena.tally(group, Duration::ZERO);
-        p50.push(tally.percentile(0.5));
-        p99.push(tally.percentile(0.99));
-        arena.rest(group)?;
-    }
-    Ok([median(p50), median(p99)])
-}
-
-/// Tenants that are on shards of their own, as DBBouncer says: the first one, and another.
-fn apart(peer: &Peer) -> Outcome<(usize, usize)> {
-    let api = peer.api.ok_or("it answers no questions")?;
-    let listed: Vec<serde_json::Value> = serde_json::from_str(&get(api, "/tenants")?)?;
-    let shard = |number: usize| {
-        let id = tenant(number);
-        let found = listed.iter().find(|known| known["id"] == id[..]);
-        found.map(|known| known["shard"].clone())
-    };
-    let other = (1..MANY_TENANTS).find(|&number| shard(number) != shard(0));
-    Ok((0, other.ok_or("all tenants are on one shard")?))
-}
-
-fn get(from: SocketAddr, path: &str) -> Outcome<String> {
-    let mut socket = TcpStream::connect(from)?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(socket, "GET {path} HTTP/1.0\r\nHost: {from}\r\n\r\n")?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").ok_or("no answer")?.1;
-    Ok(body.to_owned())
-}
-
 /// The null backend and the peers before it.
 struct Scene {
     arena: Arena,
@@ -341,6 +230,3 @@ fn asking(number: Option<usize>, secret: Option<&'static Secret>, mode: Mode) ->
 }
 
 const LOGINS_AT_ONCE: usize = 16;
-const FLOODERS: usize = 64;
-/// So many that not all of them are on one of two shards.
-const MANY_TENANTS: usize = 16;

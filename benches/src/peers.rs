@@ -82,6 +82,8 @@ pub struct Setup {
     pub certificate: Option<(String, String)>,
     /// DBBouncer's shards.
     pub shards: usize,
+    /// A tenant with a database elsewhere, and where.
+    pub apart: Option<(usize, SocketAddr)>,
 }
 
 /// Where backends come from.
@@ -114,6 +116,15 @@ impl Setup {
             secret: None,
             certificate: None,
             shards: 1,
+            apart: None,
+        }
+    }
+
+    /// Where a tenant's database is.
+    pub fn address_of(&self, tenant: usize) -> SocketAddr {
+        match self.apart {
+            Some((number, elsewhere)) if number == tenant => elsewhere,
+            _ => self.database.address,
         }
     }
 }
@@ -263,10 +274,6 @@ fn launcher(root: Option<&Path>, unprivileged: bool, shards: usize) -> Vec<Strin
     let cpus = host::proxy_cpus(shards);
     let tail = format!("setpriv --pdeathsig=KILL taskset -c {cpus}");
     words.extend(tail.split(' ').map(str::to_owned));
-    if shards > 1 {
-        // Two threads of real-time priority on one processor would wait for each other's sleep.
-        words.extend(["chrt", "-o", "0"].map(str::to_owned));
-    }
     words
 }
 

@@ -1,17 +1,16 @@
 //! epoll, level-triggered, with a number for each socket.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 
 /// One epoll instance.
 pub struct Poll {
     epoll: OwnedFd,
-    events: Vec<Event>,
 }
 
 impl Poll {
@@ -19,7 +18,6 @@ impl Poll {
     pub fn new() -> io::Result<Poll> {
         Ok(Poll {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(EVENTS),
         })
     }
 
@@ -40,21 +38,18 @@ impl Poll {
     }
 
     /// Moves the numbers of sockets that are ready to `ready`; none when the time is over.
-    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
+    pub fn wait(&self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         ready.clear();
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.events),
-            Some(&timeout),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let mut events = [MaybeUninit::<Event>::uninit(); EVENTS];
+        match epoll::wait(&self.epoll, &mut events[..], Some(&timeout)) {
+            Ok((told, _)) => ready.extend(told.iter().map(|event| event.data.u64() as usize)),
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        ready.extend(self.events.drain(..).map(|event| event.data.u64() as usize));
         Ok(())
     }
 }

@@ -186,11 +186,10 @@ impl Results<'_> {
     /// p99 to p50, the medians of the rounds.
     fn tail(&self, mode: &str, clients: u64) -> Option<f64> {
         let rounds = self.rounds("dbbouncer", mode, clients)?;
-        let each = |what: &str| {
-            let values = rounds.iter().map(|round| round[what].as_f64());
-            Some(median(values.collect::<Option<Vec<f64>>>()?))
-        };
-        Some(each("p99")? / each("p50")?)
+        let tails = rounds
+            .iter()
+            .map(|round| Some(round["p99"].as_f64()? / round["p50"].as_f64()?));
+        Some(median(tails.collect::<Option<Vec<f64>>>()?))
     }
 
     fn idle(&self) -> [Option<f64>; 2] {

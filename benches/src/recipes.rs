@@ -1,7 +1,9 @@
 //! How each peer is configured, and by which command it runs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -142,12 +144,13 @@ fn sid() -> Outcome<PathBuf> {
     }
 }
 
-/// The database's name of each tenant.
-fn databases(setup: &Setup) -> impl Iterator<Item = (String, String)> {
+/// Each tenant's name, and its database's name and address.
+fn databases(setup: &Setup) -> impl Iterator<Item = (String, String, SocketAddr)> {
     (0..setup.tenants).map(|number| {
         let name = tenant(number);
         let behind = setup.database.name.clone();
-        (name.clone(), behind.unwrap_or(name))
+        let address = setup.address_of(number);
+        (name.clone(), behind.unwrap_or(name), address)
     })
 }
 
@@ -174,8 +177,8 @@ fn mysql_router(port: u16, setup: &Setup) -> String {
 fn pgbouncer(port: u16, setup: &Setup, newest: bool) -> String {
     let mut config = "[databases]\n".to_owned();
     let database = &setup.database;
-    let (host, to) = (database.address.ip(), database.address.port());
-    for (name, behind) in databases(setup) {
+    for (name, behind, address) in databases(setup) {
+        let (host, to) = (address.ip(), address.port());
         let (user, size) = (&database.user, setup.pool_size);
         let _ = write!(
             config,
@@ -220,7 +223,6 @@ fn userlist(setup: &Setup) -> String {
 
 fn odyssey(port: u16, setup: &Setup) -> String {
     let database = &setup.database;
-    let (host, to) = (database.address.ip(), database.address.port());
     let tls = match setup.certificate {
         None => "",
         Some(_) => {
@@ -230,10 +232,18 @@ fn odyssey(port: u16, setup: &Setup) -> String {
     let mut config = format!(
         "daemonize no\nlog_to_stdout yes\nlog_format \"%l %m\\n\"\nlog_session no\nlog_stats no\nworkers 1\nresolvers 1\n\
          client_max 19000\nunix_socket_dir \"FOLDER\"\nunix_socket_mode \"0700\"\nlocks_dir \"FOLDER\"\n\
-         listen {{\n  host \"127.0.0.1\"\n  port {port}\n  backlog 4096\n{tls}}}\n\
-         storage \"null\" {{\n  type \"remote\"\n  host \"{host}\"\n  port {to}\n}}\n"
+         listen {{\n  host \"127.0.0.1\"\n  port {port}\n  backlog 4096\n{tls}}}\n"
     );
-    for (name, behind) in databases(setup) {
+    let addresses: BTreeSet<SocketAddr> = databases(setup).map(|(_, _, at)| at).collect();
+    for address in addresses {
+        let (host, to) = (address.ip(), address.port());
+        let _ = write!(
+            config,
+            "storage \"null-{to}\" {{\n  type \"remote\"\n  host \"{host}\"\n  port {to}\n}}\n"
+        );
+    }
+    for (name, behind, address) in databases(setup) {
+        let to = address.port();
         let (user, size, mode) = (&database.user, setup.pool_size, mode(setup));
         let auth = match setup.secret {
             None => "authentication \"none\"".to_owned(),
@@ -249,7 +259,7 @@ fn odyssey(port: u16, setup: &Setup) -> String {
         let _ = write!(
             config,
             "database \"{name}\" {{\n  user \"{name}__app\" {{\n    {auth}\n    \
-             storage \"null\"\n    storage_db \"{behind}\"\n    storage_user \"{user}\"\n{password}    \
+             storage \"null-{to}\"\n    storage_db \"{behind}\"\n    storage_user \"{user}\"\n{password}    \
              pool \"{mode}\"\n    pool_size {size}\n    pool_discard no\n    \
              pool_reserve_prepared_statement yes\n    pool_timeout 0\n  }}\n}}\n"
         );
@@ -259,7 +269,6 @@ fn odyssey(port: u16, setup: &Setup) -> String {
 
 fn dbbouncer((port, api): (u16, u16), setup: &Setup) -> String {
     let database = &setup.database;
-    let (host, to) = (database.address.ip(), database.address.port());
     let (kind, ports) = match setup.dialect {
         Dialect::Postgres => ("postgres", format!("postgres_port: {port}, mysql_port: 0")),
         Dialect::Mysql => ("mysql", format!("postgres_port: 0, mysql_port: {port}")),
@@ -279,8 +288,8 @@ fn dbbouncer((port, api): (u16, u16), setup: &Setup) -> String {
         config.push_str("tls_cert: FOLDER/cert.pem\ntls_key: FOLDER/key.pem\n");
     }
     config.push_str("tenants:\n");
-    for (name, behind) in databases(setup) {
-        let user = &database.user;
+    for (name, behind, address) in databases(setup) {
+        let (user, host, to) = (&database.user, address.ip(), address.port());
         let _ = write!(
             config,
             "  {name}: {{db_type: {kind}, host: {host}, port: {to}, dbname: {behind}, username: {user}"
