@@ -53,7 +53,7 @@ async fn cancel(server: &'static Server) {
             bystander.batch_execute("SELECT pg_sleep(1)"),
             client.batch_execute("SELECT pg_sleep(100)"),
             async {
-                until_asleep(server, &tenant, 2);
+                until_asleep(server, &tenant);
                 client.cancel_token().cancel_query(NoTls).await.unwrap();
             }
         );
@@ -255,7 +255,7 @@ async fn a_killed_backend_ends_its_client(server: &'static Server) {
         .unwrap()
         .get(0);
     let (ended, ()) = tokio::join!(client.batch_execute("SELECT pg_sleep(100)"), async {
-        until_asleep(server, &tenant, 1);
+        until_asleep(server, &tenant);
         server.sql("", &format!("SELECT pg_terminate_backend({pid})"));
     });
     let error = ended.unwrap_err();
@@ -269,13 +269,13 @@ async fn a_killed_backend_ends_its_client(server: &'static Server) {
     front.close();
 }
 
-/// Waits until so many sessions of this tenant are inside `pg_sleep`.
-fn until_asleep(server: &Server, tenant: &Tenant, sessions: u32) {
+/// Waits until a session of this tenant is in a sleep that would last for longer than the test.
+pub fn until_asleep(server: &Server, tenant: &Tenant) {
     let asleep = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = '{}'",
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%sleep(100)%' AND datname = '{}'",
         tenant.dbname
     );
-    eventually("they sleep", || {
-        (server.sql("", &asleep) == sessions.to_string()).then_some(())
+    eventually("it sleeps", || {
+        (server.sql("", &asleep) == "1").then_some(())
     });
 }
