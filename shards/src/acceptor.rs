@@ -299,9 +299,7 @@ impl Acceptor {
             handoff.peer,
             Some(&handoff.tenant),
         );
-        if let Ok(conn) = Conn::adopt(handoff.conn) {
-            conn.close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
-        }
+        Conn::adopt(handoff.conn).close_with(SessionEnd::ShardBusy.last_words(dialect, sequence));
     }
 
     /// The line in the log, and the sums.

@@ -1,11 +1,11 @@
 //! A connection to a tenant's database, logged in.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use sockets::Address;
 use wire::pg::pooling::BackendMemory;
 use wire::{mysql, pg};
 
@@ -61,7 +61,7 @@ pub enum Welcome {
 #[derive(Debug)]
 pub struct Route {
     /// Where it listens: the same host, whatever its name means by then.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The name it was found by, which its certificate may have to bear.
     pub host: String,
     /// Whether the way is enciphered.

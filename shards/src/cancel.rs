@@ -126,13 +126,16 @@ impl Cancels {
         length: SecretLength,
         stats: &Rc<Stats>,
     ) -> Registered<'_> {
+        // Drawn at once, for that is what takes the time.
+        let [first, second, third, fourth, long @ ..] = random::bytes::<36>();
         let mut secret = match length {
-            SecretLength::Short => random::bytes::<4>().to_vec(),
-            SecretLength::Long => random::bytes::<32>().to_vec(),
+            SecretLength::Short => long[..4].to_vec(),
+            SecretLength::Long => long.to_vec(),
         };
         steer_to(&mut secret, self.shard, self.shards);
         // Positive, for clients that print it.
-        let process_id = process_id.unwrap_or_else(|| (random::u32() >> 1) as i32);
+        let made_up = u32::from_ne_bytes([first, second, third, fourth]) >> 1;
+        let process_id = process_id.unwrap_or(made_up as i32);
         let key = CancelKey::new(process_id, secret)
             .unwrap_or_else(|_| unreachable!("4 and 32 bytes are lengths that the protocol knows"));
         let number = self.made.get();
@@ -184,10 +187,8 @@ impl Cancels {
             Some(_) => debug!("a cancel request for a client whose last one is still on its way"),
             None => debug!("a cancel request with a key that is not in force"),
         }
-        if client.tls.is_some()
-            && let Ok(client) = Conn::adopt(client)
-        {
-            client.close_with(BytesMut::new());
+        if client.tls.is_some() {
+            Conn::adopt(client).close_with(BytesMut::new());
         }
     }
 }
@@ -250,11 +251,11 @@ impl Target {
 /// Sends a CancelRequest on a connection of its own and waits until the server closes it: by then
 /// the signal has been sent.
 async fn request(route: &Route, key: &CancelKey) {
-    let address = route.address;
+    let address = &route.address;
     let told = sockets::timeout(CANCEL_TIMEOUT, async {
         let unreachable = |error: io::Error| DialFailure::Unreachable(error.to_string());
         let options = SocketOptions::default();
-        let stream = Stream::connect(address, &options).await;
+        let stream = Stream::connect(address.clone(), &options).await;
         let mut conn = Conn::new(stream.map_err(unreachable)?);
         secure_postgres(&mut conn, route).await?;
         let mut request = BytesMut::new();

@@ -39,14 +39,14 @@ pub enum NotSecured {
 
 impl Channel {
     /// A connection that comes from another executor, and what its peer has said already.
-    pub fn adopt(loose: Loose) -> io::Result<(Channel, Vec<u8>)> {
+    pub fn adopt(loose: Loose) -> (Channel, Vec<u8>) {
         let channel = Channel {
-            stream: Stream::adopt(loose.socket)?,
+            stream: Stream::adopt(loose.socket),
             tls: loose.tls.map(|session| Box::new(RefCell::new(*session))),
         };
         // What came in last on the other ring has not been deciphered there.
         channel.arrived(&[]);
-        Ok((channel, loose.unread))
+        (channel, loose.unread)
     }
 
     /// Begins TLS, of which `received` has come in already, and sees the handshake through. Where

@@ -45,13 +45,13 @@ impl Conn {
     }
 
     /// A connection that comes from another executor.
-    pub fn adopt(loose: Loose) -> io::Result<Conn> {
-        let (channel, unread) = Channel::adopt(loose)?;
-        Ok(Conn {
+    pub fn adopt(loose: Loose) -> Conn {
+        let (channel, unread) = Channel::adopt(loose);
+        Conn {
             channel,
             unread: BytesMut::from(&unread[..]),
             told: false,
-        })
+        }
     }
 
     /// Begins TLS. What has been received and not understood belongs to it, none of it is read as

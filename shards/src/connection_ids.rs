@@ -6,15 +6,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use sockets::Address;
 
 use crate::random;
 
 /// The ids of one tenant's clients, and for each the server of its backend and the backend's id there.
 #[derive(Default)]
-pub struct OwnIds(RefCell<HashMap<u32, (SocketAddr, u32)>>);
+pub struct OwnIds(RefCell<HashMap<u32, (Address, u32)>>);
 
 /// An id that is in force until this is dropped.
 pub struct Alias<'a> {
@@ -24,17 +25,17 @@ pub struct Alias<'a> {
 
 impl OwnIds {
     /// From now on `own` means the connection that `server` knows as `backend`.
-    pub fn register(&self, own: u32, server: SocketAddr, backend: u32) -> Alias<'_> {
+    pub fn register(&self, own: u32, server: Address, backend: u32) -> Alias<'_> {
         self.0.borrow_mut().insert(own, (server, backend));
         Alias { ids: self, own }
     }
 
     /// The id that `server` has for one of ours, if that is a connection to it. On another server, which a
     /// tenant's name may mean after a fail-over, the number is somebody else's.
-    pub fn backend_of(&self, own: u32, server: SocketAddr) -> Option<u32> {
+    pub fn backend_of(&self, own: u32, server: &Address) -> Option<u32> {
         let ids = self.0.borrow();
         let (of, backend) = ids.get(&own)?;
-        (*of == server).then_some(*backend)
+        (of == server).then_some(*backend)
     }
 
     /// An id for a greeting that no other client of this process has. Databases count theirs up from 1, so that the
@@ -56,18 +57,20 @@ const OURS: u32 = 1 << 31;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     #[test]
     fn an_id_means_its_backend_while_the_session_lasts_and_at_its_own_server() {
         let ids = OwnIds::default();
         let own = OwnIds::fresh();
-        let servers = [1, 2].map(|host| SocketAddr::from(([10, 0, 0, host], 3306)));
-        let alias = ids.register(own, servers[0], 42);
-        assert_eq!(ids.backend_of(own, servers[0]), Some(42));
-        assert_eq!(ids.backend_of(own, servers[1]), None);
+        let servers = [1, 2].map(|host| Address::from(SocketAddr::from(([10, 0, 0, host], 3306))));
+        let alias = ids.register(own, servers[0].clone(), 42);
+        assert_eq!(ids.backend_of(own, &servers[0]), Some(42));
+        assert_eq!(ids.backend_of(own, &servers[1]), None);
         drop(alias);
-        assert_eq!(ids.backend_of(own, servers[0]), None);
+        assert_eq!(ids.backend_of(own, &servers[0]), None);
     }
 
     #[test]

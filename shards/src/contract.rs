@@ -9,12 +9,14 @@ mod networks;
 mod snapshot;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use crossbeam_channel::Sender;
 pub use pool::{CloseReason, Gauges, Limits};
+use sockets::Address;
 pub use wire::pg::lookup::PG_AUTHID;
 pub use wire::pg::pooling::Pin;
 pub use wire::pg::pooling::{PreparedStatements, Reset, Rules};
@@ -99,9 +101,10 @@ pub struct TenantSpec {
     pub id: TenantId,
     /// What it speaks.
     pub dialect: Dialect,
-    /// Where its database listens: a host name or an address, resolved at each dial.
+    /// Where its database listens: a host name or an address, resolved at each dial. With a slash at
+    /// its beginning it is in the file system: the folder of PostgreSQL's socket, or MySQL's socket itself.
     pub host: String,
-    /// The database's TCP port.
+    /// The database's TCP port; of PostgreSQL also a part of its socket's name.
     pub port: u16,
     /// The database on that server that every backend is opened on.
     pub dbname: String,
@@ -134,6 +137,19 @@ pub struct TenantSpec {
 }
 
 impl TenantSpec {
+    /// The database's socket in the file system, where it is spoken to by one. Its name in a folder is
+    /// PostgreSQL's, by the documentation of `unix_socket_directories`.
+    pub fn local(&self) -> Option<Address> {
+        if !self.host.starts_with('/') {
+            return None;
+        }
+        let path = match self.dialect {
+            Dialect::Postgres => format!("{}/.s.PGSQL.{}", self.host, self.port),
+            Dialect::MySql => self.host.clone(),
+        };
+        Some(Address::Local(Path::new(&path).into()))
+    }
+
     /// The same with another account: a user's own, and its password where the config knows it.
     pub fn logged_in_as(&self, user: &str) -> TenantSpec {
         let password = match &self.access.users {

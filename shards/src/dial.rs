@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use log::debug;
 use pool::Blame;
+use sockets::Address;
 use wire::mysql::{self, LoginStep, Tls};
 use wire::pg::scram::ClientKeys;
 use wire::pg::{self, TlsAnswer, sqlstate};
@@ -180,13 +181,23 @@ async fn open(
     shape: &Shape,
 ) -> Result<Backend, DialFailure> {
     let unreachable = |error: io::Error| DialFailure::Unreachable(error.to_string());
-    let addresses = tenant.names.resolve(&spec.host, spec.port);
-    let addresses = addresses.await.map_err(unreachable)?;
+    let addresses = match spec.local() {
+        Some(socket) => vec![socket],
+        None => {
+            let found = tenant.names.resolve(&spec.host, spec.port).await;
+            let found = found.map_err(unreachable)?;
+            found.into_iter().map(Address::from).collect()
+        }
+    };
     let (stream, address) = race::connect(addresses).await.map_err(not_connected)?;
     let route = Route {
+        // What never leaves the machine is not enciphered, whatever is configured: as libpq does it.
+        tls: match address.is_local() {
+            true => DatabaseTls::OFF,
+            false => tls.clone(),
+        },
         address,
         host: spec.host.clone(),
-        tls: tls.clone(),
     };
     let mut conn = Conn::new(stream);
     let welcome = match shape {
@@ -207,7 +218,7 @@ async fn open(
             Welcome::Postgres(guest.log_in(&mut conn, request).await?)
         }
         Shape::MySql(shape) => {
-            let request = login_request(spec, shape, tls.mode);
+            let request = login_request(spec, shape, &route);
             Welcome::MySql(log_in_mysql(request, &route, &mut conn).await?)
         }
     };
@@ -322,14 +333,15 @@ async fn log_in_mysql(
 pub fn login_request(
     spec: &TenantSpec,
     shape: &mysql::Shape,
-    mode: SslMode,
+    route: &Route,
 ) -> mysql::LoginRequest {
     mysql::LoginRequest {
         user: spec.username.clone(),
         password: spec.password.clone().unwrap_or_else(|| Secret::new("")),
         shape: shape.clone(),
         attributes: Vec::new(),
-        tls: match mode {
+        tls: match route.tls.mode {
+            _ if route.address.is_local() => Tls::Needless,
             SslMode::Disable => Tls::Off,
             SslMode::Prefer => Tls::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Tls::Require,

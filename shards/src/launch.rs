@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use socket2::{Domain, Protocol, Socket, Type};
-use sockets::{Bell, RingLimits, doorbell, keepalive};
+use sockets::{Bell, Receives, RingLimits, accept_when_spoken, doorbell, keepalive};
 use wire::pg::MockKey;
 
 use crate::acceptor::{self, AcceptorSettings};
@@ -244,7 +244,11 @@ fn start_acceptor(
         .map_err(|error| not_started(&thread, &error))?;
     let (tell, orders) = doorbell(ORDERS_WAITING).map_err(no_doorbell)?;
     let settings = settings.clone();
-    let limits = RingLimits::default();
+    let limits = RingLimits {
+        // Clients are handed over as soon as they have said who they are.
+        receives: Receives::OnDemand,
+        ..RingLimits::default()
+    };
     starting.thread(thread, cpu, limits, move || {
         acceptor::run(settings, ours, orders)
     })?;
@@ -262,7 +266,7 @@ fn listen(settings: &PlaneSettings) -> Result<Vec<(Dialect, TcpListener)>, Launc
         .filter_map(|(dialect, address)| Some((dialect, address?)));
     wanted
         .map(|(dialect, address)| {
-            listen_on(address)
+            listen_on(dialect, address)
                 .map(|listener| (dialect, listener))
                 .map_err(|error| LaunchError::Listen {
                     dialect,
@@ -274,7 +278,7 @@ fn listen(settings: &PlaneSettings) -> Result<Vec<(Dialect, TcpListener)>, Launc
 }
 
 /// A port, ready to be accepted from.
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen_on(dialect: Dialect, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -285,7 +289,12 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = socket.into();
+    // Of the two, the one in which the client speaks first.
+    if dialect == Dialect::Postgres {
+        accept_when_spoken(&listener)?;
+    }
+    Ok(listener)
 }
 
 fn no_doorbell(error: io::Error) -> NotStarted {
@@ -301,7 +310,7 @@ fn not_started(what: &str, error: &io::Error) -> NotStarted {
 
 /// How long a shard looks out for the next bytes instead of sleeping, while they follow each other
 /// closely. An acceptor does not: what it waits for are clients.
-const SPIN: Duration = Duration::from_micros(60);
+const SPIN: Duration = Duration::from_micros(100);
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// How many clients may wait for a shard to take them over.

@@ -2,19 +2,18 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec::IntoIter;
 
-use sockets::{Sleep, SocketOptions, Stream};
+use sockets::{Address, Sleep, SocketOptions, Stream};
 
 /// The first of these addresses that answers; the error of the last one if none does.
 ///
 /// They are tried in their order. The next one is not held up by one that says nothing, such as a
 /// machine that is down: after [`HEAD_START`] both are tried (RFC 8305, 5).
-pub async fn connect(addresses: Vec<SocketAddr>) -> io::Result<(Stream, SocketAddr)> {
+pub async fn connect(addresses: Vec<Address>) -> io::Result<(Stream, Address)> {
     let mut race = Race {
         to_come: addresses.into_iter(),
         under_way: Vec::new(),
@@ -25,8 +24,8 @@ pub async fn connect(addresses: Vec<SocketAddr>) -> io::Result<(Stream, SocketAd
 }
 
 struct Race {
-    to_come: IntoIter<SocketAddr>,
-    under_way: Vec<(SocketAddr, Attempt)>,
+    to_come: IntoIter<Address>,
+    under_way: Vec<(Address, Attempt)>,
     head_start: Sleep,
     last: io::Error,
 }
@@ -34,7 +33,7 @@ struct Race {
 type Attempt = Pin<Box<dyn Future<Output = io::Result<Stream>>>>;
 
 impl Race {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, SocketAddr)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Address)>> {
         loop {
             let before = self.under_way.len();
             if let Some(winner) = self.first_to_answer(cx) {
@@ -58,11 +57,11 @@ impl Race {
     }
 
     /// Hears all that are under way; those that failed are none any more.
-    fn first_to_answer(&mut self, cx: &mut Context<'_>) -> Option<(Stream, SocketAddr)> {
+    fn first_to_answer(&mut self, cx: &mut Context<'_>) -> Option<(Stream, Address)> {
         let mut place = 0;
         while let Some((address, attempt)) = self.under_way.get_mut(place) {
             match attempt.as_mut().poll(cx) {
-                Poll::Ready(Ok(stream)) => return Some((stream, *address)),
+                Poll::Ready(Ok(stream)) => return Some((stream, address.clone())),
                 Poll::Ready(Err(error)) => {
                     self.last = error;
                     drop(self.under_way.remove(place));
@@ -73,8 +72,9 @@ impl Race {
         None
     }
 
-    fn begin(&mut self, address: SocketAddr) {
-        let attempt = async move { Stream::connect(address, &SocketOptions::default()).await };
+    fn begin(&mut self, address: Address) {
+        let to = address.clone();
+        let attempt = async move { Stream::connect(to, &SocketOptions::default()).await };
         self.under_way.push((address, Box::pin(attempt)));
         self.head_start = sockets::sleep(HEAD_START);
     }
@@ -86,7 +86,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
     use super::*;
     use crate::trial::{listener, run};
@@ -114,19 +114,21 @@ mod tests {
             let refuses = {
                 let (closed, address) = self::listener();
                 drop(closed);
-                address
+                Address::from(address)
             };
+            let [good, silent] = [good, silent].map(Address::from);
             for addresses in [
-                vec![good],
-                vec![refuses, good],
-                vec![silent, good],
-                vec![silent, refuses, good, silent],
+                vec![&good],
+                vec![&refuses, &good],
+                vec![&silent, &good],
+                vec![&silent, &refuses, &good, &silent],
             ] {
+                let addresses = addresses.into_iter().cloned().collect();
                 let (_stream, reached) = connect(addresses).await.unwrap();
                 assert_eq!(reached, good);
                 drop(listener.accept().unwrap());
             }
-            let refused = connect(vec![refuses, refuses]).await.err().unwrap();
+            let refused = connect(vec![refuses.clone(), refuses]).await.err().unwrap();
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
             assert_eq!(
                 connect(Vec::new()).await.err().unwrap().kind(),

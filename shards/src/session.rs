@@ -78,15 +78,8 @@ fn begin(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> First<'_> {
         login_deadline,
         place,
     } = *handoff;
-    let conn = match Conn::adopt(conn) {
-        Ok(conn) => conn,
-        Err(error) => {
-            SessionEnd::ClientBroke(error).log(dialect_of(&preface), peer, Some(&id));
-            return First::Session(Box::pin(std::future::ready(())));
-        }
-    };
     let client = Client {
-        conn,
+        conn: Conn::adopt(conn),
         peer,
         proxied,
         id,
@@ -98,13 +91,6 @@ fn begin(shard: &Rc<ShardContext>, handoff: Box<Handoff>) -> First<'_> {
         Preface::MySql(login, named) => {
             First::Session(Box::pin(mysql::serve(shard, client, *login, named)))
         }
-    }
-}
-
-fn dialect_of(preface: &Preface) -> Dialect {
-    match preface {
-        Preface::Postgres(_) => Dialect::Postgres,
-        Preface::MySql(..) => Dialect::MySql,
     }
 }
 

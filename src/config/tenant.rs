@@ -52,7 +52,7 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
         }
     }
     let dialect = section.value("db_type", units::choice(&dialects));
-    let host = section.text("host", units::host);
+    let host = section.text("host", units::server);
     let port = section.value("port", units::port);
     let dbname = section.text("dbname", units::name);
     let username = section.text("username", units::name);

@@ -170,11 +170,6 @@ pub fn host(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > LONGEST_HOST {
         return says("must be a host name or an IP address");
     }
-    if text.starts_with('/') {
-        return says(
-            "must be a host name or an IP address: sockets in the file system are not spoken to",
-        );
-    }
     if text.contains("://") || text.contains(['/', '@']) {
         return says("must be the host name alone, with no scheme, user or path");
     }
@@ -187,6 +182,20 @@ pub fn host(text: &str) -> Result<String, String> {
         return says("must be a host name of ASCII characters, without spaces");
     }
     Ok(text.to_owned())
+}
+
+/// Where a database is: a host, or with a slash at its beginning the folder of its socket, or the socket.
+pub fn server(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return host(text);
+    }
+    let is_printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match text.len() <= LONGEST_SOCKET && is_printable {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "must be the path of a socket or its folder in at most {LONGEST_SOCKET} characters of ASCII"
+        )),
+    }
 }
 
 /// The name of a database or a user.
@@ -259,6 +268,10 @@ const NOT_YET: &str = "not available yet in this version";
 
 /// A year of the calendar, the longest there is: what humantime calls a year is shorter.
 const YEAR: Duration = hours(366 * 24);
+/// The longest path that leaves room for the name of PostgreSQL's socket (`/.s.PGSQL.65535`) in the 107 bytes that
+/// unix(7) allows.
+const LONGEST_SOCKET: usize = 92;
+
 /// The longest host name, in bytes, by RFC 1035.
 const LONGEST_HOST: usize = 253;
 /// The longest name of a database or user, in bytes. PostgreSQL stops at 63, MySQL at 64 characters.
@@ -378,13 +391,26 @@ mod tests {
             ("[::1]", "brackets"),
             ("postgres://db", "scheme"),
             ("me@db", "user"),
-            ("/run/postgresql", "file system"),
+            ("/run/postgresql", "path"),
             ("a b", "spaces"),
             ("dü", "ASCII"),
         ] {
             let says = host(wrong).unwrap_err();
             assert!(says.contains(why), "{wrong}: {says}");
         }
+    }
+
+    #[test]
+    fn servers() {
+        for right in ["db", "/run/postgresql", "/var/run/my data/mysqld.sock"] {
+            assert_eq!(server(right).as_deref(), Ok(right));
+        }
+        let long = format!("/{}", "x".repeat(LONGEST_SOCKET));
+        for wrong in [&long[..], "/tmp/\n", "/tmp/ü"] {
+            let says = server(wrong).unwrap_err();
+            assert!(says.contains("path of a socket"), "{wrong}: {says}");
+        }
+        assert!(server("me@db").is_err());
     }
 
     #[test]

@@ -329,7 +329,7 @@ fn may_connect(
     }
 }
 
-/// The first of several hosts; a socket's folder is the machine itself.
+/// The first of several hosts.
 fn host(name: &str, keys: &BTreeMap<String, String>, remarks: &mut Remarks) -> String {
     let place = format!("[databases] {name}: host");
     match keys.get("host").map(String::as_str) {
@@ -339,9 +339,9 @@ fn host(name: &str, keys: &BTreeMap<String, String>, remarks: &mut Remarks) -> S
             ));
             "127.0.0.1".into()
         }
-        Some(path) if path.starts_with(['/', '@']) => {
+        Some(path) if path.starts_with('@') => {
             remarks.add(format!(
-                "{place}: Unix sockets are not spoken to; 127.0.0.1 is taken instead of {path}"
+                "{place}: abstract sockets are not spoken to; 127.0.0.1 is taken instead of {path}"
             ));
             "127.0.0.1".into()
         }

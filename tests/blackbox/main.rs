@@ -20,6 +20,7 @@ mod impostors;
 mod injection;
 mod interceptor;
 mod limits;
+mod local_sockets;
 mod mysql;
 mod mysql_session;
 mod names;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     mysql::plan(&mut plan);
     mysql_session::plan(&mut plan);
     tools::plan(&mut plan);
+    local_sockets::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
     strangers::plan(&mut plan);

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -11,21 +10,22 @@ use std::task::{Context, Poll, Waker};
 use io_uring::{opcode, types};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::address::Address;
 use crate::options::{SocketOptions, keepalive};
 use crate::reactor::{Reactor, os_error, remember};
 use crate::run::current;
 use crate::source::{Operation, Outcome, SlotId, Source};
 
 /// A connected socket. Dropping the future cancels the attempt and closes the socket.
-pub(crate) async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
-    let fd = prepare(addr, options)?;
+pub(crate) async fn connect(address: &Address, options: &SocketOptions) -> io::Result<OwnedFd> {
+    let (fd, addr) = prepare(address, options)?;
     let reactor = current();
     let attempt = Attempt(reactor.register(|slot| {
         Rc::new(Dial {
             reactor: Rc::clone(&reactor),
             slot,
             fd: RefCell::new(Some(fd)),
-            addr: addr.into(),
+            addr,
             result: Cell::new(None),
             waker: RefCell::default(),
         })
@@ -44,15 +44,22 @@ pub fn is_our_lack(error: &io::Error) -> bool {
     )
 }
 
-/// A socket with its options, not connected.
-fn prepare(addr: SocketAddr, options: &SocketOptions) -> io::Result<OwnedFd> {
+/// A socket with its options, not connected, and what to connect it to.
+fn prepare(address: &Address, options: &SocketOptions) -> io::Result<(OwnedFd, SockAddr)> {
+    let addr = match address {
+        Address::Internet(addr) => *addr,
+        Address::Local(path) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            return Ok((socket.into(), SockAddr::unix(path)?));
+        }
+    };
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     if let Some(longest) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(longest))?;
     }
-    Ok(socket.into())
+    Ok((socket.into(), addr.into()))
 }
 
 /// The caller's hold on an attempt.

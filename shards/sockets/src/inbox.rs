@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::chunk::Chunk;
 use crate::chunks::Chunks;
-use crate::options::RingLimits;
+use crate::options::{Receives, RingLimits};
 use crate::reactor::{os_error, remember};
 
 /// Where a socket's receiving stands.
@@ -46,6 +46,7 @@ pub(crate) struct Inbox {
     queue: Chunks,
     cost: usize,
     high_water: usize,
+    receives: Receives,
     arm: Arm,
     /// Nothing more is wanted: the stream is being released, closed, or its run is over.
     held: bool,
@@ -61,11 +62,12 @@ enum End {
 }
 
 impl Inbox {
-    pub(crate) fn new(high_water: usize) -> Inbox {
+    pub(crate) fn new(high_water: usize, receives: Receives) -> Inbox {
         Inbox {
             queue: Chunks::default(),
             cost: 0,
             high_water,
+            receives,
             arm: Arm::Off,
             held: false,
             end: None,
@@ -151,7 +153,11 @@ impl Inbox {
 
     /// Whether to start or stop receiving, given what is queued.
     pub(crate) fn advise(&mut self) -> Advice {
-        let wanted = !self.held && self.end.is_none();
+        let asked_for = match self.receives {
+            Receives::Ahead => true,
+            Receives::OnDemand => self.queue.is_empty() && self.waker.is_some(),
+        };
+        let wanted = asked_for && !self.held && self.end.is_none();
         match self.arm {
             Arm::Off if wanted && self.cost <= self.high_water / 2 => {
                 self.arm = Arm::Armed;

@@ -41,6 +41,7 @@
 //! they bound. Outgoing bytes are bounded by the caller: [`Stream::send`] never refuses,
 //! [`Stream::queued`] tells.
 
+mod address;
 mod blocking;
 mod buffers;
 mod chunk;
@@ -65,6 +66,7 @@ mod stream;
 mod task;
 mod timer;
 
+pub use address::{Address, LONGEST_SOCKET_PATH};
 pub use blocking::{HELPERS, WAITERS, blocking, blocking_on_others};
 pub use chunk::Chunk;
 pub use connect::is_our_lack;
@@ -72,7 +74,7 @@ pub use doorbell::{Bell, Doorbell, RingFailed, doorbell};
 pub use lingering::LINGER;
 pub use listener::{ACCEPT_PAUSE, Listener};
 pub use names::look_names_up_without_plugins;
-pub use options::{RingLimits, SocketOptions, keepalive};
+pub use options::{Receives, RingLimits, SocketOptions, accept_when_spoken, keepalive};
 pub use probe::{RingError, probe};
 pub use run::{PREEMPT_TIMER, now, run};
 pub use stream::Stream;

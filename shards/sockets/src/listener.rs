@@ -30,6 +30,8 @@ impl Listener {
     pub fn adopt(listener: std::net::TcpListener) -> io::Result<Listener> {
         // The ring does the waiting: on a non-blocking socket it would only try.
         listener.set_nonblocking(false)?;
+        // The sockets accepted from it have that from it.
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
         let reactor = current();
         let fd = OwnedFd::from(listener);
         let listening = reactor.register(|slot| {
@@ -61,10 +63,7 @@ impl Listener {
             let Ok(peer) = SockRef::from(&fd).peer_addr().and_then(internet) else {
                 continue;
             };
-            let Ok(stream) = Stream::adopt(fd) else {
-                continue;
-            };
-            return Ok((stream, peer));
+            return Ok((Stream::adopt(fd), peer));
         }
     }
 

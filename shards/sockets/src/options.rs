@@ -1,5 +1,8 @@
 //! What the caller may choose: the limits of a ring and the options of a socket it dials.
 
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::TcpKeepalive;
@@ -30,10 +33,22 @@ pub struct RingLimits {
     /// been following each other so closely that falling asleep and being woken would take longer
     /// than the wait. Zero is never.
     pub spin_at_most: Duration,
+    /// When bytes are received.
+    pub receives: Receives,
     /// How long a stream that was dropped with bytes unsent may take to its end.
     pub linger: Duration,
     /// How many of them may be at it at once; the one that began first makes room for one more.
     pub lingering: usize,
+}
+
+/// When bytes are received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receives {
+    /// As they come, whether or not somebody waits for them: for sockets that stay.
+    Ahead,
+    /// When somebody waits for them, once each time: for sockets that are given away soon, since
+    /// nothing is to be cancelled then.
+    OnDemand,
 }
 
 impl RingLimits {
@@ -54,6 +69,7 @@ impl Default for RingLimits {
             receive_high_water: 64 * 1024,
             park_at_most: Duration::from_secs(1),
             spin_at_most: Duration::ZERO,
+            receives: Receives::Ahead,
             linger: LINGER,
             lingering: 1024,
         }
@@ -68,6 +84,27 @@ pub fn keepalive() -> TcpKeepalive {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3)
+}
+
+/// Lets a listening socket tell of a connection only when its client has said something, or nothing
+/// for about a second: for protocols in which the client speaks first. Then there is one wake for both, and
+/// who connects to look whether somebody is there costs nothing. From tcp(7): TCP_DEFER_ACCEPT.
+pub fn accept_when_spoken(listener: &TcpListener) -> io::Result<()> {
+    let seconds: libc::c_int = 1;
+    // SAFETY: the value is an int that lives through the call, and its size is said.
+    let set = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of_val(&seconds) as libc::socklen_t,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Options of a socket made by [`Stream::connect`](crate::Stream::connect), beyond [`keepalive`].

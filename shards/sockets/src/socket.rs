@@ -7,12 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 use socket2::SockRef;
 
 use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::inbox::{Advice, Inbox};
+use crate::options::Receives;
 use crate::outbox::{Manner, Outbox};
 use crate::reactor::Reactor;
 use crate::source::{Operation, Outcome, SlotId, Source};
@@ -37,7 +38,10 @@ impl Socket {
                 reactor: Rc::clone(reactor),
                 slot,
                 fd,
-                inbox: RefCell::new(Inbox::new(reactor.limits.receive_high_water)),
+                inbox: RefCell::new(Inbox::new(
+                    reactor.limits.receive_high_water,
+                    reactor.limits.receives,
+                )),
                 outbox: RefCell::default(),
                 closed: Cell::new(false),
             })
@@ -48,7 +52,7 @@ impl Socket {
 
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<io::Result<Chunk>> {
         let polled = self.inbox.borrow_mut().poll(cx);
-        if polled.is_ready() {
+        if polled.is_ready() || self.receives() == Receives::OnDemand {
             self.go_on();
         }
         polled
@@ -142,6 +146,10 @@ impl Socket {
         }
     }
 
+    fn receives(&self) -> Receives {
+        self.reactor.limits.receives
+    }
+
     /// Arms or cancels the receive, as the inbox advises.
     fn steer(&self) {
         let advice = self.inbox.borrow_mut().advise();
@@ -149,8 +157,15 @@ impl Socket {
             Advice::Nothing => {}
             Advice::Cancel => self.reactor.cancel(self.slot, Operation::Receive),
             Advice::Arm => {
-                let entry =
-                    opcode::RecvMulti::new(types::Fd(self.fd.as_raw_fd()), Buffers::GROUP).build();
+                let fd = types::Fd(self.fd.as_raw_fd());
+                let entry = match self.receives() {
+                    Receives::Ahead => opcode::RecvMulti::new(fd, Buffers::GROUP).build(),
+                    // Into a buffer of the kernel's choice, and as much as that holds.
+                    Receives::OnDemand => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                        .buf_group(Buffers::GROUP)
+                        .build()
+                        .flags(squeue::Flags::BUFFER_SELECT),
+                };
                 // SAFETY: the descriptor belongs to this source; the bytes go to the reactor's own
                 // buffers.
                 unsafe { self.reactor.submit(self.slot, Operation::Receive, entry) };

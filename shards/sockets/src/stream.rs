@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use socket2::SockRef;
 
+use crate::address::Address;
 use crate::chunk::Chunk;
 use crate::connect::connect;
 use crate::lingering::Lingering;
@@ -36,19 +37,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Takes over a connected socket. Sets TCP_NODELAY, close-on-exec, and blocking mode, which the
-    /// ring needs.
-    pub fn adopt(fd: OwnedFd) -> io::Result<Stream> {
-        let options = SockRef::from(&fd);
-        options.set_nonblocking(false)?;
-        options.set_cloexec(true)?;
-        options.set_tcp_nodelay(true)?;
-        Ok(Stream::open(fd))
+    /// Takes over a connected socket in blocking mode, which the ring needs: one that a listener has
+    /// accepted, or that a stream of another executor has [released](Stream::release). Its options stand.
+    pub fn adopt(fd: OwnedFd) -> Stream {
+        Stream::open(fd)
     }
 
-    /// Connects to `addr`. Dropping the future ends the attempt; a time limit is the caller's.
-    pub async fn connect(addr: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-        connect(addr, options).await.map(Stream::open)
+    /// Connects. Dropping the future ends the attempt; a time limit is the caller's.
+    pub async fn connect(to: impl Into<Address>, options: &SocketOptions) -> io::Result<Stream> {
+        connect(&to.into(), options).await.map(Stream::open)
     }
 
     /// The next bytes received; an empty chunk at the end of the stream, and again after that. An

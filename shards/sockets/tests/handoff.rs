@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::SockRef;
-use sockets::{Bell, Doorbell, Stream, doorbell};
+use sockets::{Bell, Doorbell, Receives, RingLimits, Stream, doorbell};
 use support::*;
 
 /// A socket under way: the descriptor, what was received and not taken, and the position in the
@@ -20,6 +20,15 @@ type Parcel = (OwnedFd, Vec<Bytes>, usize);
 
 #[test]
 fn release_under_traffic_loses_nothing_in_either_direction() {
+    release_under_traffic(Receives::Ahead);
+}
+
+#[test]
+fn nor_does_it_where_bytes_are_received_on_demand() {
+    release_under_traffic(Receives::OnDemand);
+}
+
+fn release_under_traffic(receives: Receives) {
     const TOTAL: usize = 12_000_000;
     let (to_left, left) = doorbell::<Parcel>(1).unwrap();
     let (to_right, right) = doorbell::<Parcel>(1).unwrap();
@@ -39,7 +48,11 @@ fn release_under_traffic_loses_nothing_in_either_direction() {
     });
     to_left.ring((accepted.into(), Vec::new(), 0)).unwrap();
     let sides = [(left, to_right), (right, to_left)].map(|(mine, other)| {
-        thread::spawn(move || executor(patient(), move || echo_some(mine, other, TOTAL)))
+        let limits = RingLimits {
+            receives,
+            ..patient()
+        };
+        thread::spawn(move || executor(limits, move || echo_some(mine, other, TOTAL)))
     });
     let handoffs: usize = sides.into_iter().map(|side| side.join().unwrap()).sum();
     assert!(handoffs > 10, "only {handoffs} handoffs");
@@ -70,6 +83,28 @@ fn a_receiving_stream_is_released_with_what_it_has_not_given() {
             released.read_exact(&mut rest[queued..]).unwrap();
             assert_eq!(rest, stream_of(20..40));
         }
+    });
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_received_on_demand() {
+    let limits = RingLimits {
+        receives: Receives::OnDemand,
+        ..patient()
+    };
+    executor(limits, || async {
+        let (stream, mut plain) = half_pair().await;
+        plain.write_all(&stream_of(0..20)).unwrap();
+        assert_eq!(recv_exactly(&stream, 20).await, stream_of(0..20));
+        plain.write_all(&stream_of(20..40)).unwrap();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let (fd, unread) = stream.release().await.unwrap();
+        assert!(unread.is_empty(), "{} chunks", unread.len());
+        let mut rest = [0; 20];
+        std::net::TcpStream::from(fd).read_exact(&mut rest).unwrap();
+        assert_eq!(rest[..], stream_of(20..40));
     });
 }
 
@@ -116,7 +151,7 @@ async fn echo_some(mut mine: Doorbell<Parcel>, other: Bell<Parcel>, total: usize
     let mut random = Random::new();
     let mut handoffs = 0;
     while let Some((fd, unread, mut at)) = mine.next().await {
-        let stream = Stream::adopt(fd).unwrap();
+        let stream = Stream::adopt(fd);
         let mut check = |bytes: &[u8]| {
             assert!(
                 *bytes == stream_of(at..at + bytes.len()),

@@ -4,10 +4,12 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::task::Poll;
 use std::thread;
 
-use sockets::{SocketOptions, Stream};
+use sockets::{Address, Listener, SocketOptions, Stream, accept_when_spoken};
 use support::*;
 
 #[test]
@@ -18,6 +20,54 @@ fn two_ends_talk() {
         assert_eq!(recv_exactly(&far, 4).await, b"ping");
         far.send(b"pong".to_vec());
         assert_eq!(recv_exactly(&near, 4).await, b"pong");
+    });
+}
+
+#[test]
+fn a_server_of_this_machine_is_reached_by_its_socket() {
+    executor(patient(), || async {
+        let folder = std::env::temp_dir().join(format!("sockets-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let address = Address::Local(path.as_path().into());
+        let options = SocketOptions::default();
+        let stream = Stream::connect(address.clone(), &options).await.unwrap();
+        let (mut plain, _) = listener.accept().unwrap();
+        stream.send(stream_of(0..1_000_000));
+        let writer = thread::spawn(move || {
+            let mut got = vec![0; 1_000_000];
+            plain.read_exact(&mut got).unwrap();
+            plain.write_all(&got).unwrap();
+        });
+        assert!(recv_exactly(&stream, 1_000_000).await == stream_of(0..1_000_000));
+        assert!(stream.recv().await.unwrap().is_empty(), "its end");
+        writer.join().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let gone = Stream::connect(address, &options).await;
+        assert_eq!(gone.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_client_is_accepted_when_it_speaks_or_has_been_silent_for_a_while() {
+    executor(patient(), || async {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        accept_when_spoken(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = Listener::adopt(listener).unwrap();
+        let silent = TcpStream::connect(address).unwrap();
+        let mut speaks = TcpStream::connect(address).unwrap();
+        speaks.write_all(b"hello").unwrap();
+        let (first, peer) = listener.accept().await.unwrap();
+        assert_eq!(
+            peer,
+            speaks.local_addr().unwrap(),
+            "who came later spoke first"
+        );
+        assert_eq!(recv_exactly(&first, 5).await, b"hello");
+        let (_second, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, silent.local_addr().unwrap());
     });
 }
 

@@ -193,8 +193,8 @@ impl Session<'_> {
         client.conn.say(words);
 
         let own_ids = &self.tenant.own_ids;
-        let server = lease.backend().route.address;
-        let _alias = own_ids.register(self.own_id, server, welcome.connection_id);
+        let server = lease.backend().route.address.clone();
+        let _alias = own_ids.register(self.own_id, server.clone(), welcome.connection_id);
         let replies = Replies::new(self.capabilities, welcome.status);
         let mut watch = MySqlWatch::new(
             self.capabilities,
@@ -306,7 +306,7 @@ impl Session<'_> {
         };
         let backend = lease.backend();
         let mut exchange = BackendChangeUser::new(
-            login_request(&spec, &shape, spec.tls.mode),
+            login_request(&spec, &shape, &backend.route),
             welcome_of(backend),
             backend.conn.is_secured(),
         );

@@ -89,6 +89,8 @@ pub struct Server {
     pub kind: Kind,
     /// Where it listens, on loopback.
     pub address: SocketAddr,
+    /// Its socket in the file system, as a config's `host` names it; unknown of a server that was given.
+    pub local: Option<String>,
     script: Option<Child>,
 }
 
@@ -113,6 +115,7 @@ impl Server {
             Some(address) => Server {
                 kind,
                 address,
+                local: None,
                 script: None,
             },
             None => Server::run(kind, &[]),
@@ -162,6 +165,7 @@ impl Server {
         Server {
             kind,
             address,
+            local: word("local=").map(str::to_owned),
             script: Some(script),
         }
     }

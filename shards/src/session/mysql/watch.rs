@@ -1,10 +1,8 @@
 //! What passes in a MySQL session, as the relay must understand it: which commands cannot be relayed
 //! as they are, and whether everything has been answered.
 
-use std::net::SocketAddr;
-
 use bytes::BytesMut;
-use sockets::Chunk;
+use sockets::{Address, Chunk};
 use wire::WireError;
 use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{Capabilities, ChangeUser, Intercepted, Kill, Next, Replies};
@@ -24,7 +22,7 @@ pub struct MySqlWatch<'a> {
     capabilities: Capabilities,
     tenant: &'a Tenant,
     /// Where the backend is.
-    server: SocketAddr,
+    server: Address,
     /// The beginning of a command that cannot be judged yet, or what came behind `change`.
     pub held: BytesMut,
     /// A change of user, whose turn comes when all before it has been answered.
@@ -43,7 +41,7 @@ impl<'a> MySqlWatch<'a> {
     pub fn new(
         capabilities: Capabilities,
         tenant: &'a Tenant,
-        server: SocketAddr,
+        server: Address,
         control: &'a Control,
         replies: Replies,
     ) -> Self {
@@ -103,7 +101,7 @@ impl<'a> MySqlWatch<'a> {
     /// A KILL of one of our ids goes on with the backend's; of any other id, and of a backend at another server, as
     /// it was sent: what to say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Channel) {
-        match self.tenant.own_ids.backend_of(kill.id, self.server) {
+        match self.tenant.own_ids.backend_of(kill.id, &self.server) {
             Some(id) => {
                 self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();

@@ -64,6 +64,9 @@ pub struct LoginRequest {
 pub enum Tls {
     /// Never.
     Off,
+    /// Never, for nobody but this machine can listen: a password may be said in clear, and servers want it
+    /// so on a socket of the file system.
+    Needless,
     /// If the server offers it.
     Prefer,
     /// Or there is no login.
@@ -200,7 +203,7 @@ impl Login {
         };
         let mut proof = Proof::new(
             self.request.password.clone(),
-            secured,
+            secured || self.request.tls == Tls::Needless,
             plugin,
             greeting.nonce,
         );
@@ -322,7 +325,7 @@ impl BackendChangeUser {
         // No token is sent before the server has sent a new nonce, so this one is never used.
         let proof = Proof::new(
             request.password.clone(),
-            secured,
+            secured || request.tls == Tls::Needless,
             plugin,
             Nonce::from_random([0; 20]),
         );

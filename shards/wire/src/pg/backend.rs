@@ -14,6 +14,7 @@ pub fn welcome(
     status: TransactionStatus,
     out: &mut BytesMut,
 ) {
+    out.reserve(USUAL_WELCOME);
     for (name, value) in parameters.iter() {
         parameter_status(name, value, out);
     }
@@ -22,6 +23,9 @@ pub fn welcome(
     }
     ready_for_query(status, out);
 }
+
+/// Bytes of a welcome with the parameters that PostgreSQL reports by itself.
+const USUAL_WELCOME: usize = 512;
 
 /// ParameterStatus: the value of a setting that drivers care about.
 pub fn parameter_status(name: &str, value: &[u8], out: &mut BytesMut) {
