@@ -178,7 +178,10 @@ async fn a_statement_is_not_run_by_our_end(server: &'static Server) {
 /// they are, one login more is enough to end them.
 async fn what_nobody_waits_for_is_ended(server: &'static Server) {
     let middleman = Middleman::before(server.address);
-    let mut tenant = trusting(server, "gone").with("max_connections: 10");
+    let mut tenant = trusting(server, "gone")
+        .with("max_connections: 10")
+        // It logs in, too.
+        .with("health_check: {interval: 0}");
     tenant.address = middleman.address();
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let door = bouncer.door(&tenant);

@@ -20,12 +20,12 @@ pub struct Plan {
     without: Vec<String>,
 }
 
-/// What the command line asks for. Tests mostly wait for somebody else: without another word, twice as many run at once
-/// as there are processors.
+/// What the command line asks for. Tests mostly wait for somebody else: without another word, four times as many run at
+/// once as there are processors.
 pub fn arguments() -> Arguments {
     let mut arguments = Arguments::from_args();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(2 * processors);
+    arguments.test_threads.get_or_insert(4 * processors);
     arguments
 }
 
