@@ -1,5 +1,7 @@
 //! What the kernel tells of a process, and where it lets it run.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,12 +115,19 @@ const FIRST: u32 = 12;
 
 /// The processor time that all threads of a process have used.
 pub fn cpu_time(pid: u32) -> Duration {
+    cpu_times(pid).into_values().sum()
+}
+
+/// The processor time of each thread of a process, by its number.
+pub fn cpu_times(pid: u32) -> HashMap<OsString, Duration> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let threads = tasks.into_iter().flatten().flatten();
-    let nanoseconds = threads
-        .filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok())
-        .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
-    Duration::from_nanos(nanoseconds.sum())
+    let used = |thread: fs::DirEntry| {
+        let line = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanoseconds = line.split(' ').next()?.parse().ok()?;
+        Some((thread.file_name(), Duration::from_nanos(nanoseconds)))
+    };
+    threads.filter_map(used).collect()
 }
 
 /// The memory that a process holds and shares with nobody, and what of shared pages is its own

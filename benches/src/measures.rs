@@ -1,5 +1,7 @@
 //! What else users feel: logins, idle clients, big results.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use crate::{Common, Outcome, host};
 
 /// Connects, logs in and leaves, over and over: by trust and by SCRAM, in clear and in TLS.
 pub fn logins(common: &Common) -> Outcome<()> {
-    let mut table = Table::new("logins", &["per second", "CPU µs each", "to PgBouncer"]);
+    let mut table = Table::new("logins", &LOGIN_COLUMNS);
     let certificate = Certificate::new()?;
     for (secret, tls) in [(false, false), (true, false), (false, true), (true, true)] {
         let secret = secret.then(Secret::of_all);
@@ -40,35 +42,25 @@ pub fn logins(common: &Common) -> Outcome<()> {
         let measured = scene.in_turn(common, &peers, |arena, peer| {
             log_in(arena, common, peer, &script)
         });
-        let rates = |of: Kind| {
-            let found = measured.iter().find(|(peer, _)| peer.kind == of);
-            found.map(|(_, rounds)| rounds.clone())
-        };
-        let reference = rates(Kind::Pgbouncer);
+        let by = if secret.is_some() { "SCRAM" } else { "trust" };
+        let inside = if tls { ", in TLS" } else { "" };
         for (peer, rounds) in &measured {
-            let ratio = reference.as_ref().map_or(f64::NAN, |reference| {
-                let both = rounds.iter().zip(reference);
-                median(both.map(|(mine, theirs)| mine[0] / theirs[0]).collect())
-            });
-            let by = if secret.is_some() { "SCRAM" } else { "trust" };
-            let inside = if tls { ", in TLS" } else { "" };
-            let [rate, cpu] = medians(rounds);
-            table.row(
-                &format!("{}, {by}{inside}", peer.name),
-                vec![rate, cpu, ratio],
-            );
+            let mut row = medians(rounds).to_vec();
+            row.push(to(Kind::Pgbouncer, &measured, rounds));
+            table.row(&format!("{}, {by}{inside}", peer.name), row);
         }
     }
     table.write(&common.out, "logins")
 }
 
-/// One round of logins: how many for each second, and the processor time of each.
+/// One round of logins: how many for each second, the processor time of each, and what of that is
+/// the busiest thread's, which is what bounds the rate where there are processors for all.
 fn log_in(
     arena: &mut Arena,
     common: &Common,
     peer: &Peer,
     script: &impl Fn(usize) -> Script,
-) -> Outcome<[f64; 2]> {
+) -> Outcome<[f64; 3]> {
     let (cpu, begun) = (Cpu::of(peer), Instant::now());
     let mut count = 0;
     while begun.elapsed() < Duration::from_millis(common.round_ms) {
@@ -77,9 +69,9 @@ fn log_in(
         count += LOGINS_AT_ONCE;
     }
     let rate = count as f64 / begun.elapsed().as_secs_f64();
-    let each = cpu.used() * 1e6 / count as f64;
+    let each = [cpu.used(), cpu.used_by_busiest()].map(|used| used * 1e6 / count as f64);
     arena.settle()?;
-    Ok([rate, each])
+    Ok([rate, each[0], each[1]])
 }
 
 /// Lets clients log in and do nothing.
@@ -143,9 +135,11 @@ pub fn result(common: &Common) -> Outcome<()> {
         arena.leave(group);
         read.map(|()| [rate, used])
     });
-    let mut table = Table::new("result of 100 MiB", &["MiB/s", "CPU ms"]);
+    let mut table = Table::new("result of 100 MiB", &["MiB/s", "CPU ms", "to HAProxy"]);
     for (peer, rounds) in &measured {
-        table.row(&peer.name, medians(rounds).to_vec());
+        let mut row = medians(rounds).to_vec();
+        row.push(to(Kind::Haproxy, &measured, rounds));
+        table.row(&peer.name, row);
     }
     table.write(&common.out, "result")
 }
@@ -173,12 +167,12 @@ impl Scene {
     }
 
     /// Rounds, the peers taking turns; a peer that fails is left out.
-    fn in_turn<'a>(
+    fn in_turn<'a, const COLUMNS: usize>(
         &mut self,
         common: &Common,
         peers: &'a [Peer],
-        mut round: impl FnMut(&mut Arena, &Peer) -> Outcome<[f64; 2]>,
-    ) -> Vec<(&'a Peer, Vec<[f64; 2]>)> {
+        mut round: impl FnMut(&mut Arena, &Peer) -> Outcome<[f64; COLUMNS]>,
+    ) -> Vec<(&'a Peer, Vec<[f64; COLUMNS]>)> {
         let mut measured: Vec<_> = peers.iter().map(|peer| (peer, Vec::new())).collect();
         for _ in 0..common.rounds {
             measured.retain_mut(|(peer, rounds)| match round(&mut self.arena, peer) {
@@ -197,23 +191,50 @@ impl Scene {
 }
 
 /// A peer's processor time from some moment on.
-struct Cpu(Option<(u32, Duration)>);
+struct Cpu(Option<(u32, HashMap<OsString, Duration>)>);
 
 impl Cpu {
     fn of(peer: &Peer) -> Cpu {
-        Cpu(peer.pid().map(|pid| (pid, host::cpu_time(pid))))
+        Cpu(peer.pid().map(|pid| (pid, host::cpu_times(pid))))
     }
 
     /// In seconds; not a number without a process.
     fn used(&self) -> f64 {
-        self.0.map_or(f64::NAN, |(pid, before)| {
-            (host::cpu_time(pid) - before).as_secs_f64()
-        })
+        let threads = self.of_threads();
+        threads.map_or(f64::NAN, |threads| threads.iter().sum())
+    }
+
+    /// The same of the thread that has used most.
+    fn used_by_busiest(&self) -> f64 {
+        let threads = self.of_threads();
+        threads.map_or(f64::NAN, |threads| threads.into_iter().fold(0.0, f64::max))
+    }
+
+    fn of_threads(&self) -> Option<Vec<f64>> {
+        let (pid, before) = self.0.as_ref()?;
+        let since = |(thread, now): (OsString, Duration)| {
+            let before = before.get(&thread).copied().unwrap_or_default();
+            (now - before).as_secs_f64()
+        };
+        Some(host::cpu_times(*pid).into_iter().map(since).collect())
     }
 }
 
-fn medians(rounds: &[[f64; 2]]) -> [f64; 2] {
-    [0, 1].map(|column| median(rounds.iter().map(|round| round[column]).collect()))
+fn medians<const COLUMNS: usize>(rounds: &[[f64; COLUMNS]]) -> [f64; COLUMNS] {
+    std::array::from_fn(|column| median(rounds.iter().map(|round| round[column]).collect()))
+}
+
+/// The first column to that of another peer: the median of each round's own ratio.
+fn to<const COLUMNS: usize>(
+    other: Kind,
+    measured: &[(&Peer, Vec<[f64; COLUMNS]>)],
+    rounds: &[[f64; COLUMNS]],
+) -> f64 {
+    let found = measured.iter().find(|(peer, _)| peer.kind == other);
+    found.map_or(f64::NAN, |(_, theirs)| {
+        let both = rounds.iter().zip(theirs);
+        median(both.map(|(mine, theirs)| mine[0] / theirs[0]).collect())
+    })
 }
 
 /// A client of one tenant after the other.
@@ -229,4 +250,10 @@ fn asking(number: Option<usize>, secret: Option<&'static Secret>, mode: Mode) ->
     }
 }
 
+const LOGIN_COLUMNS: [&str; 4] = [
+    "per second",
+    "CPU µs each",
+    "busiest thread's",
+    "to PgBouncer",
+];
 const LOGINS_AT_ONCE: usize = 16;

@@ -117,14 +117,14 @@ fn targets(results: &Results<'_>) -> String {
         true,
         &idle,
     );
-    let throughput = results.ratio("result", "dbbouncer", "haproxy", 0);
+    let throughput = results.value("result", "dbbouncer", 2);
     row(
         "result of 100 MiB to HAProxy's throughput",
         1.0,
         false,
         &[throughput],
     );
-    let logins = results.value("logins", "dbbouncer, trust", 2);
+    let logins = results.value("logins", "dbbouncer, trust", 3);
     row("logins by trust to PgBouncer's rate", 1.0, false, &[logins]);
     let beside = |name: &str| {
         let alone = results.value("neighbour", name, 1)?;
@@ -183,7 +183,7 @@ impl Results<'_> {
         Some(median(ratios.collect::<Option<Vec<f64>>>()?))
     }
 
-    /// p99 to p50, the medians of the rounds.
+    /// p99 to p50: the median of each round's own ratio.
     fn tail(&self, mode: &str, clients: u64) -> Option<f64> {
         let rounds = self.rounds("dbbouncer", mode, clients)?;
         let tails = rounds
@@ -211,10 +211,6 @@ impl Results<'_> {
             .iter()
             .find(|row| row[0].as_str().is_some_and(|known| known.starts_with(name)));
         row?[1].get(column)?.as_f64()
-    }
-
-    fn ratio(&self, table: &str, ours: &str, theirs: &str, column: usize) -> Option<f64> {
-        Some(self.value(table, ours, column)? / self.value(table, theirs, column)?)
     }
 }
 
