@@ -150,6 +150,14 @@ impl TenantSpec {
         Some(Address::Local(Path::new(&path).into()))
     }
 
+    /// Where its database is, for people to read.
+    pub fn place(&self) -> String {
+        match self.local() {
+            Some(socket) => socket.to_string(),
+            None => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// The same with another account: a user's own, and its password where the config knows it.
     pub fn logged_in_as(&self, user: &str) -> TenantSpec {
         let password = match &self.access.users {

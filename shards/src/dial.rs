@@ -148,13 +148,16 @@ pub async fn dial_as(
     shape: &Shape,
 ) -> Result<Backend, DialFailure> {
     let limit = spec.connect_timeout;
+    // What never leaves the machine is not enciphered, whatever is configured: as libpq does it.
+    let tls = match spec.local() {
+        Some(_) => &DatabaseTls::OFF,
+        None => &spec.tls,
+    };
     let dialled = sockets::timeout(limit, async {
-        match open(tenant, spec, &spec.tls, shape).await {
+        match open(tenant, spec, tls, shape).await {
             // As libpq does it: whoever only prefers TLS would rather be without than alone.
             Err(failure)
-                if spec.tls.mode == SslMode::Prefer
-                    && failure.may_be_of_tls()
-                    && !shape.is_spent() =>
+                if tls.mode == SslMode::Prefer && failure.may_be_of_tls() && !shape.is_spent() =>
             {
                 debug!("tenant {}: trying again without TLS: {failure}", spec.id);
                 open(tenant, spec, &DatabaseTls::OFF, shape).await
@@ -191,13 +194,9 @@ async fn open(
     };
     let (stream, address) = race::connect(addresses).await.map_err(not_connected)?;
     let route = Route {
-        // What never leaves the machine is not enciphered, whatever is configured: as libpq does it.
-        tls: match address.is_local() {
-            true => DatabaseTls::OFF,
-            false => tls.clone(),
-        },
         address,
         host: spec.host.clone(),
+        tls: tls.clone(),
     };
     let mut conn = Conn::new(stream);
     let welcome = match shape {

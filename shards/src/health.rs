@@ -141,11 +141,11 @@ fn conclude(tenant: &Rc<Tenant>, outcome: Result<(), String>, terms: &HealthChec
         return;
     }
     let spec = tenant.spec();
-    let (id, host, port) = (&spec.id, &spec.host, spec.port);
+    let (id, place) = (&spec.id, spec.place());
     match tenant.checkup.complaint() {
-        None => info!("tenant {id}: the database at {host}:{port} is well again"),
+        None => info!("tenant {id}: the database at {place} is well again"),
         Some(why) => {
-            warn!("tenant {id}: the database at {host}:{port} is unhealthy: {why}");
+            warn!("tenant {id}: the database at {place} is unhealthy: {why}");
             if spec.when_unwell == WhenUnwell::Fail {
                 for seat in tenant.with_pool(|pool| pool.dismiss_waiting()) {
                     seat.give(Err(NotServed::Unwell(why.clone())));

@@ -292,7 +292,10 @@ fn listen_on(dialect: Dialect, address: SocketAddr) -> io::Result<TcpListener> {
     let listener = socket.into();
     // Of the two, the one in which the client speaks first.
     if dialect == Dialect::Postgres {
-        accept_when_spoken(&listener)?;
+        // It saves something, and no more.
+        if let Err(error) = accept_when_spoken(&listener) {
+            log::warn!("clients are accepted before they say anything ({error})");
+        }
     }
     Ok(listener)
 }

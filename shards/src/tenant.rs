@@ -319,11 +319,8 @@ impl Tenant {
         } else {
             Level::Warn
         };
-        let (id, host, port) = (&spec.id, &spec.host, spec.port);
-        log::log!(
-            level,
-            "tenant {id}: no connection to {host}:{port}: {failure}"
-        );
+        let (id, place) = (&spec.id, spec.place());
+        log::log!(level, "tenant {id}: no connection to {place}: {failure}");
         let now = Instant::now();
         let told = self.with_pool(|pool| pool.failed(permit, blame, random::u32(), now));
         for seat in told {

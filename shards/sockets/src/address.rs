@@ -35,6 +35,3 @@ impl fmt::Display for Address {
         }
     }
 }
-
-/// The longest path of a socket, in bytes: what a `sockaddr_un` holds beside the final zero.
-pub const LONGEST_SOCKET_PATH: usize = 107;

@@ -24,7 +24,7 @@ use crate::reactor::{os_error, remember};
 pub(crate) enum Arm {
     /// Nothing in flight.
     Off,
-    /// The multishot receive is in flight.
+    /// A receive is in flight.
     Armed,
     /// It is in flight and was cancelled.
     Stopping,

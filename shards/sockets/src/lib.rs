@@ -1,4 +1,4 @@
-//! TCP over io_uring inside a glommio executor.
+//! TCP and local sockets over io_uring inside a glommio executor.
 //!
 //! This crate knows one ring per executor, the sockets, timers, doorbells and tasks that hang on
 //! it, and nothing of what the bytes mean. It knows no protocol, no tenant, no pool. All `unsafe`
@@ -66,7 +66,7 @@ mod stream;
 mod task;
 mod timer;
 
-pub use address::{Address, LONGEST_SOCKET_PATH};
+pub use address::Address;
 pub use blocking::{HELPERS, WAITERS, blocking, blocking_on_others};
 pub use chunk::Chunk;
 pub use connect::is_our_lack;

@@ -86,9 +86,9 @@ pub fn keepalive() -> TcpKeepalive {
         .with_retries(3)
 }
 
-/// Lets a listening socket tell of a connection only when its client has said something, or nothing
-/// for about a second: for protocols in which the client speaks first. Then there is one wake for both, and
-/// who connects to look whether somebody is there costs nothing. From tcp(7): TCP_DEFER_ACCEPT.
+/// Lets a listening socket tell of a connection only when its client has said something or has
+/// left, or after about a second of silence: for protocols in which the client speaks first. Then one wake
+/// does for both. From tcp(7): TCP_DEFER_ACCEPT.
 pub fn accept_when_spoken(listener: &TcpListener) -> io::Result<()> {
     let seconds: libc::c_int = 1;
     // SAFETY: the value is an int that lives through the call, and its size is said.

@@ -31,7 +31,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Takes over a connected, blocking socket and starts to receive.
+    /// Takes over a connected, blocking socket and starts to receive, unless that is done on demand.
     pub(crate) fn open(reactor: &Rc<Reactor>, fd: OwnedFd) -> Rc<Socket> {
         let socket = reactor.register(|slot| {
             Rc::new(Socket {

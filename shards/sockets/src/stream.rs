@@ -22,10 +22,10 @@ use crate::run::current;
 use crate::socket::Socket;
 use crate::task::{Stage, spawn_until};
 
-/// A connected TCP socket on this executor's ring.
+/// A connected TCP or local socket on this executor's ring.
 ///
-/// It receives from the start, into a bounded queue, whether or not somebody waits: a dropped
-/// [`recv`](Stream::recv) loses nothing. One task at a time waits for receiving and one for
+/// It receives from the start, into a bounded queue, whether or not somebody waits, or on demand
+/// ([`Receives`](crate::Receives)); a dropped [`recv`](Stream::recv) loses nothing. One task at a time waits for receiving and one for
 /// draining; a second one takes the first one's place.
 ///
 /// Dropped with bytes unsent, it sends them, closes its side and waits for the peer to close, at
@@ -64,8 +64,8 @@ impl Stream {
         self.socket.try_recv()
     }
 
-    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection,
-    /// that it is still alive as far as is known.
+    /// Whether nothing waits to be received: no bytes, no end, no error. For an idle connection
+    /// that receives ahead, that it is still alive as far as is known.
     pub fn is_quiet(&self) -> bool {
         self.socket.is_quiet()
     }
@@ -127,12 +127,12 @@ impl Stream {
         self.into_socket().close();
     }
 
-    /// The address of the other side.
+    /// The address of the other side; an error for a local socket, which has none.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.options().peer_addr().and_then(internet)
     }
 
-    /// The address of this side.
+    /// The address of this side; an error for a local socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.options().local_addr().and_then(internet)
     }
