@@ -46,7 +46,10 @@ pub fn neighbour(common: &Common) -> Outcome<()> {
         setup.tenants = MANY_TENANTS;
     })?;
     for peer in peers.iter().filter(|peer| peer.kind == Kind::Dbbouncer) {
-        let name = format!("{}, another shard", peer.name);
+        let name = match host::cpus() {
+            2 => format!("{}, another shard, on the load's processor", peer.name),
+            _ => format!("{}, another shard", peer.name),
+        };
         match apart(peer).and_then(|noisy| scene.beside(common, peer, noisy)) {
             Ok(row) => table.row(&name, row),
             Err(why) => left_out(peer.kind, &name, &*why),
@@ -80,23 +83,40 @@ impl Scene {
             .connect(peer.address, 2, |_| script(QUIET, ask()))?;
         let mut row = Vec::new();
         for flood in [None, Some(ask()), Some(postgres::query(postgres::HANG))] {
-            let flooders = |request: Vec<u8>| {
-                let script = |_| script(noisy, request.clone());
-                let flooders = self.noise.connect(peer.address, FLOODERS, script)?;
-                self.noise.start(flooders)?;
-                Outcome::Ok(flooders)
+            let measured = match flood {
+                None => self.latency(common, quiet),
+                Some(request) => {
+                    self.latency_in(common, quiet, peer, |_| script(noisy, request.clone()))
+                }
             };
-            let flooders = flood.map(flooders).transpose()?;
-            row.extend(self.latency(common, quiet)?);
-            if let Some(flooders) = flooders {
-                self.noise.check(flooders)?;
-                self.noise.leave(flooders);
-                self.noise.settle()?;
+            match measured {
+                Ok(latency) => row.extend(latency),
+                Err(why) => {
+                    self.quiet.leave(quiet);
+                    return Err(why);
+                }
             }
         }
         self.quiet.leave(quiet);
         self.quiet.settle()?;
         Ok(row)
+    }
+
+    /// The same while others flood, who leave whatever comes of it.
+    fn latency_in(
+        &mut self,
+        common: &Common,
+        quiet: GroupId,
+        peer: &Peer,
+        flood: impl Fn(usize) -> Script,
+    ) -> Outcome<[f64; 2]> {
+        let flooders = self.noise.connect(peer.address, FLOODERS, flood)?;
+        let measured = self.noise.start(flooders);
+        let measured = measured.and_then(|()| self.latency(common, quiet));
+        let checked = self.noise.check(flooders);
+        self.noise.leave(flooders);
+        self.noise.settle()?;
+        checked.and(measured)
     }
 
     /// p50 and p99 of the quiet group, the noise going on meanwhile.
