@@ -11,7 +11,7 @@ use shards::PlaneSettings;
 use shards::contract::{Command, Reply, ShardId, Steering, TenantId};
 
 use crate::api::{
-    InForce, Put, Refused, Reloaded, When, kept_for_another, secret_of_the_defaults,
+    InForce, Put, Refused, Reloaded, When, kept_for_another, lost, secret_of_the_defaults,
     with_kept_secrets,
 };
 use crate::config::{self, Complaint, Node, Settings, settle_tenant};
@@ -108,7 +108,13 @@ impl Control {
             .warnings
             .iter()
             .for_each(|warning| warn!("config: {warning}"));
+        let were_left_out: Vec<_> = (self.roster.left_out().map(|left| left.id.clone())).collect();
         let changes = self.roster.reload(settings.tenants.clone(), api);
+        for id in were_left_out {
+            if self.roster.get(&id).is_some() {
+                info!("tenant {id}: was left out, and is served again");
+            }
+        }
         self.fleet.grace = settings.shutdown_grace;
         let after_restart = keep_what_needs_a_restart(&mut settings, &self.settings);
         self.api.set(settings.api.clone());
@@ -229,6 +235,9 @@ impl Control {
             settle_tenant(id, &written, &self.settings.defaults).map_err(Refused::Senseless)?;
         let kept = spec_before.map(|before| kept_for_another(&said, &written, before, &spec));
         let mut astray = kept.unwrap_or_default();
+        if let Some(left) = &before.left_out {
+            astray.extend(lost(&said, &left.written));
+        }
         astray.extend(secret_of_the_defaults(
             &written,
             &spec,
@@ -241,6 +250,7 @@ impl Control {
         self.may_change(before.entry.as_ref(), when)?;
         let revision = before.entry.as_ref().map(|entry| entry.revision);
         let entry = self.roster.put(spec, written);
+        let was_left_out = before.left_out.is_some();
         self.keep(id, before)?;
         warnings
             .iter()
@@ -249,7 +259,11 @@ impl Control {
         let unchanged = revision == Some(entry.revision);
         let answer = (!unchanged).then(|| self.tell(Change::Upsert(Arc::clone(&entry.spec))));
         if !unchanged {
-            let what = if created { "made" } else { "changed" };
+            let what = match created {
+                true if was_left_out => "said anew, and served again,",
+                true => "made",
+                false => "changed",
+            };
             info!("tenant {id}: {what} by the API{}", until_next_load(&entry));
         }
         Ok((Put { entry, created }, answer))
@@ -288,6 +302,10 @@ impl Control {
             return Err(Refused::NotKept(why));
         }
         self.vitals.left_out(self.roster.left_out());
+        if before.left_out.is_some() {
+            // The service manager shows how many there were.
+            herald::ready(&self.status());
+        }
         Ok(())
     }
 

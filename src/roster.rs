@@ -54,7 +54,8 @@ impl LeftOut {
 pub struct Before {
     /// The tenant that was wanted.
     pub entry: Option<Entry>,
-    left_out: Option<LeftOut>,
+    /// What was written of it, where that made no sense.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Before {

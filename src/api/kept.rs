@@ -41,6 +41,40 @@ pub fn kept_for_another(
     complaints.collect()
 }
 
+/// Complaints about each secret of a tenant that is left out which a PUT neither says again nor takes away: nobody
+/// understands whom it was for, and what is written now takes the place of it.
+pub fn lost(written: &Node, left_out: &Node) -> Vec<Complaint> {
+    let mut paths: Vec<Vec<&str>> = vec![vec!["password"], vec!["auth_password"], vec!["sslkey"]];
+    match is_said(written, &["users"]) {
+        false => paths.push(vec!["users"]),
+        // Who is not named any more is given up.
+        true => {
+            let names = entries(written, &["users"]).iter();
+            let secrets = names.flat_map(|(name, _)| {
+                ["password", "verifier"].map(|secret| vec!["users", name.as_str(), secret])
+            });
+            paths.extend(secrets);
+        }
+    }
+    let says_another = |path: &[&str]| match path {
+        [users @ .., "password" | "verifier"] => !entries(written, users).is_empty(),
+        _ => false,
+    };
+    paths.retain(|path| {
+        let is_one_of_users = path.len() == 3;
+        is_said(left_out, path)
+            && !is_said(written, path)
+            && !(is_one_of_users && says_another(path))
+    });
+    let complaint = |path: Vec<&str>| {
+        Complaint {
+        key: path.into_iter().collect(),
+        text: "must be said again: what was written makes no sense, so that nothing of it is kept; DELETE gives it up".to_owned(),
+    }
+    };
+    paths.into_iter().map(complaint).collect()
+}
+
 /// A complaint about a tenant of the API that would ask with the `auth_password` of the defaults what no tenant
 /// `of_file` asks with it: that secret is the config file's, and goes where the file sends it.
 pub fn secret_of_the_defaults(
@@ -175,6 +209,33 @@ mod tests {
             .replace("host: db", "host: evil")
             .replace("asker", "another");
         assert_eq!(complaints(&renamed), ["password", "users.bob.password"]);
+    }
+
+    #[test]
+    fn of_what_makes_no_sense_no_secret_is_lost_without_a_word() {
+        let before = BEFORE.replace("dbname: d", "dbname: d, sslkey: k, idle_timeout: 7ms");
+        let lost = |put: &str| -> Vec<String> {
+            let [put, before] = [put, &before].map(|text| Node::from_yaml(text).unwrap());
+            let found = lost(&put, &before);
+            found.iter().map(|found| found.key.to_string()).collect()
+        };
+        assert!(lost(&before).is_empty());
+        assert_eq!(
+            lost("{host: db}"),
+            ["password", "auth_password", "sslkey", "users"]
+        );
+        let again = "host: db, password: null, auth_password: a, sslkey: k";
+        assert_eq!(
+            lost(&format!("{{{again}, users: {{bob: {{}}}}}}")),
+            ["users.bob.password"]
+        );
+        for good in ["null", "{eve: {password: e}}", "{bob: {verifier: v}}"] {
+            assert_eq!(
+                lost(&format!("{{{again}, users: {good}}}")),
+                [""; 0],
+                "{good}"
+            );
+        }
     }
 
     #[test]

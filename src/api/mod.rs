@@ -29,7 +29,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use body::with_kept_secrets;
-pub use kept::{forget_secret, kept_for_another, secret_of_the_defaults};
+pub use kept::{forget_secret, kept_for_another, lost, secret_of_the_defaults};
 pub use lanes::passed_on;
 pub use operator::{Operator, Put, Refused, Reloaded, When};
 

@@ -217,12 +217,24 @@ fn a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept() {
     // It is given up, or said anew.
     assert_eq!(program.ask("DELETE", "/tenants/old", &[], "").status, 204);
     assert_eq!(program.ask("DELETE", "/tenants/old", &[], "").status, 404);
+    // Nobody could see what is lost by not saying it, nor read it before.
+    let mut without = tenant("older");
+    without.as_object_mut().unwrap().remove("password");
+    for (method, path) in [("PUT", "/tenants/older"), ("POST", "/tenants")] {
+        let refused = program.send(method, path, &without);
+        assert_eq!(refused.status, 422, "{method}");
+        let errors = refused.json()["errors"].clone();
+        assert_eq!(errors[0]["pointer"], "/password", "{errors}");
+    }
+    let kept = fs::read_to_string(&state).unwrap();
+    assert!(kept.contains("\"7ms\""), "{kept}");
     assert_eq!(
         program
             .send("PUT", "/tenants/older", &tenant("older"))
             .status,
         201
     );
+    program.says("tenant older: said anew, and served again, by the API");
     assert_eq!(sample(&program, "tenants_left_out"), 0.0);
     program.kill();
     program.start_again();
