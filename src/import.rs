@@ -13,6 +13,7 @@
 //! Whatever has no counterpart is said, never dropped in silence.
 
 mod hba;
+mod host;
 mod ini;
 mod lookup;
 mod offer;
@@ -73,6 +74,7 @@ pub fn pgbouncer(
     }
     let list = users(userlist, settings.auth_file.as_deref(), read, &mut remarks)?;
     let hba = hba(&settings, read, &mut remarks);
+    let sockets = settings.unix_socket_dir.take();
     let users = Users {
         auth: client_auth(&settings.auth_type, &list, &mut remarks),
         list: &list,
@@ -82,8 +84,10 @@ pub fn pgbouncer(
         },
         are_sessions: settings.is_session,
         pool_size: settings.pool_size.unwrap_or(Habits::BUILT_IN.limits.max),
+        sockets: sockets.as_deref(),
         hba: hba.as_ref(),
     };
+    settings.write_listen_addr(&mut remarks);
     settings.pool_sizes(&mut remarks);
     settings.defaults.plain(1, "client_auth", word(users.auth));
     users
@@ -96,7 +100,8 @@ pub fn pgbouncer(
     } = &mut settings;
     server_tls.towards_databases(defaults, &mut remarks);
     let mut top = Yaml::default();
-    settings.client_tls.towards_clients(&mut top, &mut remarks);
+    let wants_tls = hba.as_ref().is_some_and(|hba| hba.wants_tls);
+    (settings.client_tls).towards_clients(wants_tls, &mut top, &mut remarks);
     let mut tenants = Yaml::default();
     tenants::write(&databases, &users, &mut tenants, &mut remarks);
     Ok(Import {
@@ -123,21 +128,19 @@ impl Remarks {
     }
 }
 
-/// The entries that count: of a setting that is said more than once the last, as with PgBouncer.
+/// The entries that count: of a setting or a database that is said more than once the last, as with PgBouncer.
 fn last_said(entries: Vec<Entry>, remarks: &mut Remarks) -> Vec<Entry> {
     let mut counting: Vec<Entry> = Vec::new();
     for entry in entries {
-        let is_setting = entry.section == "pgbouncer";
+        let counts_once = ["pgbouncer", "databases"].contains(&entry.section.as_str());
         let same =
-            |said: &Entry| is_setting && said.section == entry.section && said.key == entry.key;
+            |said: &Entry| counts_once && said.section == entry.section && said.key == entry.key;
         if let Some(before) = counting.iter().position(same) {
-            let before = counting.remove(before);
-            let name = format!("[pgbouncer] {}", before.key);
-            remarks.left_out(
-                &name,
-                &before.value,
-                "it is said again, and the last counts",
-            );
+            let Entry { section, key, .. } = counting.remove(before);
+            // Either may hold a password.
+            remarks.add(format!(
+                "[{section}] {key} is said more than once: the last counts"
+            ));
         }
         counting.push(entry);
     }
@@ -207,7 +210,7 @@ fn hba(
         }
         None => String::new(),
     };
-    Some(Hba::parse(&text, remarks))
+    Some(Hba::parse(&text, settings.client_tls.is_spoken(), remarks))
 }
 
 /// How clients prove themselves. PgBouncer's md5 takes whatever the list has for a user; here a
@@ -217,9 +220,12 @@ fn client_auth(auth_type: &str, users: &[(String, String)], remarks: &mut Remark
         .iter()
         .any(|(_, secret)| !is_plain(secret) && secret.starts_with("md5"));
     match auth_type {
-        "trust" => ClientAuth::Trust,
-        "any" => {
-            remarks.add("[pgbouncer] auth_type = any becomes client_auth: trust: whoever reaches a tenant gets in".into());
+        "trust" | "any" => {
+            let names = match auth_type {
+                "trust" => ", by a name that auth_file has not, too",
+                _ => "",
+            };
+            remarks.add(format!("[pgbouncer] auth_type = {auth_type} becomes client_auth: trust: whoever reaches a tenant gets in{names}"));
             ClientAuth::Trust
         }
         "plain" => ClientAuth::Password,

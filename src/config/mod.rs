@@ -32,7 +32,9 @@ pub use cpus::Cpus;
 pub use file::Node;
 pub use reference::{EXAMPLE, markdown as reference, objection};
 pub use schema::json_schema;
-pub use settle::{Api, CLIENT_CONNECTIONS, LogFormat, Settings, settle, settle_api, settle_tenant};
+pub use settle::{
+    API_PORT, Api, CLIENT_CONNECTIONS, LogFormat, Settings, settle, settle_api, settle_tenant,
+};
 pub use tenant::{CONNECTIONS, Habits, STATEMENTS, TENANT_CLIENTS};
 pub use units::{Span, time};
 

@@ -337,7 +337,8 @@ const TENANT_GRAMMAR: &str = "is not a tenant's name: 1 to 63 letters, digits, d
 
 const POSTGRES_PORT: u16 = 6432;
 const MYSQL_PORT: u16 = 3307;
-const API_PORT: u16 = 8080;
+/// The API's port where a config says none.
+pub const API_PORT: u16 = 8080;
 /// The server version that MySQL clients are greeted with.
 const MYSQL_VERSION: &str = "8.0.36-DBBouncer";
 /// The longest such version, in bytes.

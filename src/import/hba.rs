@@ -2,17 +2,22 @@
 //!
 //! Its lines are tried in order and the first that fits decides; here a tenant has a list of networks
 //! that may come in and one that needs no proof. So a line that trusts comes over only where no line
-//! before it could have said otherwise, and what cannot be said closes rather than opens.
+//! before it could have said otherwise, and the networks of a line that rejects are taken out of those after it,
+//! for all users. One thing opens, and is said: a line for some users lets in from there whoever has a password.
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Remarks;
 
-/// The lines that let somebody in.
+/// The lines that let somebody in, and those that let nobody in.
 #[derive(Debug, Default)]
-pub struct Hba(Vec<Line>);
+pub struct Hba {
+    lines: Vec<Line>,
+    /// Whether one of them wants TLS.
+    pub wants_tls: bool,
+}
 
 #[derive(Debug)]
 struct Line {
@@ -20,8 +25,16 @@ struct Line {
     databases: Option<Vec<String>>,
     /// `None` for anywhere.
     network: Option<IpNet>,
-    trusts: bool,
+    does: Does,
     for_all_users: bool,
+}
+
+/// What a line does with those who come from its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Ask,
+    Trust,
+    Reject,
 }
 
 /// What holds for one database.
@@ -34,9 +47,10 @@ pub struct Rules {
 }
 
 impl Hba {
-    /// Reads the file.
-    pub fn parse(text: &str, remarks: &mut Remarks) -> Hba {
+    /// Reads the file. `speaks_tls` is whether clients can have TLS at all.
+    pub fn parse(text: &str, speaks_tls: bool, remarks: &mut Remarks) -> Hba {
         let mut lines = Vec::new();
+        let mut wants_tls = false;
         let mut asked_before = false;
         for text in text.lines() {
             let text = text.split('#').next().unwrap_or("").trim();
@@ -48,21 +62,38 @@ impl Hba {
                 continue;
             }
             match line(text) {
-                Ok(line) if line.trusts && asked_before => remarks.left_out(
+                Ok(_) if text.starts_with("hostssl") && !speaks_tls => {
+                    let why = "there is no TLS towards clients, so that it fits none";
+                    remarks.left_out("auth_hba_file", text, why);
+                }
+                Ok(line) if line.does == Does::Reject => {
+                    if text.starts_with("hostssl")
+                        || text.starts_with("hostnossl")
+                        || !line.for_all_users
+                    {
+                        remarks.add(format!(
+                            "auth_hba_file: {text}: nobody may come from there, with TLS or without, whoever it is"
+                        ));
+                    }
+                    asked_before = true;
+                    lines.push(line);
+                }
+                Ok(line) if line.does == Does::Trust && asked_before => remarks.left_out(
                     "auth_hba_file",
                     text,
                     "a line before it asks for a proof, and here trust_addresses come first",
                 ),
                 Ok(line) => {
                     if text.starts_with("hostssl") {
-                        remarks.add("auth_hba_file: hostssl: tls_mode: require demands TLS, everywhere or nowhere".into());
+                        wants_tls = true;
+                        remarks.add("auth_hba_file: hostssl: tls_mode: require demands TLS, everywhere or nowhere: it is written".into());
                     }
                     if !line.for_all_users {
                         remarks.add(format!(
                             "auth_hba_file: {text}: whoever has a password may come from there, not these users alone"
                         ));
                     }
-                    asked_before |= !line.trusts;
+                    asked_before |= line.does == Does::Ask;
                     lines.push(line);
                 }
                 Err(why) => {
@@ -71,7 +102,7 @@ impl Hba {
                 }
             }
         }
-        Hba(lines)
+        Hba { lines, wants_tls }
     }
 
     /// What it says of this database; `None` if nobody may enter it by TCP.
@@ -80,28 +111,59 @@ impl Hba {
             let names = line.databases.as_ref();
             names.is_none_or(|names| names.iter().any(|name| name == database))
         };
-        let lines: Vec<_> = self.0.iter().filter(concerns).collect();
-        let networks = |lines: &[&Line]| -> Vec<String> {
-            let networks = lines.iter().filter_map(|line| line.network);
-            let mut networks: Vec<_> = networks.map(|network| network.to_string()).collect();
-            networks.dedup();
-            networks
-        };
-        let anywhere = lines.iter().any(|line| line.network.is_none());
-        let trusting: Vec<_> = lines.iter().copied().filter(|line| line.trusts).collect();
-        let trusted = match trusting.iter().any(|line| line.network.is_none()) {
-            true => ANYWHERE.map(ToOwned::to_owned).into(),
-            false => networks(&trusting),
-        };
-        (!lines.is_empty()).then(|| Rules {
-            allowed: if anywhere {
+        let mut rejected: Vec<IpNet> = Vec::new();
+        let (mut allowed, mut trusted) = (Vec::new(), Vec::new());
+        let mut lets_in = false;
+        for line in self.lines.iter().filter(concerns) {
+            let networks = match line.network {
+                Some(network) => vec![network],
+                None => everywhere(),
+            };
+            if line.does == Does::Reject {
+                rejected.extend(networks);
+                continue;
+            }
+            let networks = networks.into_iter();
+            let networks: Vec<_> = networks.flat_map(|net| without(net, &rejected)).collect();
+            lets_in |= !networks.is_empty();
+            if line.does == Does::Trust {
+                trusted.extend(networks.iter().copied());
+            }
+            allowed.extend(networks);
+        }
+        let is_anywhere = everywhere().iter().all(|net| allowed.contains(net));
+        lets_in.then(|| Rules {
+            allowed: if is_anywhere {
                 Vec::new()
             } else {
-                networks(&lines)
+                texts(allowed)
             },
-            trusted,
+            trusted: texts(trusted),
         })
     }
+}
+
+/// What is left of a network without these.
+fn without(network: IpNet, rejected: &[IpNet]) -> Vec<IpNet> {
+    if rejected.iter().any(|net| net.contains(&network)) {
+        return Vec::new();
+    }
+    if !rejected.iter().any(|net| network.contains(net)) {
+        return vec![network];
+    }
+    // One that is as long as an address is has nothing inside but itself.
+    let halves = network.subnets(network.prefix_len() + 1);
+    let halves = halves.into_iter().flatten();
+    halves.flat_map(|half| without(half, rejected)).collect()
+}
+
+fn texts(mut networks: Vec<IpNet>) -> Vec<String> {
+    networks.dedup();
+    networks.iter().map(ToString::to_string).collect()
+}
+
+fn everywhere() -> Vec<IpNet> {
+    vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 
 /// One line, or why it cannot be said here.
@@ -115,17 +177,17 @@ fn line(text: &str) -> Result<Line, &'static str> {
         [method, ..] => (network(address)?, method),
         [] => return Err("it is no rule"),
     };
-    let trusts = match *method {
+    let does = match *method {
         "trust" if *kind == "hostssl" => {
             return Err("trust_addresses hold without TLS, too");
         }
-        "trust" => true,
-        "reject" => return Err("only networks that may come in are listed: see allowed_addresses"),
-        "md5" | "scram-sha-256" | "password" | "cert" => false,
+        "trust" => Does::Trust,
+        "reject" => Does::Reject,
+        "md5" | "scram-sha-256" | "password" | "cert" => Does::Ask,
         _ => return Err("there is no such method here"),
     };
     let for_all_users = *users == "all";
-    if !for_all_users && trusts {
+    if !for_all_users && does == Does::Trust {
         return Err("trust_addresses are for all users");
     }
     let databases = match *databases {
@@ -134,7 +196,11 @@ fn line(text: &str) -> Result<Line, &'static str> {
             if names.contains(['@', '+', '/'])
                 || ["sameuser", "samerole", "replication"].contains(&names) =>
         {
-            return Err("a tenant is meant by its name");
+            // Whom it rejects nobody else may let in: it is as if it were for all.
+            if does != Does::Reject {
+                return Err("a tenant is meant by its name");
+            }
+            None
         }
         names => Some(
             names
@@ -146,32 +212,27 @@ fn line(text: &str) -> Result<Line, &'static str> {
     Ok(Line {
         databases,
         network,
-        trusts,
+        does,
         for_all_users,
     })
 }
 
 fn network(address: &str) -> Result<Option<IpNet>, &'static str> {
-    let network = match address {
-        "all" => return Ok(None),
-        address => address.parse::<IpNet>().map(|network| network.trunc()),
-    };
+    if address == "all" {
+        return Ok(None);
+    }
+    let network = address.parse::<IpNet>();
     let network = network.map_err(|_| "networks are said by their addresses")?;
-    Ok(Some(network).filter(|network| network.prefix_len() > 0))
+    Ok(Some(network.trunc()))
 }
 
 fn masked(address: &str, mask: &str) -> Result<Option<IpNet>, &'static str> {
     let said = address.parse().ok().zip(mask.parse().ok());
     let network =
         said.and_then(|(address, mask): (IpAddr, IpAddr)| IpNet::with_netmask(address, mask).ok());
-    let network = network
-        .ok_or("networks are said by their addresses")?
-        .trunc();
-    Ok(Some(network).filter(|network| network.prefix_len() > 0))
+    let network = network.ok_or("networks are said by their addresses")?;
+    Ok(Some(network.trunc()))
 }
-
-/// All addresses there are.
-const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 #[cfg(test)]
 mod tests {
@@ -180,7 +241,7 @@ mod tests {
 
     fn rules(text: &str, database: &str) -> (Option<Rules>, usize) {
         let mut remarks = Remarks::default();
-        let rules = Hba::parse(text, &mut remarks).rules(database);
+        let rules = Hba::parse(text, true, &mut remarks).rules(database);
         (rules, remarks.0.len())
     }
 
@@ -209,14 +270,48 @@ mod tests {
     }
 
     #[test]
+    fn nobody_comes_in_from_where_a_line_before_rejects() {
+        let text = "host all all 10.0.0.0/30 md5\nhost all all 10.0.0.4/30 reject\nhost all all 10.0.0.0/29 md5\n";
+        assert_eq!(rules(text, "any"), (said(&["10.0.0.0/30"], &[]), 0));
+        let one = "host all all 10.0.0.1/32 reject\nhost all all 10.0.0.0/30 md5\n";
+        assert_eq!(
+            rules(one, "any"),
+            (said(&["10.0.0.0/32", "10.0.0.2/31"], &[]), 0)
+        );
+        let all = "host all all all reject\nhost all all 10.0.0.0/30 md5\n";
+        assert_eq!(rules(all, "any"), (None, 0));
+        let of_one_family = "host all all ::/0 reject\nhost all all all md5\n";
+        assert_eq!(rules(of_one_family, "any"), (said(&["0.0.0.0/0"], &[]), 0));
+        // Of some it is of all: more is closed, and it is said where it shows.
+        let bobs = "host sameuser bob 10.0.0.2/31 reject\nhost all all 10.0.0.0/30 md5\n";
+        assert_eq!(rules(bobs, "any"), (said(&["10.0.0.0/31"], &[]), 1));
+        assert_eq!(
+            rules(
+                "host crm all all reject\nhost all all 10.0.0.0/30 md5\n",
+                "any"
+            ),
+            (said(&["10.0.0.0/30"], &[]), 0)
+        );
+    }
+
+    #[test]
+    fn a_line_that_wants_tls_has_it_demanded_or_fits_nobody() {
+        let text = "hostssl all all 10.0.0.0/30 md5\n";
+        let mut remarks = Remarks::default();
+        assert!(Hba::parse(text, true, &mut remarks).wants_tls);
+        assert_eq!(Hba::parse(text, false, &mut remarks).rules("any"), None);
+    }
+
+    #[test]
     fn trust_comes_over_only_where_nothing_before_it_asks() {
         let first = "host all all 127.0.0.0/8 trust\nhost all all all scram-sha-256\n";
         assert_eq!(rules(first, "any"), (said(&[], &["127.0.0.0/8"]), 0));
-        let later = "host all all 127.0.0.1/32 reject\nhost all all 127.0.0.0/8 trust\nhost all all 0.0.0.0/0 md5\n";
-        assert_eq!(rules(later, "any"), (said(&[], &[]), 2));
+        let later =
+            "host all all 10.0.0.0/8 md5\nhost all all 127.0.0.0/8 trust\nhost all all all md5\n";
+        assert_eq!(rules(later, "any"), (said(&[], &[]), 1));
         assert_eq!(
             rules("host all all all trust", "any").0,
-            said(&[], &ANYWHERE)
+            said(&[], &["0.0.0.0/0", "::/0"])
         );
         for not_for_all in [
             "hostssl all all all trust",

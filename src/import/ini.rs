@@ -65,14 +65,20 @@ fn unquoted(key: &str) -> String {
 /// A connection string: `key=value` with spaces between; a value in single quotes may hold spaces,
 /// and quotes that are doubled.
 pub fn connection(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    let nothing = Default::default();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
-        let (key, behind) = rest
-            .split_once('=')
-            .ok_or_else(|| format!("{rest:?} is not key=value"))?;
+        let said = rest.split_once('=');
+        let said = said.map(|(key, behind)| (key.trim(), behind));
+        // It is not quoted, for it may be the end of a password.
+        let (key, behind) = (said.filter(|(key, _)| !key.contains(char::is_whitespace)))
+            .ok_or_else(|| {
+                let (before, _) = pairs.last().unwrap_or(&nothing);
+                format!("behind {before:?} is what is not key=value; a value with spaces stands in single quotes")
+            })?;
         let (value, behind) = value(behind.trim_start())?;
-        pairs.push((key.trim().to_owned(), value));
+        pairs.push((key.to_owned(), value));
         rest = behind.trim_start();
     }
     Ok(pairs)

@@ -24,9 +24,20 @@ impl Lookup {
         }
     }
 
-    /// Writes it at this depth.
+    /// By whom the database is asked: by nobody either where our keys do not take who or how.
+    pub fn asker(&self) -> Option<&str> {
+        let is_taken = |key, text: &Option<String>| {
+            let objection = (text.as_deref()).and_then(|text| objection(&["defaults", key], text));
+            objection.is_none()
+        };
+        let is_asked = is_taken("auth_user", &self.user) && is_taken("auth_query", &self.query);
+        self.user.as_deref().filter(|_| is_asked)
+    }
+
+    /// Writes it at this depth. What cannot be said asks for nobody, rather than for whom `defaults` or PgBouncer's own
+    /// query would find.
     pub fn write(&self, depth: usize, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut Remarks) {
-        let Some(user) = &self.user else {
+        if self.user.is_none() {
             if let Some(query) = &self.query {
                 remarks.left_out(
                     "auth_query",
@@ -35,17 +46,20 @@ impl Lookup {
                 );
             }
             return;
-        };
-        if let Some(why) = objection(&["defaults", "auth_user"], user) {
-            return remarks.left_out("auth_user", user, &why);
         }
-        let query = self.query.as_deref();
-        let why_not = query.and_then(|query| objection(&["defaults", "auth_query"], query));
-        match (query, why_not) {
+        let Some(user) = self.asker() else {
+            for (key, text) in [("auth_user", &self.user), ("auth_query", &self.query)] {
+                let Some(text) = text else { continue };
+                if let Some(why) = objection(&["defaults", key], text) {
+                    remarks.left_out(key, text, &format!("{why}; nobody is looked up by it"));
+                }
+            }
+            return yaml.plain(depth, "auth_query", "none");
+        };
+        match &self.query {
             // PgBouncer's own asks for the same.
-            (None, _) => yaml.plain(depth, "auth_query", "pg_authid"),
-            (Some(query), Some(why)) => remarks.left_out("auth_query", query, &why),
-            (Some(query), None) => {
+            None => yaml.plain(depth, "auth_query", "pg_authid"),
+            Some(query) => {
                 yaml.text(depth, "auth_query", query);
                 remarks.add(format!(
                     "auth_query = {query}: its search path is pg_catalog here, so schemas must be named in it"

@@ -17,7 +17,8 @@ pub struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    /// Seconds, perhaps with a fraction, for a key that takes times of this span; zero switches off in both.
+    /// Seconds, perhaps with a fraction, for a key that takes times of this span; zero switches off in both (see
+    /// [`lifetime`](Offer::lifetime) for the one where it does not).
     /// One that is out of it becomes the nearest that is not.
     pub fn time(&mut self, yaml: &mut Yaml, depth: usize, key: &str, span: Span) {
         let Some(said) = seconds(self.text) else {
@@ -31,6 +32,16 @@ impl Offer<'_> {
             self.becomes(key, &time, &format!("which must be {span}"));
         }
         yaml.plain(depth, key, time);
+    }
+
+    /// How old a connection may be. With PgBouncer zero has it used once, and with us it makes it live for ever.
+    pub fn lifetime(&mut self, yaml: &mut Yaml, depth: usize) {
+        if seconds(self.text) != Some(Duration::ZERO) {
+            return self.time(yaml, depth, "max_lifetime", Span::AGE);
+        }
+        let why = "the least: none is closed after one use, and 0 would be for ever here";
+        self.becomes("max_lifetime", "1s", why);
+        yaml.plain(depth, "max_lifetime", "1s");
     }
 
     /// A number, if it is one of these. Of more than can be had it becomes as much as can be; too little

@@ -5,7 +5,7 @@ use super::offer::Offer;
 use super::tls::Tls;
 use super::yaml::Yaml;
 use crate::config::{
-    CLIENT_CONNECTIONS, CONNECTIONS, Habits, STATEMENTS, Span, TENANT_CLIENTS, objection,
+    API_PORT, CLIENT_CONNECTIONS, CONNECTIONS, Habits, STATEMENTS, Span, TENANT_CLIENTS, objection,
 };
 
 /// What PgBouncer has for all databases.
@@ -13,6 +13,10 @@ use crate::config::{
 pub struct Settings {
     /// Lines of our config, by section.
     pub listen: Yaml,
+    /// Where clients come to.
+    pub listen_addr: String,
+    /// Where PgBouncer's own socket is, and those of databases that name no host.
+    pub unix_socket_dir: Option<String>,
     pub limits: Yaml,
     pub defaults: Yaml,
     /// How clients prove themselves, in PgBouncer's word.
@@ -50,9 +54,18 @@ impl Settings {
             remarks,
         };
         match key {
-            "listen_addr" => self.listen_addr(value, remarks),
-            "listen_port" => offer.port(&mut self.listen, 1, "postgres_port"),
-            "auth_type" => self.auth_type = value.to_owned(),
+            "listen_addr" => self.listen_addr = value.to_owned(),
+            "listen_port" => {
+                offer.port(&mut self.listen, 1, "postgres_port");
+                if value.parse() == Ok(API_PORT) {
+                    let api_port = API_PORT + 1;
+                    self.listen.plain(1, "api_port", api_port);
+                    remarks.add(format!(
+                        "{name} = {value} is our API's port otherwise: api_port: {api_port} is written"
+                    ));
+                }
+            }
+            "auth_type" => self.auth_type = value.to_ascii_lowercase(),
             "auth_file" => self.auth_file = Some(value.to_owned()),
             "auth_hba_file" => self.auth_hba_file = Some(value.to_owned()),
             "auth_query" => self.auth_query = Some(value.to_owned()),
@@ -64,12 +77,11 @@ impl Settings {
             "default_pool_size" => self.pool_size = offer.count("max_connections", &CONNECTIONS),
             "min_pool_size" => self.min_pool_size = Some(value.to_owned()),
             "pool_mode" => {
-                let mode = pool_mode(&name, value, remarks);
-                self.is_session = mode == "session";
-                defaults.plain(1, "pool_mode", mode);
+                self.is_session = is_session(value);
+                defaults.plain(1, "pool_mode", pool_mode(&name, value, remarks));
             }
             "server_idle_timeout" => offer.time(defaults, 1, "idle_timeout", Span::AGE),
-            "server_lifetime" => offer.time(defaults, 1, "max_lifetime", Span::AGE),
+            "server_lifetime" => offer.lifetime(defaults, 1),
             "server_connect_timeout" => offer.time(defaults, 1, "connect_timeout", Span::ASKING),
             "query_wait_timeout" => offer.time(defaults, 1, "acquire_timeout", Span::PATIENCE),
             "query_timeout"
@@ -83,6 +95,15 @@ impl Settings {
                 offer.number(defaults, 1, key, &STATEMENTS);
             }
             "server_reset_query_always" if value == "1" => defaults.plain(1, "reset", "always"),
+            "unix_socket_dir" => {
+                self.unix_socket_dir = Some(value.to_owned());
+                offer.leave_out(why_not(key));
+            }
+            // What it is is not known, and it may be a secret.
+            "auth_ldap_options" => remarks.add(format!("{name} is left out: {}", why_not(key))),
+            _ if why_not(key) == NO_COUNTERPART => {
+                remarks.add(format!("{name} is left out: {NO_COUNTERPART}"));
+            }
             _ => offer.leave_out(why_not(key)),
         }
     }
@@ -99,29 +120,33 @@ impl Settings {
         sizes.write(&mut self.defaults, remarks);
     }
 
-    /// The first address that is one: only one can be listened on.
-    fn listen_addr(&mut self, value: &str, remarks: &mut Remarks) {
-        let mut addresses = value
-            .split(',')
-            .map(str::trim)
-            .filter(|address| !address.is_empty());
-        let host = match addresses.next() {
-            Some("*") => "0.0.0.0",
-            Some("localhost") => "127.0.0.1",
-            Some(address) => address,
-            None => {
-                return remarks.left_out(
-                    "[pgbouncer] listen_addr",
-                    value,
-                    "it listens on no TCP port",
-                );
-            }
+    /// Writes where clients come to: the first address that is one, for only one can be listened on. Where there
+    /// is none it is this machine alone, and not all that our own default would be.
+    pub fn write_listen_addr(&mut self, remarks: &mut Remarks) {
+        let said = self.listen_addr.split(',').map(str::trim);
+        let said: Vec<_> = said.filter(|address| !address.is_empty()).collect();
+        let addresses = said.iter().map(|address| match *address {
+            "*" => "0.0.0.0",
+            "localhost" => "127.0.0.1",
+            address => address,
+        });
+        let ours = (addresses.enumerate())
+            .find(|(_, address)| objection(&["listen", "host"], address).is_none());
+        let Some((place, host)) = ours else {
+            self.listen.text(1, "host", HERE_ALONE);
+            let why = match said.is_empty() {
+                true => "no TCP port is listened on without it, and here clients come by TCP only",
+                false => "an address is wanted, not a name",
+            };
+            return remarks.add(format!(
+                "[pgbouncer] listen_addr = {}: {why}: {HERE_ALONE} is taken, which other machines do not reach",
+                self.listen_addr
+            ));
         };
-        match objection(&["listen", "host"], host) {
-            None => self.listen.text(1, "host", host),
-            Some(why) => remarks.left_out("[pgbouncer] listen_addr", host, &why),
-        }
-        let others: Vec<_> = addresses.collect();
+        self.listen.text(1, "host", host);
+        let others: Vec<_> = (said.iter().enumerate())
+            .filter_map(|(other, address)| (other != place).then_some(*address))
+            .collect();
         if !others.is_empty() {
             remarks.add(format!(
                 "[pgbouncer] listen_addr: one address is listened on, {host}; {} are left out (0.0.0.0 or :: is all)",
@@ -160,18 +185,27 @@ impl PoolSizes<'_> {
     }
 }
 
+/// Whether clients keep their connections in this pool mode. PgBouncer looks at no capitals.
+pub fn is_session(value: &str) -> bool {
+    !["transaction", "statement"].contains(&&*value.to_ascii_lowercase())
+}
+
 /// A pool mode; we have no mode that gives a connection back within a transaction.
 pub fn pool_mode(name: &str, value: &str, remarks: &mut Remarks) -> &'static str {
-    match value {
-        "session" => "session",
-        "transaction" => "transaction",
-        other => {
+    if is_session(value) {
+        if !value.eq_ignore_ascii_case("session") {
             remarks.add(format!(
-                "{name}: there is no pool mode {other:?}; transaction comes nearest, and allows transactions of several statements"
+                "{name}: there is no pool mode {value:?}; session is taken, in which nobody shares"
             ));
-            "transaction"
         }
+        return "session";
     }
+    if !value.eq_ignore_ascii_case("transaction") {
+        remarks.add(format!(
+            "{name}: there is no pool mode {value:?}; transaction comes nearest, and allows transactions of several statements"
+        ));
+    }
+    "transaction"
 }
 
 /// Why a key has no counterpart.
@@ -227,9 +261,14 @@ fn why_not(key: &str) -> &'static str {
         key if key.starts_with("tcp_") || key.starts_with("dns_") || key.starts_with("so_") => {
             "it is looked after by itself"
         }
-        _ => "it has no counterpart here",
+        _ => NO_COUNTERPART,
     }
 }
 
 /// Of several processes.
 pub const NO_PEERS: &str = "one process uses all processors; where there are several, a load balancer must bring a client's cancel request to the one that serves it";
+
+const NO_COUNTERPART: &str = "it has no counterpart here";
+
+/// An address that nobody reaches from another machine.
+pub const HERE_ALONE: &str = "127.0.0.1";

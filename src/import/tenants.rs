@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use shards::contract::{ClientAuth, Credential, Dialect, Secret, TenantId};
 
 use super::hba::{Hba, Rules};
+use super::host;
 use super::lookup::Lookup;
 use super::offer::Offer;
-use super::settings::{PoolSizes, pool_mode};
+use super::settings::{PoolSizes, is_session, pool_mode};
 use super::yaml::Yaml;
 use super::{Remarks, ini};
-use crate::config::{CONNECTIONS, Span, TENANT_CLIENTS, objection};
+use crate::config::{CONNECTIONS, TENANT_CLIENTS, objection};
 
 /// A database, by its name.
 pub type Databases = Vec<(String, BTreeMap<String, String>)>;
@@ -33,6 +34,8 @@ pub struct Users<'a> {
     pub are_sessions: bool,
     /// How many connections a pool has, where a database does not say otherwise.
     pub pool_size: usize,
+    /// The folder of the sockets of databases that name no host, where it is said.
+    pub sockets: Option<&'a str>,
     /// From where they may come; `None` is from anywhere.
     pub hba: Option<&'a Hba>,
 }
@@ -62,7 +65,7 @@ pub fn write(databases: &Databases, users: &Users<'_>, yaml: &mut Yaml, remarks:
         if name == "*" {
             continue;
         }
-        let asks_for_users = Lookup::of(keys, &users.lookup).user.is_some();
+        let asks_for_users = Lookup::of(keys, &users.lookup).asker().is_some();
         for (user, password) in whom_we_connect_as(name, keys, users, remarks) {
             let is_one = keys.contains_key("user") || asks_for_users || users.list.len() <= 1;
             let wanted = match is_one {
@@ -99,10 +102,9 @@ fn whom_we_connect_as(
         }
         return vec![(user.clone(), password)];
     }
-    if let Some(asks) = Lookup::of(keys, &users.lookup).user {
+    if let Some(asks) = Lookup::of(keys, &users.lookup).asker() {
         if logs_in_clients(name, keys, users) {
-            let password = users.password_of(&asks).cloned();
-            return vec![(asks, password)];
+            return vec![(asks.to_owned(), users.password_of(asks).cloned())];
         }
         remarks.add(format!(
             "[databases] {name}: it has no user=, and connections that are shared, or given without a proof, need one account: the tenant says CHANGE-ME"
@@ -135,11 +137,11 @@ fn whom_we_connect_as(
 fn logs_in_clients(name: &str, keys: &BTreeMap<String, String>, users: &Users<'_>) -> bool {
     let stays = keys
         .get("pool_mode")
-        .map_or(users.are_sessions, |mode| mode == "session");
+        .map_or(users.are_sessions, |mode| is_session(mode));
     let rules = users.hba.and_then(|hba| hba.rules(name));
     let proves = !matches!(users.auth, ClientAuth::Trust | ClientAuth::Cert)
         && rules.is_none_or(|rules| rules.trusted.is_empty());
-    let asks = Lookup::of(keys, &users.lookup).user.is_some();
+    let asks = Lookup::of(keys, &users.lookup).asker().is_some();
     !keys.contains_key("user") && asks && stays && proves
 }
 
@@ -161,7 +163,7 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
         user,
         password,
     } = tenant;
-    let host = host(name, keys, remarks);
+    let host = host::of(name, keys, users.sockets, remarks);
     let dbname = keys.get("dbname").map_or(*name, String::as_str);
     let needed = [("host", &*host), ("dbname", dbname), ("username", user)];
     for (key, text) in needed {
@@ -203,7 +205,7 @@ fn tenant(tenant: &Tenant<'_>, users: &Users<'_>, yaml: &mut Yaml, remarks: &mut
     if let Some(hba) = users.hba {
         networks(name, hba.rules(name), yaml, remarks);
     }
-    let is_for_all = keys.contains_key("user") || Lookup::of(keys, &users.lookup).user.is_some();
+    let is_for_all = keys.contains_key("user") || Lookup::of(keys, &users.lookup).asker().is_some();
     may_connect(user, is_for_all, users, yaml, remarks);
 }
 
@@ -227,7 +229,9 @@ fn habits(
             "dbname" | "host" | "port" | "user" | "password" | "min_pool_size" => {}
             "pool_size" => most = offer.count("max_connections", &CONNECTIONS),
             "pool_mode" => yaml.plain(2, "pool_mode", pool_mode(&place, value, remarks)),
-            "server_lifetime" => offer.time(yaml, 2, "max_lifetime", Span::AGE),
+            // As [pgbouncer] has it.
+            "server_lifetime" if value.parse() == Ok(0.0) => {}
+            "server_lifetime" => offer.lifetime(yaml, 2),
             "application_name" | "client_encoding" | "datestyle" | "timezone" => offer.leave_out(
                 "each client's own startup parameters are followed; ALTER ROLE ... SET does it for all",
             ),
@@ -240,7 +244,8 @@ fn habits(
             "max_db_connections" | "reserve_pool" | "reserve_pool_size" => {
                 offer.leave_out("max_connections is all that a tenant may have");
             }
-            _ => offer.leave_out("it has no counterpart here"),
+            // What it is is not known, and it may be a secret.
+            _ => remarks.add(format!("{place} is left out: it has no counterpart here")),
         }
     }
     let sizes = PoolSizes {
@@ -326,34 +331,6 @@ fn may_connect(
                 remarks.add(format!("userlist: {name}: {why}: left out"));
             }
         }
-    }
-}
-
-/// The first of several hosts.
-fn host(name: &str, keys: &BTreeMap<String, String>, remarks: &mut Remarks) -> String {
-    let place = format!("[databases] {name}: host");
-    match keys.get("host").map(String::as_str) {
-        None => {
-            remarks.add(format!(
-                "{place} is not there, which is a Unix socket to PgBouncer; 127.0.0.1 is taken"
-            ));
-            "127.0.0.1".into()
-        }
-        Some(path) if path.starts_with('@') => {
-            remarks.add(format!(
-                "{place}: abstract sockets are not spoken to; 127.0.0.1 is taken instead of {path}"
-            ));
-            "127.0.0.1".into()
-        }
-        Some(hosts) => match hosts.split_once(',') {
-            Some((first, others)) => {
-                remarks.add(format!(
-                    "{place}: a tenant has one host, {first}; {others} are left out"
-                ));
-                first.trim().into()
-            }
-            None => hosts.into(),
-        },
     }
 }
 

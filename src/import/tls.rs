@@ -11,9 +11,13 @@ use crate::config::objection;
 pub struct Tls(BTreeMap<String, String>);
 
 impl Tls {
-    /// Takes one key in.
+    /// Takes one key in. PgBouncer looks at no capitals in its words.
     pub fn take(&mut self, key: &str, value: &str) {
-        self.0.insert(key.to_owned(), value.to_owned());
+        let value = match key {
+            "sslmode" => value.to_ascii_lowercase(),
+            _ => value.to_owned(),
+        };
+        self.0.insert(key.to_owned(), value);
     }
 
     fn get(&self, key: &str) -> Option<&str> {
@@ -21,8 +25,15 @@ impl Tls {
         value.filter(|value| !value.is_empty())
     }
 
-    /// Towards clients: keys of the top level.
-    pub fn towards_clients(&self, yaml: &mut Yaml, remarks: &mut Remarks) {
+    /// Whether there is TLS on this side.
+    pub fn is_spoken(&self) -> bool {
+        self.get("sslmode").is_some_and(|mode| mode != "disable")
+            && self.get("cert_file").is_some()
+            && self.get("key_file").is_some()
+    }
+
+    /// Towards clients: keys of the top level. Whether it `is_demanded` is said elsewhere, too.
+    pub fn towards_clients(&self, is_demanded: bool, yaml: &mut Yaml, remarks: &mut Remarks) {
         let mode = self.get("sslmode").unwrap_or("disable");
         if let (Some(certificate), Some(key)) = (self.get("cert_file"), self.get("key_file")) {
             yaml.text(0, "tls_cert", certificate);
@@ -32,7 +43,7 @@ impl Tls {
                 "tls_mode",
                 match mode {
                     "disable" => "disable",
-                    "allow" | "prefer" => "allow",
+                    "allow" | "prefer" if !is_demanded => "allow",
                     _ => "require",
                 },
             );
@@ -66,13 +77,15 @@ impl Tls {
                 remarks.add("[pgbouncer] server_tls_sslmode = verify-ca becomes verify-full, since without server_tls_ca_file public authorities are believed, and these certify names".into());
                 Some("verify-full")
             }
+            // Never less than what somebody may have meant.
+            (Some(mode), _) if objection(&["defaults", "sslmode"], mode).is_some() => {
+                remarks.add(format!("[pgbouncer] server_tls_sslmode = {mode} is none: sslmode: verify-full is taken, the strictest"));
+                Some("verify-full")
+            }
             (mode, _) => mode,
         };
         if let Some(mode) = mode {
-            match objection(&["defaults", "sslmode"], mode) {
-                None => yaml.text(1, "sslmode", mode),
-                Some(why) => remarks.left_out("[pgbouncer] server_tls_sslmode", mode, &why),
-            }
+            yaml.text(1, "sslmode", mode);
         }
         match (mode, authority) {
             (Some("verify-ca" | "verify-full"), Some(authority)) => {
