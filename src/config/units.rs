@@ -187,7 +187,13 @@ pub fn host(text: &str) -> Result<String, String> {
 /// Where a database is: a host, or with a slash at its beginning the folder of its socket, or the socket.
 pub fn server(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
-        return host(text);
+        return match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => host(text),
+            false => Err(
+                "must be a host name of ASCII characters, without spaces, or the path of a socket or its folder"
+                    .to_owned(),
+            ),
+        };
     }
     let is_printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     match text.len() <= LONGEST_SOCKET && is_printable {

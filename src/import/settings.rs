@@ -101,6 +101,9 @@ impl Settings {
             }
             // What it is is not known, and it may be a secret.
             "auth_ldap_options" => remarks.add(format!("{name} is left out: {}", why_not(key))),
+            "max_prepared_statements" if value == "0" => offer.leave_out(
+                "prepared statements are shared here, 500 for each connection by default, and need no switch",
+            ),
             _ if why_not(key) == NO_COUNTERPART => {
                 remarks.add(format!("{name} is left out: {NO_COUNTERPART}"));
             }
@@ -211,9 +214,7 @@ pub fn pool_mode(name: &str, value: &str, remarks: &mut Remarks) -> &'static str
 /// Why a key has no counterpart.
 fn why_not(key: &str) -> &'static str {
     match key {
-        "max_prepared_statements" | "server_reset_query_always" => {
-            "it is how things are by default"
-        }
+        "server_reset_query_always" => "it is how things are by default",
         "reserve_pool_size" | "reserve_pool_timeout" => {
             "there is no reserve: give the tenants larger max_connections where it was needed"
         }

@@ -108,7 +108,13 @@ impl Tls {
 
     fn say_the_rest(&self, side: &str, remarks: &mut Remarks) {
         for (key, value) in &self.0 {
+            let is_pair = self.get("cert_file").is_some() && self.get("key_file").is_some();
             let why = match key.as_str() {
+                _ if value.is_empty() => continue,
+                "cert_file" | "key_file" if !is_pair => "it is of no use without its other half",
+                "ca_file" if side == "client" && !is_pair => {
+                    "there is no TLS without client_tls_cert_file and client_tls_key_file"
+                }
                 "sslmode" | "cert_file" | "key_file" | "ca_file" => continue,
                 "protocols" if side == "client" && value == "tlsv1.3" => continue,
                 "protocols" if ["", "secure", "tlsv1.2,tlsv1.3"].contains(&value.as_str()) => {
