@@ -118,6 +118,9 @@ async fn a_database_that_closes_after_each_login(server: &'static Server) {
     eventually("it was tried as often as tells one from the other", || {
         (refusing.logins() >= 7).then_some(())
     });
+    // Each pause is at least half of twice the one before, up to seconds: without them it would be thousands.
+    let refused = refusing.logins();
+    assert!(refused <= 100, "{refused} logins where each is refused");
     for stage in &stages {
         let logins = stage.logins();
         // Chance may make their pauses half as long, and each time all can come to be that the pool may have.

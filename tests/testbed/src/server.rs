@@ -71,6 +71,12 @@ impl Kind {
                 .is_ok_and(|status| status.success())
     }
 
+    /// Whether it is somebody else's, by its address, rather than started here.
+    #[must_use]
+    pub fn is_given(self) -> bool {
+        self.given().is_some()
+    }
+
     fn given(self) -> Option<SocketAddr> {
         let variable = format!("DBBOUNCER_TEST_{}", self.name().to_uppercase());
         let address = std::env::var(&variable).ok()?;
