@@ -269,6 +269,9 @@ fn networks(name: &str, rules: Option<Rules>, yaml: &mut Yaml, remarks: &mut Rem
             ..Rules::default()
         }
     });
+    if !rules.trusted.is_empty() {
+        remarks.add("auth_hba_file: trust: whoever comes from trust_addresses gets in, by a name that auth_file has not, too".into());
+    }
     for (key, networks) in [
         ("allowed_addresses", rules.allowed),
         ("trust_addresses", rules.trusted),

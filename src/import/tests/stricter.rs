@@ -6,7 +6,7 @@ use crate::import::{Import, pgbouncer};
 /// What becomes of these lines, with one user in the list.
 fn imported(settings: &str, databases: &str) -> (String, String) {
     let ini = format!("[pgbouncer]\n{settings}\n[databases]\n{databases}\n");
-    let hba = "host all all 10.0.0.0/8 md5\n";
+    let hba = "host t all 10.1.0.0/16 trust\nhost all all 10.0.0.0/8 md5\n";
     let made = pgbouncer(&ini, Some("\"u\" \"p\""), &|_| Ok(hba.to_owned()));
     let Import { yaml, remarks } = made.unwrap();
     assert_eq!(complaints(&yaml), [""; 0], "{yaml}");
@@ -104,6 +104,12 @@ fn what_cannot_be_said_is_never_weaker_than_it_was() {
             shop,
             "tenants:",
             "prepared statements are shared here",
+        ),
+        (
+            "auth_type = hba\nauth_hba_file = f",
+            "t = host=h user=u",
+            "    trust_addresses: [\"10.1.0.0/16\"]",
+            "auth_file has not, too",
         ),
         (
             "listen_port = 8080",
