@@ -9,7 +9,8 @@ use std::rc::Rc;
 use pg_pair::message;
 use wire::pg::Parameters;
 use wire::pg::pooling::{
-    BackendFault, Commons, Fault, Outbound, Passage, Pin, PreparedStatements, Reset, Rules, Tracker,
+    BackendFault, Commons, Fault, Outbound, Passage, Pin, PreparedStatements, Release, Reset,
+    Rules, Tracker,
 };
 
 /// A client of its own tenant, with a fresh backend.
@@ -26,16 +27,29 @@ fn client() -> (Rc<Commons>, Tracker) {
 }
 
 fn query(tracker: &mut Tracker, text: &str) {
+    let discards = text.starts_with("DISCARD");
+    query_done(
+        tracker,
+        text,
+        &[if discards { "DISCARD ALL" } else { "SET" }],
+    );
+}
+
+/// Statements, and what the backend says when each is done.
+fn query_done(tracker: &mut Tracker, text: &str, tags: &[&str]) {
     let mut out = Outbound::default();
     let asked = message(b'Q', format!("{text}\0").as_bytes());
     assert_eq!(tracker.client_said(&asked, &mut out), Ok(Passage::Whole));
-    let tag = if text.starts_with("DISCARD") {
-        &b"DISCARD ALL\0"[..]
-    } else {
-        b"SET\0"
-    };
-    let answer = [message(b'C', tag), message(b'Z', b"I")].concat();
+    let done = |tag: &&str| message(b'C', format!("{tag}\0").as_bytes());
+    let mut answer: Vec<u8> = tags.iter().flat_map(done).collect();
+    answer.extend(message(b'Z', b"I"));
     assert_eq!(tracker.backend_said(&answer, &mut out), Ok(Passage::Whole));
+}
+
+/// Parse of the unnamed statement, Bind and Execute.
+fn unnamed(text: &str) -> Vec<u8> {
+    let parse = message(b'P', format!("\0{text}\0\0\0").as_bytes());
+    [parse, message(b'B', &[0; 8]), message(b'E', &[0; 5])].concat()
 }
 
 #[test]
@@ -91,6 +105,77 @@ fn a_search_path_that_cannot_be_read_may_be_a_temporary_one() {
         "SELECT set_config('search_path', 'pg_temp, \u{fc}', false)",
     );
     assert!(tracker.pins().contains(Pin::TemporaryTable));
+}
+
+#[test]
+fn a_table_made_under_a_search_path_that_nobody_knows_may_be_a_temporary_one() {
+    let (_, mut tracker) = client();
+    query_done(
+        &mut tracker,
+        "BEGIN; SELECT set_config('search_path', lower('PG_TEMP'), true); CREATE TABLE t AS SELECT 1; COMMIT",
+        &["BEGIN", "SELECT 1", "SELECT 1", "COMMIT"],
+    );
+    assert!(tracker.pins().contains(Pin::TemporaryTable));
+
+    for (sets, tag) in [
+        ("SET search_path TO pg_temp, \"\u{fc}\"", "SET"),
+        (
+            "SELECT set_config('search_path', 'pg_temp', false) FROM t",
+            "SELECT 1",
+        ),
+    ] {
+        let (_, mut tracker) = client();
+        query_done(&mut tracker, sets, &[tag]);
+        query_done(&mut tracker, "CREATE TABLE t (i int)", &["CREATE TABLE"]);
+        let Some(Release::Cleanup(cleanup)) = tracker.detach() else {
+            panic!("what {sets} has set is to be taken away");
+        };
+        assert!(cleanup.sql().contains("DISCARD TEMP;"), "{sets}");
+    }
+}
+
+#[test]
+fn nobody_knows_how_texts_are_read_behind_what_may_set_it() {
+    let second = unnamed(r"SELECT '\'' || set_config($$role$$, $$bob$$, false) || '\''");
+    for (name, known) in [("standard_conforming_strings", false), ("timezone", true)] {
+        let (_, mut tracker) = client();
+        let mut out = Outbound::default();
+        let first = unnamed(&format!("SELECT set_config('{name}', lower('OFF'), true)"));
+        let asked = [first, second.clone(), message(b'S', b"")].concat();
+        assert_eq!(tracker.client_said(&asked, &mut out), Ok(Passage::Whole));
+        let done = [
+            message(b'1', b""),
+            message(b'2', b""),
+            message(b'C', b"SELECT 1\0"),
+        ];
+        let answer = [done.concat(), done.concat(), message(b'Z', b"I")].concat();
+        assert_eq!(tracker.backend_said(&answer, &mut out), Ok(Passage::Whole));
+        assert_eq!(!tracker.pins().contains(Pin::Unknown), known, "{name}");
+    }
+}
+
+#[test]
+fn a_bind_that_decides_what_is_set_provides_nothing_before_it_is_whole() {
+    let (commons, mut tracker) = client();
+    let mut out = Outbound::default();
+    let parse = message(b'P', b"s\0SELECT set_config('a.b', $1, false)\0\0\0");
+    let asked = [parse, message(b'S', b"")].concat();
+    let _ = tracker.client_said(&asked, &mut out).unwrap();
+    let answer = [message(b'1', b""), message(b'Z', b"I")].concat();
+    let _ = tracker.backend_said(&answer, &mut out).unwrap();
+    assert!(matches!(tracker.detach(), Some(Release::Clean(_))));
+    let _ = tracker.take_tally();
+
+    let memory = commons.backend_opened(&Parameters::default());
+    let mut out = Outbound::default();
+    tracker.attach(memory, &mut out).unwrap();
+    let bind = message(b'B', b"\0s\0\0\0\0\x01\0\0\0\x01x\0\0");
+    let (first, rest) = bind.split_at(bind.len() - 2);
+    let _ = tracker.client_said(first, &mut out).unwrap();
+    assert!(out.to_backend.is_empty() && !tracker.is_open());
+    let _ = tracker.client_said(rest, &mut out).unwrap();
+    assert!(!out.to_backend.is_empty());
+    assert_eq!(tracker.take_tally().prepared_misses, 1);
 }
 
 #[test]

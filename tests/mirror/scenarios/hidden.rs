@@ -41,6 +41,15 @@ pub fn list() -> Vec<Scenario> {
             .leaves()
             .client(1)
             .says(&[show("work_mem")]),
+        Scenario::named("backslashes that escape for the transaction, and it does not show")
+            .says(&[
+                unnamed("SELECT set_config('standard_conforming_strings', lower('OFF'), true)"),
+                unnamed(r"SELECT '\'' || set_config($$work_mem$$, $$64MB$$, false) || '\''"),
+                sync(),
+            ])
+            .leaves()
+            .client(1)
+            .says(&[show("work_mem")]),
         Scenario::named("a temporary table that is selected into")
             .says(&[query("SELECT 7 AS i INTO pg_temp.scratch"), scratch()])
             .leaves()
@@ -89,6 +98,30 @@ pub fn list() -> Vec<Scenario> {
                 unnamed("CREATE TABLE scratch (i int)"),
                 sync(),
                 query("COMMIT"),
+                scratch(),
+            ])
+            .leaves()
+            .client(1)
+            .says(&[scratch()]),
+        Scenario::named("a temporary table by a search path put together")
+            .says(&[
+                query("BEGIN; SELECT set_config('search_path', lower('PG_TEMP'), true)"),
+                query("CREATE TABLE scratch AS SELECT 7 AS i"),
+                query("COMMIT"),
+                scratch(),
+            ])
+            .leaves()
+            .client(1)
+            .says(&[scratch()]),
+        Scenario::named("a temporary table by a search path with a name that cannot be followed")
+            .says(&[query("SET search_path TO pg_temp, \"\u{e4}\""), query("CREATE TABLE scratch (i int)"), scratch()])
+            .leaves()
+            .client(1)
+            .says(&[scratch()]),
+        Scenario::named("a temporary table by a search path set for each row")
+            .says(&[
+                query("SELECT set_config('search_path', 'pg_temp', false) FROM generate_series(1, 2)"),
+                query("CREATE TABLE scratch (i int)"),
                 scratch(),
             ])
             .leaves()

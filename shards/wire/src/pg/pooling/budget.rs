@@ -166,6 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_unnamed_statement_may_leave_is_not_forgotten_with_it() {
+        let commons = commons();
+        let [mut one, mut other] = [(); 2].map(|()| client(&commons));
+        assert_eq!(prepares(&mut one, "", "select 1", 30_000), Ok(false));
+        assert_eq!(prepares(&mut other, "", "select f()", 5_000), Ok(false));
+        let runs = b"B\0\0\0\x0c\0\0\0\0\0\0\0\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04";
+        let done = b"2\0\0\0\x04C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
+        let mut out = Outbound::default();
+        let _ = other.client_said(runs, &mut out).unwrap();
+        let _ = other.backend_said(done, &mut out).unwrap();
+        assert_eq!(prepares(&mut other, "", "select 2", 50), Ok(false));
+        let Release::Cleanup(cleanup) = gives_back(&mut other) else {
+            panic!("the function may have left anything");
+        };
+        assert!(cleanup.sql().contains("UNLISTEN"), "{}", cleanup.sql());
+    }
+
+    #[test]
     fn names_are_refused_at_twice_the_budget() {
         let commons = commons();
         let mut one = client(&commons);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::names::{Named, Names};
 use super::prepared::{Entry, Key, Prepared};
-use super::sql::Script;
+use super::sql::{Script, Traces};
 use super::statement::Statement;
 
 /// A change in our tables, with what was there before.
@@ -30,8 +30,13 @@ pub(super) enum Unnamed {
     Absent,
     /// This one.
     Known(Rc<Statement>),
-    /// One that is too long to be kept; it cannot be made again. What its execution does to the session, if anything.
-    Unkept(Option<Rc<Script>>),
+    /// One that is too long to be kept, or for which there is no room; it cannot be made again.
+    Unkept {
+        /// What its execution does to the session, if anything.
+        script: Option<Rc<Script>>,
+        /// What it may leave behind beside that.
+        traces: Traces,
+    },
 }
 
 /// Whose values of sequences a backend knows, as its client sees it.

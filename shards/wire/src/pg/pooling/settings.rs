@@ -281,7 +281,7 @@ impl Settings {
 impl Moment {
     fn spoken(&self) -> Spoken {
         let present = |name| self.local.get(name).or_else(|| self.client.get(name));
-        ["standard_conforming_strings", "client_encoding"].map(|name| present(name).cloned())
+        SPELLING.map(|name| present(name).cloned())
     }
 
     #[inline]
@@ -341,6 +341,9 @@ pub(super) const CONTEXT: [&str; 12] = [
     "array_nulls",
     "xmloption",
 ];
+
+/// The settings that decide how a text is read.
+pub(super) const SPELLING: [&str; 2] = ["standard_conforming_strings", "client_encoding"];
 
 /// The settings that RESET ALL does not reset.
 pub(super) const BEYOND_RESET_ALL: [&str; 2] = [ROLE, SESSION_AUTHORIZATION];

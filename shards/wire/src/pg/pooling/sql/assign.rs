@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::pins::{Pin, Pins};
-use super::bound::{Bound, Said};
+use super::bound::{Bound, SEED, Said, is_of_transaction};
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
@@ -15,10 +15,10 @@ pub(super) enum Call {
     Assigns(Bound),
     /// Whatever it sets, it is only until the end of the transaction, and decides nothing meanwhile.
     Passes,
-    /// Until the end of the transaction it may decide what statements mean.
-    Obscures,
-    /// It cannot be told.
-    Unclear,
+    /// Until the end of the transaction it may decide what statements mean, and perhaps how they are read.
+    Obscures { respells: bool },
+    /// It leaves what cannot be followed.
+    Pins(Pin),
 }
 
 /// Reads what stands behind SET. What cannot be followed pins.
@@ -43,7 +43,7 @@ pub(super) fn set(mut rest: Lexer<'_>, dialect: Dialect<'_>, pins: &mut Pins) ->
         pins.insert(Pin::Setting);
         return Act::Plain;
     };
-    if name == "seed" {
+    if name == SEED {
         pins.insert(Pin::RandomSeed);
     }
     assigned(&name, value, local)
@@ -74,18 +74,9 @@ pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
 
 /// Reads a call, from behind the name of the function.
 pub(super) fn call(mut lexer: Lexer<'_>) -> Call {
+    let unknown = Call::Pins(Pin::Setting);
     let Some([name, value, local]) = arguments(&mut lexer) else {
-        return Call::Unclear;
-    };
-    let local = match local {
-        Some(Token::Word(word)) if is(word, "true") => true,
-        Some(Token::Word(word)) if is(word, "false") => false,
-        Some(Token::Text(text)) => match &decode(text).unwrap_or_default()[..] {
-            b"t" | b"true" | b"on" | b"yes" | b"1" => true,
-            b"f" | b"false" | b"off" | b"no" | b"0" => false,
-            _ => return Call::Unclear,
-        },
-        _ => return Call::Unclear,
+        return unknown;
     };
     let said = |token| match token {
         Some(Token::Text(text)) => decode(text).map(Said::Literal),
@@ -93,9 +84,26 @@ pub(super) fn call(mut lexer: Lexer<'_>) -> Call {
         _ => None,
     };
     let name = said(name);
+    if matches!(&name, Some(Said::Literal(name)) if is(name, SEED)) {
+        // Whatever it is set to, and even if only for the transaction: nothing gives the one before back.
+        return Call::Pins(Pin::RandomSeed);
+    }
+    let local = match local {
+        Some(Token::Word(word)) if is(word, "true") => true,
+        Some(Token::Word(word)) if is(word, "false") => false,
+        Some(Token::Text(text)) => match &decode(text).unwrap_or_default()[..] {
+            b"t" | b"true" | b"on" | b"yes" | b"1" => true,
+            b"f" | b"false" | b"off" | b"no" | b"0" => false,
+            _ => return unknown,
+        },
+        _ => return unknown,
+    };
+    let decides = name.as_ref().is_none_or(Said::may_decide);
     let unclear = match local {
-        false => Call::Unclear,
-        true if name.as_ref().is_none_or(Said::may_decide) => Call::Obscures,
+        false => unknown,
+        true if decides => Call::Obscures {
+            respells: name.as_ref().is_none_or(Said::may_respell),
+        },
         true => Call::Passes,
     };
     let (Some(name), Some(value)) = (name, said(value)) else {
@@ -111,7 +119,8 @@ pub(super) fn call(mut lexer: Lexer<'_>) -> Call {
     }
     match &value {
         Said::Literal(value) if value.len() > VALUE_LIMIT => unclear,
-        Said::Parameter(_) if matches!(unclear, Call::Passes) => unclear,
+        // What it is does not matter.
+        Said::Parameter(_) if local && !decides => Call::Passes,
         _ => Call::Assigns(Bound { name, value, local }),
     }
 }
@@ -143,8 +152,12 @@ fn arguments<'a>(lexer: &mut Lexer<'a>) -> Option<[Option<Token<'a>>; 3]> {
                 continue;
             }
             Token::Word(word) if cast => {
-                let parameter = matches!(arguments[at], Some(Token::Parameter(_)));
-                if parameter && !is(word, "text") && !is(word, "varchar") {
+                let types = match at {
+                    LOCAL => ["bool", "boolean"],
+                    _ => ["text", "varchar"],
+                };
+                // Of another type it may come out as another text.
+                if !types.iter().any(|of| is(word, of)) {
                     arguments[at] = None;
                 }
                 continue;
@@ -154,8 +167,11 @@ fn arguments<'a>(lexer: &mut Lexer<'a>) -> Option<[Option<Token<'a>>; 3]> {
         tokens += 1;
         *arguments.get_mut(at)? = (tokens == 1).then_some(token);
     }
-    (at == 2).then_some(arguments)
+    (at == LOCAL).then_some(arguments)
 }
+
+/// Which of the arguments says whether it is until the end of the transaction only.
+const LOCAL: usize = 2;
 
 /// SET SESSION CHARACTERISTICS AS TRANSACTION mode [, …]: sets the defaults of transactions.
 fn characteristics(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
@@ -364,15 +380,6 @@ fn assigned(name: &str, value: Option<Value>, local: bool) -> Act {
         value,
         local,
     }])
-}
-
-/// Settings that end with their transaction however they are set, and the seed of `random()`,
-/// which cannot be read back.
-pub(super) fn is_of_transaction(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable" | b"seed"
-    )
 }
 
 /// The settings with `GUC_LIST_QUOTE` that a session may set. Extensions can have none.

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 
-use super::super::settings::CONTEXT;
-use super::assign::{VALUE_LIMIT, is_of_transaction};
+use super::super::pins::Pin;
+use super::super::settings::{CONTEXT, SPELLING};
+use super::assign::VALUE_LIMIT;
 use super::literal::Value;
+use super::statement::is;
 use super::{Act, Assignment, Encoding, Script, Step, is_setting_name};
 
 /// A call of `set_config` with parameters among its arguments.
@@ -74,15 +76,25 @@ impl Script {
         self.bound().is_some()
     }
 
+    /// Whether that may be how texts are read.
+    pub fn may_respell(&self) -> bool {
+        let bound = self.bound().unwrap_or_default();
+        bound.iter().any(|one| one.name.may_respell())
+    }
+
     /// The same, with what a Bind says behind its names; `None` if it cannot be told what that sets.
     pub fn bound_with(&self, said: &[u8], encoding: Encoding<'_>) -> Option<Script> {
         let parameters = parameters(said)?;
+        let mut pins = self.steps.first()?.pins;
         let assignments = self.bound()?.iter().filter_map(|bound| {
             let name = bound.name.value(&parameters).flatten();
             let value = bound.value.value(&parameters);
             let (Some(name), Some(value)) = (name, value) else {
                 return Some(None);
             };
+            if is(name, SEED) {
+                pins.insert(Pin::RandomSeed);
+            }
             if is_of_transaction(&name.to_ascii_lowercase()) {
                 return None;
             }
@@ -90,10 +102,8 @@ impl Script {
             let assignment = || Assignment::of(name, value, bound.local, encoding);
             Some((fits && is_setting_name(name)).then(assignment))
         });
-        let step = Step {
-            act: Act::Assign(assignments.collect::<Option<_>>()?),
-            pins: self.steps.first()?.pins,
-        };
+        let act = Act::Assign(assignments.collect::<Option<_>>()?);
+        let step = Step { act, pins };
         Some(Script { steps: vec![step] })
     }
 
@@ -147,10 +157,17 @@ impl Assignment {
 impl Said {
     /// Whether a setting of this name may decide what statements mean.
     pub(super) fn may_decide(&self) -> bool {
+        self.may_be_any(&CONTEXT)
+    }
+
+    /// Whether it may decide how texts are read.
+    pub(super) fn may_respell(&self) -> bool {
+        self.may_be_any(&SPELLING)
+    }
+
+    fn may_be_any(&self, names: &[&str]) -> bool {
         match self {
-            Said::Literal(name) => CONTEXT
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known.as_bytes())),
+            Said::Literal(name) => names.iter().any(|known| is(name, known)),
             Said::Parameter(_) => true,
         }
     }
@@ -192,8 +209,21 @@ fn parameters(said: &[u8]) -> Option<Vec<Option<&[u8]>>> {
 /// To be found out; text, unknown, varchar.
 const TEXTS: [u32; 4] = [0, 25, 705, 1043];
 
+/// The setting by which the seed of `random()` is set.
+pub(super) const SEED: &str = "seed";
+
+/// Settings that end with their transaction however they are set, and the seed of `random()`,
+/// which cannot be read back.
+pub(super) fn is_of_transaction(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"transaction_isolation" | b"transaction_read_only" | b"transaction_deferrable" | b"seed"
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::super::pins::Pins;
     use super::super::{Dialect, read};
     use super::*;
 
@@ -239,11 +269,13 @@ mod tests {
         assert_eq!(sets(text, &[Some("app.user"), Some("x")]), None, "too few");
         assert_eq!(sets(text, &[None, Some("x"), None]), None, "no name");
         assert_eq!(sets(text, &[Some("ä"), Some("x"), None]), None);
-        let seed = sets(
-            "SELECT set_config($1, $2, false)",
-            &[Some("seed"), Some("0")],
-        );
-        assert_eq!(seed.unwrap(), [""; 0]);
+        let said = bind(&[Some("Seed"), Some("0")]);
+        let seed = script("SELECT set_config($1, $2, true)").bound_with(&said, Encoding::UTF8);
+        let step = Step {
+            act: Act::Assign(Vec::new()),
+            pins: Pins::from_iter([Pin::RandomSeed]),
+        };
+        assert_eq!(seed.unwrap().steps, [step]);
         let long = "x".repeat(VALUE_LIMIT + 1);
         assert_eq!(
             sets("SELECT set_config('a.b', $1, false)", &[Some(&long)]),

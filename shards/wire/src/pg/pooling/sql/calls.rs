@@ -206,6 +206,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_may_be_how_texts_are_read() {
+        for text in [
+            "SELECT set_config('Client_Encoding', lower('x'), true)",
+            "SELECT set_config('standard_conforming_strings', 'off', false) FROM t",
+            "SELECT set_config($1, $2, true) FROM t",
+            "SELECT set_config('standard_' || 'conforming_strings', 'off', true)",
+            "SET U&\"standard\\005fconforming_strings\" TO off",
+            "UPDATE pg_settings SET setting = 'off'",
+        ] {
+            assert!(traces(text).respells, "{text}");
+        }
+        for text in [
+            "SELECT set_config('search_path', lower('x'), true)",
+            "SELECT set_config('standard_conforming_strings', 'off', true)",
+            "SELECT set_config($1, $2, true)",
+            "SET standard_conforming_strings TO off",
+            "SELECT f()",
+        ] {
+            assert!(!traces(text).respells, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_set_for_a_transaction_shows_or_obscures() {
         for text in [
             "SELECT set_config('search_path', $1 || 'x', true), set_config('app.user', $2, true)",

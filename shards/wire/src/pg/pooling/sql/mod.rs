@@ -74,7 +74,7 @@ pub enum Act {
     RollbackTo(Bytes),
     /// RELEASE SAVEPOINT.
     Release(Bytes),
-    /// SET in all its forms, RESET of one setting, `set_config` with literals.
+    /// SET in all its forms, RESET of one setting, `set_config` with literals, or with what a Bind has said.
     Assign(Vec<Assignment>),
     /// `set_config` with parameters: a Bind says what is set.
     AssignBound(Vec<Bound>),
@@ -154,6 +154,8 @@ pub struct Traces {
     pub calls: bool,
     /// It may set, to what cannot be told, what decides what statements mean: until the end of the transaction.
     pub obscures: bool,
+    /// It may set, to what cannot be told, how texts are to be read, without calling such functions.
+    pub respells: bool,
 }
 
 impl Traces {
@@ -162,6 +164,7 @@ impl Traces {
         draws: true,
         calls: true,
         obscures: true,
+        respells: false,
     };
 }
 

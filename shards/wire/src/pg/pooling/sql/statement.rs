@@ -20,8 +20,8 @@ pub(super) struct Reader<'a> {
     steps: Vec<Step>,
     mentions: Vec<Mention>,
     calls: Calls<'a>,
-    draws: bool,
-    obscures: bool,
+    /// What may be left behind, save by calls.
+    traces: Traces,
 }
 
 /// What has been seen in the statement that is being read.
@@ -56,8 +56,7 @@ impl<'a> Reader<'a> {
             steps: Vec::new(),
             mentions: Vec::new(),
             calls: Calls::default(),
-            draws: false,
-            obscures: false,
+            traces: Traces::default(),
         }
     }
 
@@ -71,9 +70,10 @@ impl<'a> Reader<'a> {
         let count = self.step();
         let calls = self.calls.found;
         let traces = Traces {
-            draws: self.draws || calls,
+            draws: self.traces.draws || calls,
             calls,
-            obscures: self.obscures || calls,
+            obscures: self.traces.obscures || calls,
+            ..self.traces
         };
         let script = (!self.steps.is_empty()).then_some(Script { steps: self.steps });
         Reading {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
             Token::Symbol(b'(') => (Lead::Other, 1),
             _ => (Lead::Unknown, 0),
         };
-        self.draws |= matches!(lead, Lead::Insert | Lead::Merge | Lead::Copy);
+        self.traces.draws |= matches!(lead, Lead::Insert | Lead::Merge | Lead::Copy);
         // What is executed, or done by DO, has been written elsewhere.
         self.calls.found |= matches!(lead, Lead::Execute | Lead::Unknown);
         self.calls = Calls::begin(first, self.calls.found);
@@ -174,8 +174,8 @@ impl<'a> Reader<'a> {
         match notable {
             Notable::Conditional => statement.conditional = true,
             Notable::Pins(pin) => statement.pins.insert(pin),
-            Notable::Draws => self.draws = true,
-            Notable::Default => self.draws |= statement.lead == Lead::Update,
+            Notable::Draws => self.traces.draws = true,
+            Notable::Default => self.traces.draws |= statement.lead == Lead::Update,
             Notable::Unlock => statement.unlocks = true,
             Notable::UnlockAll => statement.unlocks_all = true,
             Notable::Temporary => {
@@ -202,8 +202,11 @@ impl<'a> Reader<'a> {
             Notable::SetConfig => match assign::call(self.lexer.clone()) {
                 Call::Assigns(assignment) => statement.assignments.push(assignment),
                 Call::Passes => {}
-                Call::Obscures => self.obscures = true,
-                Call::Unclear => statement.pins.insert(Pin::Setting),
+                Call::Obscures { respells } => {
+                    self.traces.obscures = true;
+                    self.traces.respells |= respells;
+                }
+                Call::Pins(pin) => statement.pins.insert(pin),
             },
             Notable::Execute => {
                 let runs = statement.lead == Lead::Explain
@@ -245,8 +248,11 @@ impl<'a> Reader<'a> {
         let assigns = !statement.assignments.is_empty();
         let shared = statement.parameters.any_shared(&statement.assignments);
         let once = statement.lead == Lead::Select && !statement.conditional && !shared;
-        let decides = |one: &Bound| one.name.may_decide();
-        self.obscures |= !once && statement.assignments.iter().any(decides);
+        if !once {
+            let mut all = statement.assignments.iter();
+            self.traces.obscures |= all.clone().any(|one| one.name.may_decide());
+            self.traces.respells |= all.any(|one| one.name.may_respell());
+        }
         let act = match statement.lead {
             Lead::Select if assigns && once => {
                 Bound::act(statement.assignments, self.dialect.encoding)
@@ -292,6 +298,8 @@ impl<'a> Reader<'a> {
             }
             _ => Act::Plain,
         };
+        // What cannot be followed may be that.
+        self.traces.respells |= pins.contains(Pin::Setting);
         match act {
             Act::Plain if statement.temporary => Step {
                 act: Act::Makes(Pin::TemporaryTable),

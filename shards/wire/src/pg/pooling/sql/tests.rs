@@ -233,6 +233,13 @@ fn what_cannot_be_followed_pins() {
         ("SELECT set_config('a', lower('b'), false)", Pin::Setting),
         ("SELECT set_config('a', 'b', false) FROM t", Pin::Setting),
         (
+            "SELECT set_config('a', 'now'::timestamptz::text, false)",
+            Pin::Setting,
+        ),
+        ("SELECT set_config('a', 'abc'::char, false)", Pin::Setting),
+        ("SELECT set_config('seed', '0.5', true)", Pin::RandomSeed),
+        ("SELECT set_config('SEED', lower($1), $2)", Pin::RandomSeed),
+        (
             "SELECT CASE WHEN x THEN set_config('a', 'b', false) END",
             Pin::Setting,
         ),

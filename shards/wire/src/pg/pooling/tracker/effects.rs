@@ -14,7 +14,7 @@ impl Tracker {
         if kind == b'C' && may_change_schema(body) {
             self.commons.schema_changed();
         }
-        let made = self.settings.may_create_temporary() && kind == b'C' && may_make_a_table(body);
+        let made = self.may_create_temporary() && kind == b'C' && may_make_a_table(body);
         if made {
             self.settings.make(Pin::TemporaryTable);
         }
@@ -53,6 +53,16 @@ impl Tracker {
         }
     }
 
+    /// Whether what is created without a schema may be temporary: by the search path that is known, or because nobody
+    /// knows which it is. (Behind functions of the tenant's own everything is cleaned anyway.)
+    fn may_create_temporary(&self) -> bool {
+        let calls = self.link.as_deref().is_some_and(|link| link.calls);
+        self.settings.may_create_temporary()
+            || self.lasting.contains(Pin::Setting)
+            || self.settings.pins().contains(Pin::Setting)
+            || self.is_obscured() && !calls
+    }
+
     fn apply(&mut self, step: &Step, tag: &[u8]) {
         match &step.act {
             Act::Plain | Act::CopyIn | Act::Unlocks => {}
@@ -67,7 +77,7 @@ impl Tracker {
                     self.settings.assign(assignment);
                 }
             }
-            // What it is, nobody has told (EXECUTE).
+            // What it is, nobody has told (EXECUTE), or not so that it could be read.
             Act::AssignBound(all) if all.iter().any(|one| !one.local) => {
                 self.lasting.insert(Pin::Setting);
             }
@@ -118,7 +128,7 @@ impl Tracker {
                 self.lasting = self.lasting.for_good();
                 self.forget_values();
                 if let Some(link) = &mut self.link {
-                    link.calls = false;
+                    (link.calls, link.respells) = (false, false);
                 }
             }
         }

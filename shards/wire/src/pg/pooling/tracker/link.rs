@@ -43,6 +43,8 @@ pub(in super::super) struct Link {
     pub(super) strangers: bool,
     /// The client has called functions that may have left anything.
     pub(super) calls: bool,
+    /// The client may set how texts are read, without it being seen to what: it is known only when all is answered.
+    pub(super) respells: bool,
     /// The client has run something.
     pub(super) ran: bool,
     /// The client waits for a ReadyForQuery that has come: first the backend is put right.
@@ -115,6 +117,7 @@ impl Link {
             values: Values::Unknown,
             strangers: false,
             calls: false,
+            respells: false,
             ran: false,
             ready_waits: false,
             doubted: Pins::NONE,
@@ -143,6 +146,7 @@ impl Link {
             &mut self.touched,
             &mut self.ended,
             &mut self.calls,
+            &mut self.respells,
             &mut self.ran,
             &mut self.ready_waits,
         ] {

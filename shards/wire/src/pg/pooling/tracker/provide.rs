@@ -113,7 +113,8 @@ impl Tracker {
         let unnamed = self.unnamed.clone();
         let traces = match &unnamed {
             Unnamed::Known(statement) => statement.traces,
-            Unnamed::Absent | Unnamed::Unkept(_) => Traces::default(),
+            Unnamed::Unkept { traces, .. } => *traces,
+            Unnamed::Absent => Traces::default(),
         };
         let script = match &unnamed {
             Unnamed::Known(statement) if statement.names_others => {
@@ -135,7 +136,7 @@ impl Tracker {
                 }
                 None
             }
-            Unnamed::Unkept(script) => script.clone(),
+            Unnamed::Unkept { script, .. } => script.clone(),
         };
         Some(Meant {
             server_name: None,
@@ -224,15 +225,29 @@ impl Tracker {
 
     /// Finds out what a statement sets to which a Bind gives `values`, if that can be told.
     pub(super) fn bind_settings(&self, meant: &mut Meant, values: Option<&[u8]>) {
+        let Some(script) = meant.script.as_deref().filter(|script| script.is_bound()) else {
+            return;
+        };
         let encoding = self.dialect().encoding;
-        let script = meant.script.as_deref().filter(|script| script.is_bound());
-        if let Some(script) = script {
-            let values = values.filter(|_| self.settings.is_reported());
-            match values.and_then(|values| script.bound_with(values, encoding)) {
-                Some(bound) => meant.script = Some(Rc::new(bound)),
-                None => meant.traces.obscures = true,
+        let values = values.filter(|_| self.is_legible());
+        match values.and_then(|values| script.bound_with(values, encoding)) {
+            Some(bound) => meant.script = Some(Rc::new(bound)),
+            None => {
+                meant.traces.obscures = true;
+                meant.traces.respells |= script.may_respell();
             }
         }
+    }
+
+    /// Whether a Bind decides what the statement of this name sets. (Of one that names others nothing is told.)
+    pub(super) fn is_bound(&self, name: &[u8]) -> bool {
+        let script = match (&self.unnamed, self.names.get(name)) {
+            (Unnamed::Known(statement), _) if name.is_empty() => &statement.script,
+            (_, Some(Named::Shared(statement, _))) => &statement.script,
+            (_, Some(Named::Own(script))) => script,
+            _ => &None,
+        };
+        script.as_deref().is_some_and(Script::is_bound)
     }
 
     /// A statement in the session's present context.

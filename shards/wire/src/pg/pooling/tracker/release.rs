@@ -37,7 +37,7 @@ impl Tracker {
         if self.names.any_own() {
             pins.insert(Pin::PreparedStatement);
         }
-        if matches!(self.unnamed, Unnamed::Unkept(_)) {
+        if matches!(self.unnamed, Unnamed::Unkept { .. }) {
             pins.insert(Pin::LongStatement);
         }
         pins

@@ -144,7 +144,7 @@ impl Tracker {
             let draft = Draft::new(source, reading);
             // Without its text nobody can say what it names.
             let unread = draft.names_others.then(Rc::default);
-            self.parse_unkept(unread.or(draft.script));
+            self.parse_unkept(unread.or(draft.script), draft.traces);
             return;
         }
         let again = self.unnamed_again(source, &reading);
@@ -165,8 +165,8 @@ impl Tracker {
         (is_theirs && known.is(source, reading)).then(|| Rc::clone(known))
     }
 
-    fn parse_unkept(&mut self, script: Option<Rc<Script>>) {
-        let statement = Unnamed::Unkept(script);
+    fn parse_unkept(&mut self, script: Option<Rc<Script>>, traces: Traces) {
+        let statement = Unnamed::Unkept { script, traces };
         self.push_extended(Owed::new(What::Parse, To::Client));
         self.change_unnamed(statement.clone(), statement);
     }
@@ -174,7 +174,7 @@ impl Tracker {
     /// A statement too long to be read. It stays where it is, and so does its client.
     fn parse_long(&mut self, name: &[u8]) -> Fate {
         if name.is_empty() {
-            self.parse_unkept(Some(Rc::default()));
+            self.parse_unkept(Some(Rc::default()), Traces::ALL);
             return Fate::Passes;
         }
         let name = Bytes::copy_from_slice(name);
@@ -203,19 +203,14 @@ impl Tracker {
         let Some((portal, name, values)) = head else {
             return self.headless(request, What::Bind);
         };
+        let will_be_whole = !request.is_whole() && !request.is_long();
+        if will_be_whole && self.is_bound(name) {
+            return Ok(Fate::Incomplete);
+        }
         let Some(mut meant) = self.provide(name, input) else {
             return Ok(Fate::Held);
         };
-        if meant
-            .script
-            .as_ref()
-            .is_some_and(|script| script.is_bound())
-        {
-            if !request.is_whole() && !request.is_long() {
-                return Ok(Fate::Incomplete);
-            }
-            self.bind_settings(&mut meant, request.is_whole().then_some(values));
-        }
+        self.bind_settings(&mut meant, request.is_whole().then_some(values));
         self.provide_for(meant.script.as_deref(), meant.traces, input);
         self.note_portal(portal, meant.script);
         self.push_extended(Owed::new(What::Bind, To::Client));

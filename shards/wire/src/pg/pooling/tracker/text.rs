@@ -58,7 +58,7 @@ struct Meaning {
 impl Tracker {
     /// Reads a text. `None` if a reply must come first.
     pub(super) fn read(&self, text: &[u8]) -> Option<Text> {
-        if !self.settings.is_reported() {
+        if !self.is_legible() {
             // Nobody knows in which way.
             return Some(Text::unread());
         }
@@ -103,7 +103,7 @@ impl Tracker {
     pub(super) fn read_source(&self, source: &[u8]) -> Reading {
         // Without a NUL it is no Parse: the backend will say so.
         let (text, types) = string(source).unwrap_or_default();
-        if !self.settings.is_reported() {
+        if !self.is_legible() {
             // Nobody knows in which way.
             return Reading::unread();
         }

@@ -83,6 +83,7 @@ impl Tracker {
     pub(super) fn note_traces(&mut self, traces: Traces) {
         if let Some(link) = &mut self.link {
             link.calls |= traces.calls;
+            link.respells |= traces.respells;
             if traces.obscures {
                 link.memory.prepared.becomes_uncertain();
             }
@@ -96,6 +97,13 @@ impl Tracker {
     pub(super) fn is_obscured(&self) -> bool {
         let uncertain = |link: &Link| link.memory.prepared.is_uncertain();
         self.link.as_deref().is_some_and(uncertain)
+    }
+
+    /// Whether it is known how a text that the client says now will be read. (Since PostgreSQL 14 a setting is reported at
+    /// the end of the batch only.)
+    pub(super) fn is_legible(&self) -> bool {
+        let respelt = |link: &Link| link.respells && !link.is_answered();
+        self.settings.is_reported() && !self.link.as_deref().is_some_and(respelt)
     }
 
     /// FunctionCall, of a function that is known by its OID only.
