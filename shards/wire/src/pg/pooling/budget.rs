@@ -1,9 +1,10 @@
 //! What the clients of one tenant make us hold on their shard: how much it is, and how much it may be.
 //!
 //! The text of a prepared statement is held once, for all clients that share it and all backends that keep it, for as
-//! long as one of them does; names are each client's own. Once the budget is spent, nothing new is shared: a statement
-//! stays on the backend under the client's own name, and the client stays with it. Backends give up what they keep when
-//! they are given back. Names go on being counted, up to twice the budget.
+//! long as one of them does; names are each client's own. Once texts have spent the budget, nothing new is shared: a
+//! statement stays on the backend under the client's own name, and the client stays with it. Backends give up what they
+//! keep when they are given back. None of that would make names fewer, so these are counted apart: where texts and names
+//! are twice the budget, who has more names than others may give no more.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +13,17 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: usize,
-    spent: Cell<usize>,
+    /// On texts, and on names.
+    spent: [Cell<usize>; 2],
+    /// How many clients may give names.
+    clients: Cell<usize>,
+}
+
+/// What something is held for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Held {
+    Text,
+    Names,
 }
 
 impl Budget {
@@ -20,18 +31,18 @@ impl Budget {
     pub(super) fn of(limit: usize) -> Rc<Budget> {
         Rc::new(Budget {
             limit,
-            spent: Cell::new(0),
+            spent: Default::default(),
+            clients: Cell::new(0),
         })
     }
 
-    /// Whether nothing more should be held that need not be.
+    /// Whether no more texts should be held that need not be.
     pub(super) fn is_spent(&self) -> bool {
-        self.spent.get() >= self.limit
+        self.on(Held::Text).get() >= self.limit
     }
 
-    /// Whether nothing more can be held at all.
-    pub(super) fn is_overspent(&self) -> bool {
-        self.spent.get() >= 2 * self.limit
+    fn on(&self, held: Held) -> &Cell<usize> {
+        &self.spent[held as usize]
     }
 }
 
@@ -39,30 +50,52 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Rc<Budget>,
+    held: Held,
     bytes: usize,
 }
 
 impl Share {
-    pub(super) fn of(budget: &Rc<Budget>, bytes: usize) -> Share {
+    /// For a text of so many bytes.
+    pub(super) fn of_text(budget: &Rc<Budget>, bytes: usize) -> Share {
         let mut share = Share {
             budget: Rc::clone(budget),
+            held: Held::Text,
             bytes: 0,
         };
         share.grow(bytes);
         share
     }
 
+    /// For the names that a client will give.
+    pub(super) fn of_names(budget: &Rc<Budget>) -> Share {
+        budget.clients.set(budget.clients.get() + 1);
+        Share {
+            budget: Rc::clone(budget),
+            held: Held::Names,
+            bytes: 0,
+        }
+    }
+
+    /// Whether the budget is spent twice, and this is no less of it than others have on average.
+    pub(super) fn is_too_much(&self) -> bool {
+        let Budget { limit, clients, .. } = &*self.budget;
+        let spent: usize = self.budget.spent.iter().map(Cell::get).sum();
+        spent >= 2 * limit && self.bytes >= 2 * limit / clients.get().max(1)
+    }
+
     /// So much more is held.
     pub(super) fn grow(&mut self, by: usize) {
         self.bytes += by;
-        self.budget.spent.set(self.budget.spent.get() + by);
+        let spent = self.budget.on(self.held);
+        spent.set(spent.get() + by);
     }
 
     /// So much less is held.
     pub(super) fn shrink(&mut self, by: usize) {
         self.bytes -= by;
         // What is given back was taken before.
-        self.budget.spent.set(self.budget.spent.get() - by);
+        let spent = self.budget.on(self.held);
+        spent.set(spent.get() - by);
     }
 
     /// Nothing is held any more.
@@ -74,6 +107,9 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.clear();
+        if let Held::Names = self.held {
+            self.budget.clients.set(self.budget.clients.get() - 1);
+        }
     }
 }
 
@@ -162,7 +198,8 @@ mod tests {
         let mut third = client(&commons);
         assert_eq!(prepares(&mut third, "s", "select 3", 15_000), Ok(false));
         drop((cleanup, kept, third));
-        assert_eq!(commons.budget().spent.get(), 0);
+        assert_eq!(commons.budget().spent, [Cell::new(0), Cell::new(0)]);
+        assert_eq!(commons.budget().clients.get(), 0);
     }
 
     #[test]
@@ -181,6 +218,44 @@ mod tests {
             panic!("the function may have left anything");
         };
         assert!(cleanup.sql().contains("UNLISTEN"), "{}", cleanup.sql());
+    }
+
+    /// Gives names to what has been accepted, as many or until a backend is needed for that; how many.
+    fn names(client: &mut Tracker, most: usize) -> usize {
+        let mut one = |number: &usize| {
+            let mut said = BytesMut::new();
+            put_parse(&mut said, number.to_string().as_bytes(), b"select 1\0\0\0");
+            put_bare(&mut said, b'S');
+            let mut out = Outbound::default();
+            let _ = client.client_said(&said, &mut out);
+            !out.to_client.is_empty()
+        };
+        (0..most).take_while(|number| one(number)).count()
+    }
+
+    #[test]
+    fn names_make_nobody_share_less() {
+        let commons = commons();
+        let [mut one, mut other] = [(); 2].map(|()| client(&commons));
+        assert_eq!(prepares(&mut one, "s", "select 1", 8), Ok(true));
+        assert!(matches!(gives_back(&mut one), Release::Clean(_)));
+        assert_eq!(names(&mut one, 300), 300);
+        assert_eq!(prepares(&mut other, "s", "select 2", 8), Ok(true));
+        assert!(matches!(gives_back(&mut other), Release::Clean(_)));
+    }
+
+    #[test]
+    fn who_has_few_names_is_not_refused_for_one_who_has_many() {
+        let commons = commons();
+        let [mut one, mut other] = [(); 2].map(|()| client(&commons));
+        assert_eq!(prepares(&mut one, "s", "select 1", 8), Ok(true));
+        for client in [&mut one, &mut other] {
+            assert!(matches!(gives_back(client), Release::Clean(_)));
+        }
+        let many = names(&mut one, 1000);
+        assert!(many < 1000, "{many}");
+        let more = names(&mut other, 1000);
+        assert!(many / 3 < more && more < many, "{more}, {many}");
     }
 
     #[test]

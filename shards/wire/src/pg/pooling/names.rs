@@ -34,7 +34,7 @@ impl Names {
             by_name: HashMap::new(),
             own: 0,
             bytes: 0,
-            held: Share::of(budget, 0),
+            held: Share::of_names(budget),
         }
     }
 
@@ -89,6 +89,11 @@ impl Names {
     /// Whether one more is too many.
     pub(super) fn is_full(&self) -> bool {
         self.by_name.len() >= NAMES_LIMIT || self.bytes >= BYTES_LIMIT
+    }
+
+    /// Whether one more is too many for all clients together.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.held.is_too_much()
     }
 }
 

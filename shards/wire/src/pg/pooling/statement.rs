@@ -179,7 +179,7 @@ impl Statements {
         self.last_id += 1;
         Statement {
             id: self.last_id,
-            _held: Share::of(&self.budget, draft.source.len() + OVERHEAD),
+            _held: Share::of_text(&self.budget, draft.source.len() + OVERHEAD),
             source: draft.source,
             script: draft.script,
             names_others: draft.names_others,

@@ -126,7 +126,7 @@ impl Tracker {
 
     /// Whether the client may prepare no more.
     pub(super) fn is_full_of_names(&self) -> bool {
-        self.names.is_full() || self.commons.budget().is_overspent()
+        self.names.is_full() || self.names.are_too_many()
     }
 
     /// A statement that others may share. It is prepared anew even if the backend has it already:
@@ -283,7 +283,8 @@ fn too_many(own: bool) -> Fault {
             "a client may have {NAMES_LIMIT} prepared statements of together {BYTES_LIMIT} bytes"
         ),
         false => {
-            "all clients of this database together have too many prepared statements".to_owned()
+            "all clients of this database together have too many prepared statements, and this one no fewer than others"
+                .to_owned()
         }
     };
     Fault::Client(ErrorResponse::fatal(PROGRAM_LIMIT_EXCEEDED, message))
