@@ -123,12 +123,27 @@ fn full_authentication_goes_under_the_servers_key() {
 
 #[test]
 fn sha256_password_asks_for_the_key_by_its_own_byte() {
-    let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
-    let pem = [&b"\x01"[..], pem(&key).as_bytes()].concat();
-    let mut database = Database::new(greeting(), vec![switch("sha256_password"), pem, ok()]);
-    log_in(request("correct horse"), &mut database).unwrap();
-    assert_eq!(database.heard[1], b"\x01");
-    assert_eq!(open(key, &database.heard[2]), b"correct horse\0");
+    for tls in [Tls::Off, Tls::Needless] {
+        let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+        let pem = [&b"\x01"[..], pem(&key).as_bytes()].concat();
+        let mut database = Database::new(greeting(), vec![switch("sha256_password"), pem, ok()]);
+        let mut request = request("correct horse");
+        request.tls = tls;
+        log_in(request, &mut database).unwrap();
+        assert_eq!(database.heard[1], b"\x01");
+        assert_eq!(open(key, &database.heard[2]), b"correct horse\0");
+    }
+}
+
+#[test]
+fn beside_us_full_authentication_is_the_password_itself() {
+    for ask in [b"\x01\x04".to_vec(), switch("mysql_clear_password")] {
+        let mut database = Database::new(greeting(), vec![ask, ok()]);
+        let mut request = request("correct horse");
+        request.tls = Tls::Needless;
+        log_in(request, &mut database).unwrap();
+        assert_eq!(database.heard[1], b"correct horse\0");
+    }
 }
 
 #[test]

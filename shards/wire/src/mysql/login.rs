@@ -14,7 +14,7 @@ use super::message::OkPacket;
 use super::naming::Named;
 use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use super::preface::foreign;
-use super::prove::Proof;
+use super::prove::{Privacy, Proof};
 use super::response::{Attribute, HandshakeResponse, put_attributes, put_ssl_request};
 use super::verifier::Plugin;
 use crate::error::WireError;
@@ -64,8 +64,8 @@ pub struct LoginRequest {
 pub enum Tls {
     /// Never.
     Off,
-    /// Never, for nobody but this machine can listen: a password may be said in clear, and servers want it
-    /// so on a socket of the file system.
+    /// Never, for nobody but this machine can listen: a password may be said in clear, and on a socket of the file
+    /// system servers want it so (save for `sha256_password`, whose is sealed).
     Needless,
     /// If the server offers it.
     Prefer,
@@ -203,7 +203,7 @@ impl Login {
         };
         let mut proof = Proof::new(
             self.request.password.clone(),
-            secured || self.request.tls == Tls::Needless,
+            Privacy::of(secured, self.request.tls == Tls::Needless),
             plugin,
             greeting.nonce,
         );
@@ -325,7 +325,7 @@ impl BackendChangeUser {
         // No token is sent before the server has sent a new nonce, so this one is never used.
         let proof = Proof::new(
             request.password.clone(),
-            secured || request.tls == Tls::Needless,
+            Privacy::of(secured, request.tls == Tls::Needless),
             plugin,
             Nonce::from_random([0; 20]),
         );

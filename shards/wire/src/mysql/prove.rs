@@ -26,12 +26,33 @@ use super::verifier::{Plugin, caching_sha2_token, native_token};
 use crate::error::WireError;
 use crate::secret::Secret;
 
+/// Who may listen in on what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Everybody on the way: the password may not go in clear.
+    None,
+    /// Nobody, since it does not leave the machine. (`sha256_password` does not count on that: it asks for TLS or RSA.)
+    Local,
+    /// Nobody, since it is under TLS.
+    Tls,
+}
+
+impl Privacy {
+    /// Of what goes under TLS, or to a database beside us.
+    pub(super) fn of(secured: bool, local: bool) -> Privacy {
+        match (secured, local) {
+            (true, _) => Privacy::Tls,
+            (false, true) => Privacy::Local,
+            (false, false) => Privacy::None,
+        }
+    }
+}
+
 /// The proof of one password in one dialogue.
 #[derive(Debug)]
 pub(super) struct Proof {
     password: Secret,
-    /// What is sent is under TLS: only then may the password go in clear.
-    secured: bool,
+    privacy: Privacy,
     plugin: Plugin,
     nonce: Nonce,
     switched: bool,
@@ -44,10 +65,10 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) fn new(password: Secret, secured: bool, plugin: Plugin, nonce: Nonce) -> Self {
+    pub(super) fn new(password: Secret, privacy: Privacy, plugin: Plugin, nonce: Nonce) -> Self {
         Proof {
             password,
-            secured,
+            privacy,
             plugin,
             nonce,
             switched: false,
@@ -68,7 +89,7 @@ impl Proof {
             Plugin::CachingSha2 => caching_sha2_token(password, &self.nonce),
             Plugin::Native => native_token(password, &self.nonce),
             Plugin::Sha256 if password.is_empty() => Vec::new(),
-            Plugin::Sha256 if !self.secured => {
+            Plugin::Sha256 if self.privacy != Privacy::Tls => {
                 self.key_asked = true;
                 vec![SHA256_ASK_KEY]
             }
@@ -150,7 +171,7 @@ impl Proof {
         }
         match (self.plugin, body) {
             (Plugin::CachingSha2, [FAST_AUTH_SUCCESS]) => Ok(None),
-            (Plugin::CachingSha2, [FULL_AUTHENTICATION]) if self.secured => {
+            (Plugin::CachingSha2, [FULL_AUTHENTICATION]) if self.privacy != Privacy::None => {
                 self.in_clear().map(Some)
             }
             (Plugin::CachingSha2, [FULL_AUTHENTICATION]) => {
@@ -164,9 +185,9 @@ impl Proof {
         }
     }
 
-    /// The password and its NUL, under TLS only.
+    /// The password and its NUL, where nobody listens only.
     fn in_clear(&self) -> Result<Zeroizing<Vec<u8>>, WireError> {
-        if !self.secured {
+        if self.privacy == Privacy::None {
             let what = format!(
                 "sending the password in clear ({}, no TLS)",
                 self.plugin.name()
