@@ -116,6 +116,15 @@ fn a_table_made_under_a_search_path_that_nobody_knows_may_be_a_temporary_one() {
         &["BEGIN", "SELECT 1", "SELECT 1", "COMMIT"],
     );
     assert!(tracker.pins().contains(Pin::TemporaryTable));
+    // The database is asked, once.
+    let mut out = Outbound::default();
+    let answer = [
+        message(b'D', b"\0\x01\0\0\0\x01f"),
+        message(b'C', b"SELECT 1\0"),
+        message(b'Z', b"I"),
+    ];
+    let _ = tracker.backend_said(&answer.concat(), &mut out).unwrap();
+    assert!(tracker.may_release() && out.to_backend.is_empty());
 
     for (sets, tag) in [
         ("SET search_path TO pg_temp, \"\u{fc}\"", "SET"),

@@ -4,6 +4,7 @@ use super::super::changes::Values;
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
 use super::super::prepared::PREFIX;
+use super::super::replies::To;
 use super::super::sql::{Act, Step};
 use super::Tracker;
 use super::asking::ended_by;
@@ -53,14 +54,21 @@ impl Tracker {
         }
     }
 
-    /// Whether what is created without a schema may be temporary: by the search path that is known, or because nobody
-    /// knows which it is. (Behind functions of the tenant's own everything is cleaned anyway.)
+    /// Whether what the client's statement at the front creates without a schema may be temporary: by the search path
+    /// that is known, or because nobody knows which it is. (Behind functions of the tenant's own all is cleaned anyway.)
     fn may_create_temporary(&self) -> bool {
-        let calls = self.link.as_deref().is_some_and(|link| link.calls);
-        self.settings.may_create_temporary()
-            || self.lasting.contains(Pin::Setting)
-            || self.settings.pins().contains(Pin::Setting)
-            || self.is_obscured() && !calls
+        let Some(link) = &self.link else {
+            return false;
+        };
+        let unknown = || {
+            self.pins().contains(Pin::Setting) || link.memory.prepared.is_uncertain() && !link.calls
+        };
+        // What we ask makes nothing.
+        let clients = || {
+            let front = link.replies.front();
+            front.is_some_and(|front| front.to == To::Client)
+        };
+        (self.settings.may_create_temporary() || unknown()) && clients()
     }
 
     fn apply(&mut self, step: &Step, tag: &[u8]) {

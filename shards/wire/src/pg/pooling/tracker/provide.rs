@@ -243,6 +243,7 @@ impl Tracker {
     pub(super) fn is_bound(&self, name: &[u8]) -> bool {
         let script = match (&self.unnamed, self.names.get(name)) {
             (Unnamed::Known(statement), _) if name.is_empty() => &statement.script,
+            (Unnamed::Unkept { script, .. }, _) if name.is_empty() => script,
             (_, Some(Named::Shared(statement, _))) => &statement.script,
             (_, Some(Named::Own(script))) => script,
             _ => &None,

@@ -91,6 +91,9 @@ impl Tracker {
             self.provide_for(None, Traces::ALL, input);
             return Ok(self.parse_long(name));
         }
+        if self.waits_to_read() {
+            return Ok(Fate::Held);
+        }
         let reading = self.read_source(source);
         if name.is_empty() {
             self.parse_unnamed(source, reading);

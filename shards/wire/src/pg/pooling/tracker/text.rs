@@ -58,6 +58,9 @@ struct Meaning {
 impl Tracker {
     /// Reads a text. `None` if a reply must come first.
     pub(super) fn read(&self, text: &[u8]) -> Option<Text> {
+        if self.waits_to_read() {
+            return None;
+        }
         if !self.is_legible() {
             // Nobody knows in which way.
             return Some(Text::unread());

@@ -106,6 +106,12 @@ impl Tracker {
         self.settings.is_reported() && !self.link.as_deref().is_some_and(respelt)
     }
 
+    /// Whether that will be known by itself: when the batches are answered that have been said to their ends.
+    pub(super) fn waits_to_read(&self) -> bool {
+        let waits = |link: &Link| link.respells && !link.batch_open && !link.replies.is_empty();
+        self.link.as_deref().is_some_and(waits)
+    }
+
     /// FunctionCall, of a function that is known by its OID only.
     pub(super) fn function_call(&mut self, request: Request<'_>) -> Fate {
         let Some(oid) = request.body().first_chunk() else {
