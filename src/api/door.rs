@@ -59,7 +59,8 @@ impl Door {
             Err(error) if is_shortage(&error) => {
                 // The place of a descriptor: one kept back, or that of whoever waits longest.
                 let mut room = self.room();
-                if room.spares.pop().is_none() {
+                // Whoever is on his way out leaves one, too: on a busy machine all would be shown out meanwhile.
+                if room.spares.pop().is_none() && room.leaving() == 0 {
                     room.show_out_the_slowest();
                 }
                 drop(room);
@@ -79,7 +80,7 @@ impl Door {
         let stream = Arc::new(stream);
         let number = {
             let mut room = self.room();
-            if room.guests.len() >= MAX_CONNECTIONS {
+            if room.guests.len() - room.leaving() >= MAX_CONNECTIONS {
                 room.show_out_the_slowest();
             }
             // Then all are being answered, or on their way out: one of them has left in a moment.
@@ -161,6 +162,8 @@ struct Guest {
     /// Since when we wait for this client to say or to read something; `None` while it waits for
     /// us, and when it has been shown out.
     waiting_since: Option<Instant>,
+    /// Its connection has been ended; its thread has yet to notice.
+    is_leaving: bool,
 }
 
 impl Room {
@@ -184,6 +187,7 @@ impl Room {
             Guest {
                 stream,
                 waiting_since: Some(Instant::now()),
+                is_leaving: false,
             },
         );
         self.next
@@ -191,8 +195,16 @@ impl Room {
 
     fn waits(&mut self, number: u64, waits: bool) {
         if let Some(guest) = self.guests.get_mut(&number) {
-            guest.waiting_since = waits.then(Instant::now);
+            guest.waiting_since = (waits && !guest.is_leaving).then(Instant::now);
         }
+    }
+
+    /// How many have been shown out and have not left so far.
+    fn leaving(&self) -> usize {
+        self.guests
+            .values()
+            .filter(|guest| guest.is_leaving)
+            .count()
     }
 
     /// Ends the connection that has kept us waiting longest. Its thread then finds it closed.
@@ -203,6 +215,7 @@ impl Room {
             .filter(|guest| guest.waiting_since.is_some());
         if let Some(guest) = waiting.min_by_key(|guest| guest.waiting_since) {
             guest.waiting_since = None;
+            guest.is_leaving = true;
             if let Some(stream) = guest.stream.upgrade() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
@@ -261,3 +274,31 @@ const PACKED_PAUSE: Duration = Duration::from_millis(100);
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The stack of a connection's thread, in bytes.
 const STACK: usize = 256 << 10;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_shown_out_twice_and_who_has_been_is_leaving_until_then() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut room = Room::new().unwrap();
+        let mut guests: Vec<_> = (0..3)
+            .map(|_| Arc::new(TcpStream::connect(address).unwrap()))
+            .collect();
+        let numbers: Vec<_> = guests.iter().map(|guest| room.seat(guest)).collect();
+        room.show_out_the_slowest();
+        assert_eq!(room.leaving(), 1);
+        // Its thread has not noticed so far, and waits for the next request.
+        room.waits(numbers[0], true);
+        room.show_out_the_slowest();
+        assert_eq!(room.leaving(), 2);
+        room.leave(numbers[0], guests.remove(0));
+        assert_eq!(room.leaving(), 1);
+        assert_eq!(room.guests.len(), 2);
+    }
+}
