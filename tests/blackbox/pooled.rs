@@ -210,7 +210,17 @@ async fn a_changed_table_concerns_who_prepared_before(server: &'static Server) {
         let row = client.query_one(&statement, &[]).await.unwrap();
         assert_eq!((row.len(), row.get::<_, i32>(1)), (2, 7));
     }
-    drop(old);
+    // Nor does a backend tell it otherwise that has not prepared it before, or read an int8 to it that it takes for an int4.
+    let told = before.prepare(text).await.unwrap();
+    server.sql(&tenant.dbname, "ALTER TABLE whoami ALTER more TYPE int8");
+    let reconnect = format!("/tenants/{}/reconnect", tenant.id);
+    assert_eq!(ask(bouncer.api(), "POST", &reconnect, ""), 202);
+    let refused = before.query_one(&told, &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    let anew = before.prepare(text).await.unwrap();
+    let row = before.query_one(&anew, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(1), 7);
+    drop((old, told, anew));
     bouncer.stop();
 }
 

@@ -312,7 +312,8 @@ fn hear(raw: &mut Raw, until: Until) -> Vec<String> {
 /// - OIDs of what was created after the databases were, in RowDescription and ParameterDescription;
 /// - the order of settings that are reported together (see [`hear`]);
 /// - in which line of its source the database refuses what has no place in a COPY, and ends;
-/// - by which of its functions the database refuses what is said in a failed transaction: a Bind may need a Parse first.
+/// - by which of its functions the database refuses what is said in a failed transaction: a Bind may need a Parse first;
+/// - in which line of its source the database refuses what returns something else than it did.
 fn same((kind, mut body): Message) -> Message {
     match kind {
         b'A' => body[..4].fill(0),
@@ -335,6 +336,14 @@ fn same((kind, mut body): Message) -> Message {
         {
             let fields = body.split_inclusive(|&byte| byte == 0);
             let told = fields.filter(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')));
+            body = told.collect::<Vec<_>>().concat();
+        }
+        b'E' if body
+            .split(|&byte| byte == 0)
+            .any(|field| field == b"RRevalidateCachedQuery") =>
+        {
+            let fields = body.split_inclusive(|&byte| byte == 0);
+            let told = fields.filter(|field| field.first() != Some(&b'L'));
             body = told.collect::<Vec<_>>().concat();
         }
         _ => {}

@@ -13,6 +13,7 @@ mod neighbours;
 mod pipelines;
 mod prepared;
 mod settings;
+mod shapes;
 
 use crate::scenario::Scenario;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         prepared::list(),
         copy::list(),
         settings::list(),
+        shapes::list(),
         neighbours::list(),
         hidden::list(),
     ]

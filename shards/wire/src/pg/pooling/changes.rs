@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::names::{Named, Names};
 use super::prepared::{Entry, Key, Prepared};
+use super::shape::Shape;
 use super::sql::{Script, Traces};
 use super::statement::Statement;
 
@@ -23,13 +24,13 @@ pub(super) enum Change {
 }
 
 /// An unnamed statement.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(super) enum Unnamed {
     /// There is none.
     #[default]
     Absent,
-    /// This one.
-    Known(Rc<Statement>),
+    /// This one; and what the client has been told of it.
+    Known(Rc<Statement>, Option<Rc<Shape>>),
     /// One that is too long to be kept, or for which there is no room; it cannot be made again.
     Unkept {
         /// What its execution does to the session, if anything.
@@ -37,6 +38,32 @@ pub(super) enum Unnamed {
         /// What it may leave behind beside that.
         traces: Traces,
     },
+}
+
+impl Unnamed {
+    /// One of which nobody knows what it is; it must not be used.
+    pub(super) const SPOILT: Unnamed = Unnamed::Unkept {
+        script: None,
+        traces: Traces::NONE,
+    };
+}
+
+/// They are the same if they are the same statement, whatever has been told of it.
+impl PartialEq for Unnamed {
+    fn eq(&self, other: &Unnamed) -> bool {
+        match (self, other) {
+            (Unnamed::Absent, Unnamed::Absent) => true,
+            (Unnamed::Known(one, _), Unnamed::Known(other, _)) => one == other,
+            (
+                Unnamed::Unkept { script, traces },
+                Unnamed::Unkept {
+                    script: other_script,
+                    traces: other_traces,
+                },
+            ) => script == other_script && traces == other_traces,
+            _ => false,
+        }
+    }
 }
 
 /// Whose values of sequences a backend knows, as its client sees it.

@@ -35,6 +35,7 @@ mod replies;
 mod request;
 mod restore;
 mod settings;
+mod shape;
 mod sql;
 mod statement;
 mod tally;

@@ -6,16 +6,27 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::budget::{Budget, Share};
+use super::shape::Shape;
 use super::sql::Script;
 use super::statement::Statement;
 
 /// What a name of the client stands for.
 #[derive(Debug, Clone)]
 pub(super) enum Named {
-    /// A shared statement, prepared by this client in this epoch.
-    Shared(Rc<Statement>, u64),
+    /// A shared statement.
+    Shared(Shared),
     /// A statement that lives under its own name on the backend the client is pinned to.
     Own(Option<Rc<Script>>),
+}
+
+/// A shared statement, as a client has it.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) statement: Rc<Statement>,
+    /// When the client has prepared it, which no other client has, nor this one another time.
+    pub(super) epoch: u64,
+    /// What the client has been told of it.
+    pub(super) told: Option<Rc<Shape>>,
 }
 
 /// The names, as they will be when everything that has been sent succeeds.
@@ -42,6 +53,11 @@ impl Names {
         self.by_name.get(name)
     }
 
+    /// What a name means, and the name itself.
+    pub(super) fn find(&self, name: &[u8]) -> Option<(&Bytes, &Named)> {
+        self.by_name.get_key_value(name)
+    }
+
     /// Makes a name mean something, or nothing; what it meant before.
     pub(super) fn set(&mut self, name: &Bytes, named: Option<Named>) -> Option<Named> {
         if let Some(named) = &named {
@@ -59,6 +75,21 @@ impl Names {
             self.held.shrink(name.len() + OVERHEAD);
         }
         before
+    }
+
+    /// A shared statement of this name, and the name itself.
+    pub(super) fn shared(&self, name: &[u8]) -> Option<(&Bytes, &Shared)> {
+        match self.find(name)? {
+            (name, Named::Shared(shared)) => Some((name, shared)),
+            (_, Named::Own(_)) => None,
+        }
+    }
+
+    /// The client has been told this of what it has prepared by this name in this epoch.
+    pub(super) fn tell(&mut self, name: &[u8], epoch: u64, shape: &Rc<Shape>) {
+        if let Some(named) = self.by_name.get_mut(name) {
+            named.tell(epoch, shape);
+        }
     }
 
     /// All that there are.
@@ -97,10 +128,22 @@ impl Names {
     }
 }
 
+impl Named {
+    /// The client has been told this of what it has prepared in this epoch.
+    pub(super) fn tell(&mut self, epoch: u64, shape: &Rc<Shape>) {
+        match self {
+            Named::Shared(shared) if shared.epoch == epoch => {
+                shared.told = Some(Rc::clone(shape));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What a name costs: each client is charged for the whole text, shared or not.
 fn cost(name: &Bytes, named: &Named) -> usize {
     let text = match named {
-        Named::Shared(statement, _) => statement.source.len(),
+        Named::Shared(shared) => shared.statement.source.len(),
         Named::Own(_) => 0,
     };
     name.len() + text

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::shape::{Fit, Shape};
 use super::statement::Statement;
 
 /// A shared statement, as analysed in a context. Search path and role, time zone and encoding decide
@@ -47,9 +48,24 @@ pub(super) struct Entry {
     /// The epoch of its Parse, or 0 if names in it may mean something else by now. A client that prepared it later must not meet the older one: its
     /// result type may have changed since.
     pub(super) epoch: u64,
+    /// Its parameters have the types that a client was told, not those that its text gives.
+    pub(super) typed: bool,
+    /// What the backend has said of it.
+    shape: Option<Rc<Shape>>,
     /// When it was put there.
-    made: u64,
+    pub(super) made: u64,
     used: u64,
+}
+
+impl Entry {
+    /// How it stands to what a client has been told.
+    pub(super) fn fit(&self, told: &Shape) -> Fit {
+        match &self.shape {
+            Some(shape) => shape.fit(told, self.typed),
+            None if self.typed && told.parameters().is_none() => Fit::Otherwise,
+            None => Fit::Unknown,
+        }
+    }
 }
 
 /// The shared statements of a backend, as they will be when everything that has been sent succeeds.
@@ -72,17 +88,35 @@ impl Prepared {
         Some(entry)
     }
 
+    /// The entry of a statement, without using it.
+    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(&key.id())
+    }
+
+    /// The backend has described the statement that was put there then.
+    pub(super) fn describe(&mut self, key: &Key, made: u64, shape: &Rc<Shape>) {
+        let entry = self.entries.get_mut(&key.id());
+        if let Some(entry) = entry.filter(|entry| entry.made == made) {
+            let known = entry.shape.as_ref();
+            if known.is_none_or(|known| known.fit(shape, false) != Fit::Same) {
+                entry.shape = Some(Rc::clone(shape));
+            }
+        }
+    }
+
     /// Whether a statement is there, without using it.
     pub(super) fn contains(&self, key: &Key) -> bool {
         self.entries.contains_key(&key.id())
     }
 
     /// Puts a statement there; what was there before.
-    pub(super) fn insert(&mut self, key: &Key, epoch: u64) -> Option<Entry> {
+    pub(super) fn insert(&mut self, key: &Key, epoch: u64, typed: bool) -> Option<Entry> {
         self.clock += 1;
         let entry = Entry {
             key: key.clone(),
             epoch,
+            typed,
+            shape: None,
             made: self.clock,
             used: self.clock,
         };

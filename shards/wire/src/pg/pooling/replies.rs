@@ -13,8 +13,9 @@ use bytes::Bytes;
 use super::changes::{Change, Tables, Unnamed};
 use super::names::Named;
 use super::renamed::Shifts;
+use super::shape::Shape;
 use super::sql::{Script, Step};
-use super::statement::Statement;
+use super::tracker::Described;
 
 /// Something that was asked.
 #[derive(Debug)]
@@ -34,8 +35,10 @@ pub(super) struct Owed {
     pub(super) remarked: bool,
     /// Where its text differs from the client's.
     pub(super) shifts: Option<Shifts>,
-    /// The statement that it describes, if that may be of use later.
-    pub(super) describes: Option<Rc<Statement>>,
+    /// The backend refuses it for want of the statement, and the client is told that this has changed its shape.
+    pub(super) refused: bool,
+    /// What it describes, if the answer is of use.
+    pub(super) describes: Option<Box<Described>>,
 }
 
 /// What was asked, by which the replies to it are known.
@@ -95,6 +98,7 @@ impl Owed {
             copies: false,
             remarked: false,
             shifts: None,
+            refused: false,
             describes: None,
         }
     }
@@ -289,6 +293,20 @@ impl Replies {
             Change::Name { name, before } => Some((name, before.as_ref()?)),
             _ => None,
         })
+    }
+
+    /// The client has been told this of what it has prepared in this epoch, if a message may yet fail that has taken it
+    /// away.
+    pub(super) fn tell(&mut self, epoch: u64, shape: &Rc<Shape>) {
+        for change in &mut self.changes {
+            if let Change::Name {
+                before: Some(named),
+                ..
+            } = change
+            {
+                named.tell(epoch, shape);
+            }
+        }
     }
 
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what

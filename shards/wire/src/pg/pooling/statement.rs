@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::budget::{Budget, Share};
 use super::prepared::PREFIX;
+use super::shape::Shape;
 use super::sql::{Reading, Script, Traces};
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
@@ -28,21 +29,11 @@ pub(super) struct Statement {
     pub(super) server_name: OnceCell<Bytes>,
     /// When a backend has accepted it last, outside of transactions and without a remark.
     accepted: Cell<Option<Acceptance>>,
-    /// What a backend has said of it when it described it last.
-    described: RefCell<Description>,
+    /// What a backend has said of it when it described it last, and in which circumstances, if these are known.
+    described: RefCell<Option<(Option<Acceptance>, Rc<Shape>)>>,
+    /// What a backend has said last of a portal.
+    portal: RefCell<Option<Rc<Shape>>>,
     _held: Share,
-}
-
-/// A statement's description, as far as it may be said in a backend's stead.
-#[derive(Debug, Clone, Default)]
-pub(super) enum Description {
-    /// None has been given; or it returns rows, of which only a backend can tell.
-    #[default]
-    Unknown,
-    /// The body of a ParameterDescription. What follows it is not known.
-    Parameters(Bytes),
-    /// It returns nothing: ParameterDescription had this body, and NoData followed.
-    Nothing(Acceptance, Bytes),
 }
 
 /// The circumstances in which a backend accepts a statement.
@@ -60,6 +51,16 @@ impl Statement {
         self.accepted.set(Some(acceptance));
     }
 
+    /// What makes one more like it.
+    pub(super) fn draft(&self) -> Draft {
+        Draft {
+            source: self.source.clone(),
+            script: self.script.clone(),
+            names_others: self.names_others,
+            traces: self.traces,
+        }
+    }
+
     /// Whether it is of this source, in which this has been read.
     pub(super) fn is(&self, source: &[u8], reading: &Reading) -> bool {
         self.source == source
@@ -68,29 +69,28 @@ impl Statement {
             && self.names_others != reading.mentions.is_empty()
     }
 
-    /// Whether a description of it is worth listening to.
-    pub(super) fn is_undescribed(&self, as_now: Acceptance) -> bool {
-        self.described_as_nothing(as_now).is_none()
-    }
-
-    /// A backend has said ParameterDescription, with this body.
-    pub(super) fn takes(&self, parameters: Bytes) {
-        *self.described.borrow_mut() = Description::Parameters(parameters);
-    }
-
-    /// Behind that it has said NoData, or RowDescription.
-    pub(super) fn returns(&self, nothing: bool, as_now: Acceptance) {
+    /// A backend has described it so. The shape that others have been told of, if it is the same.
+    pub(super) fn describe(&self, shape: Shape, when: Option<Acceptance>) -> Rc<Shape> {
+        if shape.is_of_portal() {
+            let mut portal = self.portal.borrow_mut();
+            let known = portal.take().filter(|known| known.is(&shape));
+            return Rc::clone(portal.insert(known.unwrap_or_else(|| Rc::new(shape))));
+        }
         let mut described = self.described.borrow_mut();
-        *described = match std::mem::take(&mut *described) {
-            Description::Parameters(body) if nothing => Description::Nothing(as_now, body),
-            _ => Description::Unknown,
+        let shape = match described.take() {
+            Some((_, known)) if known.is(&shape) => known,
+            _ => Rc::new(shape),
         };
+        *described = Some((when, Rc::clone(&shape)));
+        shape
     }
 
     /// The body of the ParameterDescription of a statement that returns nothing, if that is known as of now.
     pub(super) fn described_as_nothing(&self, as_now: Acceptance) -> Option<Bytes> {
         match &*self.described.borrow() {
-            Description::Nothing(then, body) if *then == as_now => Some(body.clone()),
+            Some((Some(then), shape)) if *then == as_now && shape.is_nothing() => {
+                shape.parameters().cloned()
+            }
             _ => None,
         }
     }
@@ -187,6 +187,7 @@ impl Statements {
             server_name: OnceCell::new(),
             accepted: Cell::default(),
             described: RefCell::default(),
+            portal: RefCell::default(),
         }
     }
 }

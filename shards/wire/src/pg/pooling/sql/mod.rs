@@ -15,6 +15,7 @@ mod statement;
 mod vocabulary;
 
 use bound::Bound;
+use lexer::{Lexer, Token};
 pub(super) use literal::{Encoding, Value};
 pub(super) use plain::PlainTexts;
 
@@ -159,6 +160,14 @@ pub struct Traces {
 }
 
 impl Traces {
+    /// Of a text that leaves nothing.
+    pub const NONE: Traces = Traces {
+        draws: false,
+        calls: false,
+        obscures: false,
+        respells: false,
+    };
+
     /// Of a text that cannot be read.
     pub const ALL: Traces = Traces {
         draws: true,
@@ -199,6 +208,26 @@ pub fn read(text: &[u8], dialect: Dialect<'_>) -> Reading {
     }
     Reader::new(text, dialect).read()
 }
+
+/// Whether a statement is one that PostgreSQL plans, and looks at again when what it names has changed. The others
+/// (SHOW, FETCH, EXPLAIN, EXECUTE) return whatever they return when they are run.
+pub fn is_planned(text: &[u8]) -> bool {
+    let mut lexer = Lexer::new(text, false);
+    loop {
+        match lexer.next_token() {
+            Some((Token::Symbol(b'('), _)) => {}
+            Some((Token::Word(word), _)) => {
+                return PLANNED.iter().any(|known| word.eq_ignore_ascii_case(known));
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// How such statements begin.
+const PLANNED: [&[u8]; 8] = [
+    b"SELECT", b"WITH", b"VALUES", b"TABLE", b"INSERT", b"UPDATE", b"DELETE", b"MERGE",
+];
 
 /// Whether a byte may stand in the name of a setting that is followed. (PostgreSQL allows letters
 /// beyond ASCII; such a name pins.)

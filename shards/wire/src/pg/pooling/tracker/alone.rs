@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::Outbound;
 use super::super::changes::Unnamed;
 use super::super::commons::PreparedStatements;
-use super::super::names::Named;
+use super::super::names::{Named, Shared};
 use super::super::request::{Request, put_bare, string};
 use super::closing::CLOSE_COMPLETE;
 use super::said::Fate;
@@ -70,7 +70,8 @@ impl Tracker {
         let (name, source) = string(request.body())?;
         let statement = self.commons.accepted(source, self.settings.context())?;
         if name.is_empty() {
-            self.unnamed = Unnamed::Known(statement);
+            // One of its own: what others are told of theirs is nothing to this client.
+            self.unnamed = Unnamed::Known(self.commons.own(statement.draft()), None);
             return Some(());
         }
         let multiplexes = self.commons.rules().prepared_statements == PreparedStatements::Multiplex;
@@ -78,8 +79,13 @@ impl Tracker {
             return None;
         }
         // What the tables are like *now* counts for this client, as if it had been asked for now.
-        let named = Named::Shared(statement, self.commons.next_epoch());
-        self.names.set(&Bytes::copy_from_slice(name), Some(named));
+        let shared = Shared {
+            statement,
+            epoch: self.commons.next_epoch(),
+            told: None,
+        };
+        let named = Some(Named::Shared(shared));
+        self.names.set(&Bytes::copy_from_slice(name), named);
         Some(())
     }
 

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::super::changes::Unnamed;
 use super::super::names::Named;
@@ -13,20 +13,11 @@ use super::super::outbound::Passing;
 use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_about_statement, put_bare, put_header};
 use super::super::statement::Statement;
-use super::heard::DESCRIPTION_LIMIT;
-use super::link::Link;
 use super::said::Fate;
+use super::shapes::{By, Changed, Described, is_followed};
 use super::statements::about;
 use super::{Fault, Tracker};
 use crate::pg::TransactionStatus;
-
-impl Link {
-    /// Whether something may be learnt from the answer to a Describe.
-    pub(super) fn is_describing(&self) -> bool {
-        let front = self.replies.front();
-        front.is_some_and(|owed| owed.describes.is_some())
-    }
-}
 
 impl Tracker {
     pub(super) fn describe(
@@ -38,9 +29,14 @@ impl Tracker {
         if !request.is_whole() {
             return Ok(Fate::Incomplete);
         }
-        let Some((b'S', name)) = about(request.body()) else {
-            self.push_extended(Owed::new(What::DescribePortal, To::Client));
-            return Ok(Fate::Passes);
+        let name = match about(request.body()) {
+            Some((b'S', name)) => name,
+            other => {
+                let mut owed = Owed::new(What::DescribePortal, To::Client);
+                owed.describes = other.and_then(|(_, portal)| self.described_by_portal(portal));
+                self.push_extended(owed);
+                return Ok(Fate::Passes);
+            }
         };
         let statement = self.statement_named(name);
         if self.status == TransactionStatus::Failed && self.is_amidst() {
@@ -56,9 +52,13 @@ impl Tracker {
             return Ok(Fate::Held);
         };
         let mut owed = Owed::new(What::DescribeStatement, To::Client);
-        owed.describes = statement.filter(|statement| {
-            let as_now = self.commons.acceptance(self.settings.context());
-            statement.is_undescribed(as_now) && !self.is_obscured()
+        owed.refused = meant.changed.is_some();
+        owed.describes = statement.and_then(|statement| match meant.changed {
+            Some(Changed { parameters }) => Some(Box::new(Described {
+                parameters,
+                ..Described::new(&statement, By::Nobody)
+            })),
+            None => self.described_by_statement(&statement, name),
         });
         self.push_extended(owed);
         Ok(match meant.server_name {
@@ -70,12 +70,40 @@ impl Tracker {
         })
     }
 
+    /// What the description of a statement tells: the client, and us, where we may say it to somebody in a backend's
+    /// stead.
+    fn described_by_statement(
+        &self,
+        statement: &Rc<Statement>,
+        name: &[u8],
+    ) -> Option<Box<Described>> {
+        let by = match (&self.unnamed, self.names.shared(name)) {
+            _ if !is_followed(statement) => By::Nobody,
+            (Unnamed::Known(_, None), _) if name.is_empty() => By::Unnamed,
+            (_, Some((name, shared))) if shared.told.is_none() => By::name(name, shared),
+            _ => By::Nobody,
+        };
+        let as_now = self.commons.acceptance(self.settings.context());
+        let when = (!self.is_obscured()).then_some(as_now);
+        let is_known = when.is_none() || statement.described_as_nothing(as_now).is_some();
+        if matches!(by, By::Nobody) && is_known {
+            return None;
+        }
+        let mut described = Described::new(statement, by);
+        described.when = when;
+        described.entry = match name.is_empty() || statement.names_others {
+            true => None,
+            false => self.entry_of(&self.key(statement)),
+        };
+        Some(Box::new(described))
+    }
+
     /// The statement that a client means by a name, unless that is the backend's to know.
     fn statement_named(&self, name: &[u8]) -> Option<Rc<Statement>> {
         match (name, &self.unnamed, self.names.get(name)) {
-            (b"", Unnamed::Known(statement), _) => Some(Rc::clone(statement)),
+            (b"", Unnamed::Known(statement, _), _) => Some(Rc::clone(statement)),
             (b"", ..) => None,
-            (_, _, Some(Named::Shared(statement, _))) => Some(Rc::clone(statement)),
+            (_, _, Some(Named::Shared(shared))) => Some(Rc::clone(&shared.statement)),
             _ => None,
         }
     }
@@ -89,7 +117,7 @@ impl Tracker {
             return false;
         };
         let memory = &link.memory;
-        let is_there = matches!(&memory.unnamed, Unnamed::Known(there) if there == statement)
+        let is_there = matches!(&memory.unnamed, Unnamed::Known(there, _) if there == statement)
             || memory.prepared.contains(&key);
         if is_there || !link.replies.is_empty() {
             return false;
@@ -98,25 +126,5 @@ impl Tracker {
         to_client.extend_from_slice(&parameters);
         put_bare(to_client, b'n');
         true
-    }
-
-    /// What the backend says of the statement at the front.
-    pub(super) fn described(&self, kind: u8, body: &[u8]) {
-        let Some(front) = self.link.as_deref().and_then(|link| link.replies.front()) else {
-            return;
-        };
-        let Some(statement) = &front.describes else {
-            return;
-        };
-        match kind {
-            b't' if body.len() < DESCRIPTION_LIMIT => {
-                statement.takes(Bytes::copy_from_slice(body));
-            }
-            b't' => {}
-            _ => {
-                let as_now = self.commons.acceptance(self.settings.context());
-                statement.returns(kind == b'n', as_now);
-            }
-        }
     }
 }

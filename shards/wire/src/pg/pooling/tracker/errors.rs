@@ -10,6 +10,7 @@ use super::super::request::put_header;
 use super::Tracker;
 use super::link::Copy;
 use super::said::offence;
+use super::shapes::CHANGED;
 use crate::pg::sqlstate;
 use crate::sqlstate_class::SqlstateClass;
 
@@ -55,13 +56,20 @@ impl Tracker {
             }
             let names = self.names.iter().chain(link.replies.names());
             let mut same = names.filter(|(_, named)| match named {
-                Named::Shared(statement, _) => statement.is_called(server_name),
+                Named::Shared(shared) => shared.statement.is_called(server_name),
                 Named::Own(_) => false,
             });
             same.next().map(|(name, _)| name.clone())
         };
         let changed = in_clients_words(body, shifts, clients);
-        let said = changed.as_deref().unwrap_or(body);
+        let said = match self.is_refused(body) {
+            true => CHANGED,
+            false => changed.as_deref().unwrap_or(body),
+        };
+        if let Some(parameters) = self.parameters_before(body) {
+            put_header(input.ours(), b't', parameters.len());
+            input.ours().extend_from_slice(parameters);
+        }
         put_header(input.ours(), b'E', said.len());
         input.ours().extend_from_slice(said);
     }
@@ -78,7 +86,7 @@ pub(super) fn class_of(body: &[u8]) -> SqlstateClass {
 }
 
 /// A field of an ErrorResponse; of one that was cut, as much as there is.
-fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
+pub(super) fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
     while let [code, rest @ ..] = body {
         let end = rest.iter().position(|&byte| byte == 0);
         if *code == wanted {

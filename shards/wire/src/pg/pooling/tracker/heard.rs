@@ -12,6 +12,7 @@ use super::asking::ANSWER_LIMIT;
 use super::errors::{class_of, is_fatal};
 use super::inbound::{Body, Header, Inbound};
 use super::link::Copy;
+use super::shapes::CHANGED;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
 use crate::pg::frame::type_name;
@@ -81,7 +82,7 @@ impl Tracker {
             b'S' => PARAMETER_LIMIT,
             b'E' => ERROR_LIMIT,
             b'C' | b'Z' => TAG_LIMIT,
-            b't' if link.is_describing() => DESCRIPTION_LIMIT,
+            b't' | b'T' => link.gathers_of_description(kind),
             b'D' if link.is_asking() => ANSWER_LIMIT,
             _ => 0,
         };
@@ -100,52 +101,68 @@ impl Tracker {
             return Ok(());
         };
         let Inbound { kind, passes, .. } = link.inbound;
-        let mut ready_kept = false;
         match kind {
-            b'N' => {
-                self.remarked();
-                return Ok(());
+            b'N' => self.remarked(),
+            b'A' => {}
+            b'S' => self.parameter_changed(passes, Bytes::copy_from_slice(body)),
+            b'E' => self.heard_error(passes, body, input)?,
+            _ => {
+                self.heard_reply(kind, body)?;
+                self.settle(kind, input)?;
             }
-            b'A' => return Ok(()),
-            b'S' => {
-                self.parameter_changed(passes, Bytes::copy_from_slice(body));
-                return Ok(());
-            }
-            b'E' => {
-                let offends = self.offends(body);
-                if passes {
-                    let told = offends.as_deref().unwrap_or(body);
-                    self.tally.errors.push(class_of(told));
-                }
-                if let Some(told) = offends {
-                    put_header(input.ours(), b'E', told.len());
-                    input.ours().extend_from_slice(&told);
-                    return Err(Fault::Client(ErrorResponse::fatal(
-                        sqlstate::PROTOCOL_VIOLATION,
-                        "terminating connection because protocol synchronization was lost",
-                    )));
-                }
-                self.pass_error(body, input);
-                self.failed(passes, body);
-                self.say_own(input);
-                return Ok(());
-            }
+        }
+        Ok(())
+    }
+
+    /// ErrorResponse, whose ever.
+    fn heard_error(
+        &mut self,
+        passes: bool,
+        body: &[u8],
+        input: &mut Passing<'_>,
+    ) -> Result<(), Fault> {
+        let offends = self.offends(body);
+        if passes {
+            let told = match self.is_refused(body) {
+                true => CHANGED,
+                false => offends.as_deref().unwrap_or(body),
+            };
+            self.tally.errors.push(class_of(told));
+        }
+        if let Some(told) = offends {
+            put_header(input.ours(), b'E', told.len());
+            input.ours().extend_from_slice(&told);
+            return Err(Fault::Client(ErrorResponse::fatal(
+                sqlstate::PROTOCOL_VIOLATION,
+                "terminating connection because protocol synchronization was lost",
+            )));
+        }
+        self.pass_error(body, input);
+        self.failed(passes, body);
+        self.say_own(input);
+        Ok(())
+    }
+
+    /// What a reply to the front says, of ours or of the client's.
+    fn heard_reply(&mut self, kind: u8, body: &[u8]) -> Result<(), Fault> {
+        match kind {
+            b'1' => self.accepted(),
             b'G' => self.copy_begins(),
             b't' | b'T' | b'n' => self.described(kind, body),
             b'D' if !body.is_empty() => self.hear_what_is_left(body),
             b'C' | b's' | b'I' => self.statement_done(kind, body),
-            b'Z' => {
-                self.ready(body)?;
-                ready_kept = self.link.as_deref().is_some_and(|link| link.inbound.kept);
-            }
+            b'Z' => self.ready(body)?,
             _ => {}
         }
-        if kind == b'1' {
-            self.accepted();
-        }
+        Ok(())
+    }
+
+    /// Takes out the front, if such a reply completes it.
+    fn settle(&mut self, kind: u8, input: &mut Passing<'_>) -> Result<(), Fault> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
+        let ready_kept = kind == b'Z' && link.inbound.kept;
         let front = link.replies.front();
         if front.is_none_or(|owed| owed.advance(kind) != Advance::Completes) {
             return Ok(());
@@ -186,7 +203,10 @@ impl Tracker {
             return;
         }
         for change in link.replies.changed_by_front() {
-            if let Change::Prepared { key, .. } = change {
+            if let Change::Prepared { key, .. } = change
+                // Of the text as it is said, not of one in which parameters have been given types.
+                && link.memory.prepared.get(key).is_some_and(|entry| !entry.typed)
+            {
                 key.statement.accept(self.commons.acceptance(key.context));
             }
         }
@@ -259,7 +279,9 @@ impl Tracker {
                 backend_unnamed: &mut link.memory.unnamed,
                 values: &mut link.values,
             };
-            if !link.replies.skip_to_sync(&mut tables) {
+            let goes_on = link.replies.skip_to_sync(&mut tables);
+            link.forget_comparison();
+            if !goes_on {
                 link.skipping = true;
                 // Even if it was a Query that seemed to end it.
                 link.batch_open = true;
@@ -365,9 +387,6 @@ const PARAMETER_LIMIT: usize = 64 * 1024;
 
 /// How much of an ErrorResponse is kept, in bytes.
 const ERROR_LIMIT: usize = 64 * 1024;
-
-/// How much of a ParameterDescription is kept, in bytes; longer ones are not made use of.
-pub(super) const DESCRIPTION_LIMIT: usize = 4 * 1024;
 
 /// How much of a CommandComplete is kept, in bytes.
 const TAG_LIMIT: usize = 64;

@@ -9,6 +9,7 @@ use super::super::replies::{Owed, Replies, To, What};
 use super::super::request::{put_about_statement, put_bare};
 use super::Tracker;
 use super::inbound::Inbound;
+use super::shapes::{Bound, Comparison};
 use crate::error::Refusal;
 
 /// The attachment. It lies at rest with a backend that nobody is attached to.
@@ -49,6 +50,10 @@ pub(in super::super) struct Link {
     pub(super) ran: bool,
     /// The client waits for a ReadyForQuery that has come: first the backend is put right.
     pub(super) ready_waits: bool,
+    /// Whether the statement of the client's next message is as it was told.
+    pub(super) comparison: Comparison,
+    /// The portal that was bound last, if the client may be told by it what a statement returns.
+    pub(super) bound: Option<Bound>,
     /// What pins the client, and may be gone.
     pub(super) doubted: Pins,
     /// What of it the backend has been asked about last.
@@ -120,6 +125,8 @@ impl Link {
             respells: false,
             ran: false,
             ready_waits: false,
+            comparison: Comparison::None,
+            bound: None,
             doubted: Pins::NONE,
             asked_about: Pins::NONE,
         }
@@ -135,6 +142,8 @@ impl Link {
         self.inbound.begin();
         self.copy = Copy::No;
         self.refusal = None;
+        self.comparison = Comparison::None;
+        self.bound = None;
         self.doubted = Pins::NONE;
         self.asked_about = Pins::NONE;
         for flag in [

@@ -16,6 +16,7 @@ mod link;
 mod provide;
 mod release;
 mod said;
+mod shapes;
 mod startup;
 mod statements;
 mod taken;
@@ -37,6 +38,7 @@ use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
 pub(super) use link::Link;
+pub(super) use shapes::Described;
 
 /// Follows one client from its login to its leave.
 #[derive(Debug)]

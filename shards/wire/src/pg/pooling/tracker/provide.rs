@@ -5,16 +5,18 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use super::super::changes::{Change, Unnamed};
-use super::super::names::Named;
+use super::super::names::{Named, Shared};
 use super::super::outbound::Passing;
 use super::super::pins::Pin;
 use super::super::prepared::{Key, own_name};
 use super::super::replies::{Owed, To, What};
 use super::super::request::{put_about_statement, put_bare, put_parse};
 use super::super::settings::CONTEXT;
+use super::super::shape::Shape;
 use super::super::sql::{Act, Assignment, Script, Traces};
 use super::super::statement::Statement;
 use super::Tracker;
+use super::shapes::{Changed, REFUSED};
 use crate::pg::TransactionStatus;
 
 /// What a client's name for a statement means on the attached backend.
@@ -25,6 +27,23 @@ pub(super) struct Meant {
     pub(super) script: Option<Rc<Script>>,
     /// What it may leave behind beside that.
     pub(super) traces: Traces,
+    /// It is not what the client was told; the backend must refuse the message.
+    pub(super) changed: Option<Changed>,
+    /// The client's name for it, if it has been told nothing yet of what that means.
+    pub(super) untold: Option<Bytes>,
+}
+
+impl Meant {
+    /// What is not as the client was told.
+    fn refused(changed: Changed) -> Meant {
+        Meant {
+            server_name: Some(REFUSED),
+            script: None,
+            traces: Traces::NONE,
+            changed: Some(changed),
+            untold: None,
+        }
+    }
 }
 
 impl Tracker {
@@ -39,17 +58,19 @@ impl Tracker {
         if self.is_undecided(concerned) {
             return None;
         }
-        match self.names.get(name) {
-            Some(Named::Shared(statement, epoch)) => {
-                let (statement, epoch) = (Rc::clone(statement), *epoch);
-                if statement.names_others {
-                    return self.provide_naming(&statement, epoch, input);
+        match self.names.find(name) {
+            Some((name, Named::Shared(shared))) => {
+                let untold = shared.told.is_none().then(|| name.clone());
+                let shared = shared.clone();
+                if shared.statement.names_others {
+                    return self.provide_naming(&shared, input);
                 }
-                self.provide_shared(&statement, epoch, input)
+                let meant = self.provide_shared(&shared, input)?;
+                Some(Meant { untold, ..meant })
             }
             named => {
                 let script = match named {
-                    Some(Named::Own(script)) => script.clone(),
+                    Some((_, Named::Own(script))) => script.clone(),
                     _ => None,
                 };
                 let own = own_name(name);
@@ -58,46 +79,47 @@ impl Tracker {
                     script,
                     // They were noted when it was prepared, on this backend.
                     traces: Traces::default(),
+                    changed: None,
+                    untold: None,
                 })
             }
         }
     }
 
-    fn provide_shared(
-        &mut self,
-        statement: &Rc<Statement>,
-        epoch: u64,
-        input: &mut Passing<'_>,
-    ) -> Option<Meant> {
-        let key = self.key(statement);
+    fn provide_shared(&mut self, shared: &Shared, input: &mut Passing<'_>) -> Option<Meant> {
+        let key = self.key(&shared.statement);
         if self.is_undecided(|change| is_about_key(change, &key)) {
             return None;
         }
-        self.provide_here(&key, epoch, input);
+        if let Err(changed) = self.provide_as_told(&key, shared, input)? {
+            return Some(Meant::refused(changed));
+        }
         Some(Meant {
             server_name: Some(key.server_name()),
-            script: statement.script.clone(),
-            traces: statement.traces,
+            script: shared.statement.script.clone(),
+            traces: shared.statement.traces,
+            changed: None,
+            untold: None,
         })
     }
 
     /// A statement that names others: if they are shared, one that names them as the backend does is
     /// used in its stead.
-    fn provide_naming(
-        &mut self,
-        statement: &Rc<Statement>,
-        epoch: u64,
-        input: &mut Passing<'_>,
-    ) -> Option<Meant> {
-        let resolved = self.resolve(statement)?;
+    fn provide_naming(&mut self, shared: &Shared, input: &mut Passing<'_>) -> Option<Meant> {
+        let resolved = self.resolve(&shared.statement)?;
         for key in &resolved.needs {
             if self.is_undecided(|change| is_about_key(change, key)) {
                 return None;
             }
             self.provide_here(key, 0, input);
         }
-        let used = resolved.instead.as_ref().unwrap_or(statement);
-        let meant = self.provide_shared(used, epoch, input)?;
+        let used = Shared {
+            statement: resolved
+                .instead
+                .unwrap_or_else(|| Rc::clone(&shared.statement)),
+            ..shared.clone()
+        };
+        let meant = self.provide_shared(&used, input)?;
         Some(Meant {
             script: resolved.script,
             ..meant
@@ -108,28 +130,31 @@ impl Tracker {
         if self.is_undecided(|change| matches!(change, Change::Unnamed { .. })) {
             return None;
         }
-        let there = self.link.as_deref().map(|link| link.memory.unnamed.clone());
-        let there = there.unwrap_or_default();
         let unnamed = self.unnamed.clone();
         let traces = match &unnamed {
-            Unnamed::Known(statement) => statement.traces,
+            Unnamed::Known(statement, _) => statement.traces,
             Unnamed::Unkept { traces, .. } => *traces,
             Unnamed::Absent => Traces::default(),
         };
         let script = match &unnamed {
-            Unnamed::Known(statement) if statement.names_others => {
-                let statement = Rc::clone(statement);
-                return self.provide_naming(&statement, 0, input);
+            Unnamed::Known(statement, _) if statement.names_others => {
+                let shared = Shared {
+                    statement: Rc::clone(statement),
+                    epoch: 0,
+                    told: None,
+                };
+                return self.provide_naming(&shared, input);
             }
-            Unnamed::Known(statement) => {
-                if there != unnamed {
-                    put_parse(input.ours(), b"", &statement.source);
-                    self.push_unnamed(What::Parse, unnamed.clone());
+            Unnamed::Known(statement, told) => {
+                let provided = self.provide_unnamed_as_told(statement, told.as_ref(), input)?;
+                if let Err(changed) = provided {
+                    return Some(Meant::refused(changed));
                 }
                 statement.script.clone()
             }
             Unnamed::Absent => {
-                if there != Unnamed::Absent {
+                let link = self.link.as_deref();
+                if link.is_some_and(|link| link.memory.unnamed != Unnamed::Absent) {
                     // Somebody else's; the client must hear that it has none.
                     put_about_statement(input.ours(), b'C', b"");
                     self.push_unnamed(What::Close, Unnamed::Absent);
@@ -142,7 +167,22 @@ impl Tracker {
             server_name: None,
             script,
             traces,
+            changed: None,
+            untold: None,
         })
+    }
+
+    /// Prepares the client's unnamed statement where another one was, with the types of parameters that it was told.
+    pub(super) fn prepare_unnamed(
+        &mut self,
+        statement: &Rc<Statement>,
+        told: Option<&Rc<Shape>>,
+        input: &mut Passing<'_>,
+    ) {
+        let typed = told.and_then(|told| told.typed(&statement.source));
+        let source = typed.as_deref().unwrap_or(&statement.source);
+        put_parse(input.ours(), b"", source);
+        self.push_unnamed(What::Parse, self.unnamed.clone());
     }
 
     /// Notes a message of ours that changes the backend's unnamed statement to this.
@@ -152,12 +192,12 @@ impl Tracker {
     }
 
     /// Prepares a shared statement, as part of the client's batch, unless the backend has it.
-    fn provide_here(&mut self, key: &Key, epoch: u64, input: &mut Passing<'_>) {
+    pub(super) fn provide_here(&mut self, key: &Key, epoch: u64, input: &mut Passing<'_>) {
         if self.has(key, epoch) {
             self.tally.prepared_hits += 1;
         } else {
             let now = self.commons.epoch();
-            self.prepare(key, now, To::NobodyUnlessError, input.ours());
+            self.prepare(key, now, None, To::NobodyUnlessError, input.ours());
         }
     }
 
@@ -174,23 +214,31 @@ impl Tracker {
             // A Sync would commit what the client's own batch has done.
             return self.provide_here(key, u64::MAX, input);
         }
-        self.prepare(key, self.commons.epoch(), To::Nobody, input.ours());
+        let now = self.commons.epoch();
+        self.prepare(key, now, None, To::Nobody, input.ours());
         put_bare(input.ours(), b'S');
         self.push(Owed::new(What::Sync, To::Nobody));
     }
 
-    /// Whether the backend has a statement, prepared no earlier than this. Counts as a use.
+    /// Whether the backend has a statement, prepared as its text says and no earlier than this. Counts as a use.
     fn has(&mut self, key: &Key, epoch: u64) -> bool {
         let Some(link) = &mut self.link else {
             return false;
         };
         let entry = link.memory.prepared.touch(key);
-        entry.is_some_and(|entry| entry.epoch >= epoch.max(1))
+        entry.is_some_and(|entry| entry.epoch >= epoch.max(1) && !entry.typed)
     }
 
-    /// Sends a Parse of a shared statement, and whatever must go before it: as part of the client's batch, or, to nobody,
-    /// of one of ours.
-    pub(super) fn prepare(&mut self, key: &Key, epoch: u64, to: To, to_backend: &mut BytesMut) {
+    /// Sends a Parse of a shared statement, with the types of parameters that its client was `told`, and whatever must go
+    /// before it: as part of the client's batch, or, to nobody, of one of ours.
+    pub(super) fn prepare(
+        &mut self,
+        key: &Key,
+        epoch: u64,
+        told: Option<&Rc<Shape>>,
+        to: To,
+        to_backend: &mut BytesMut,
+    ) {
         let limit = self.commons.rules().max_prepared_statements.max(1);
         let undecided = self.is_undecided(|change| is_about_key(change, key));
         let Some(link) = &mut self.link else {
@@ -211,14 +259,16 @@ impl Tracker {
                 key: gone,
             });
         }
-        put_parse(to_backend, &key.server_name(), &key.statement.source);
+        let typed = told.and_then(|told| told.typed(&key.statement.source));
+        let source = typed.as_deref().unwrap_or(&key.statement.source);
+        put_parse(to_backend, &key.server_name(), source);
         let owed = Owed::new(What::Parse, to);
         match to {
             To::Nobody => link.push(owed),
             _ => link.push_extended(owed),
         }
         link.replies.note(Change::Prepared {
-            before: link.memory.prepared.insert(key, epoch),
+            before: link.memory.prepared.insert(key, epoch, typed.is_some()),
             key: key.clone(),
         });
     }
@@ -242,9 +292,9 @@ impl Tracker {
     /// Whether a Bind decides what the statement of this name sets. (Of one that names others nothing is told.)
     pub(super) fn is_bound(&self, name: &[u8]) -> bool {
         let script = match (&self.unnamed, self.names.get(name)) {
-            (Unnamed::Known(statement), _) if name.is_empty() => &statement.script,
+            (Unnamed::Known(statement, _), _) if name.is_empty() => &statement.script,
             (Unnamed::Unkept { script, .. }, _) if name.is_empty() => script,
-            (_, Some(Named::Shared(statement, _))) => &statement.script,
+            (_, Some(Named::Shared(shared))) => &shared.statement.script,
             (_, Some(Named::Own(script))) => script,
             _ => &None,
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::changes::Unnamed;
 use super::super::commons::PreparedStatements;
-use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named};
+use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named, Shared};
 use super::super::outbound::Passing;
 use super::super::renamed::Shifts;
 use super::super::replies::{Owed, To, What};
@@ -138,8 +138,13 @@ impl Tracker {
         let statement = self.commons.share(draft);
         let key = self.key(&statement);
         let epoch = self.commons.next_epoch();
-        self.prepare(&key, epoch, To::Client, input.ours());
-        self.change_name(name, Some(Named::Shared(statement, epoch)));
+        self.prepare(&key, epoch, None, To::Client, input.ours());
+        let shared = Shared {
+            statement,
+            epoch,
+            told: None,
+        };
+        self.change_name(name, Some(Named::Shared(shared)));
     }
 
     fn parse_unnamed(&mut self, source: &[u8], reading: Reading) {
@@ -152,7 +157,7 @@ impl Tracker {
         }
         let again = self.unnamed_again(source, &reading);
         let new = || self.commons.own(Draft::new(source, reading));
-        let statement = Unnamed::Known(again.unwrap_or_else(new));
+        let statement = Unnamed::Known(again.unwrap_or_else(new), None);
         self.push_extended(Owed::new(What::Parse, To::Client));
         self.change_unnamed(statement.clone(), statement);
     }
@@ -160,7 +165,7 @@ impl Tracker {
     /// The unnamed statement, if the client says again what it and its backend have, and nobody else has it, who might
     /// mean it as it was said before.
     fn unnamed_again(&self, source: &[u8], reading: &Reading) -> Option<Rc<Statement>> {
-        let (Unnamed::Known(known), Some(link)) = (&self.unnamed, &self.link) else {
+        let (Unnamed::Known(known, _), Some(link)) = (&self.unnamed, &self.link) else {
             return None;
         };
         let holders = (Rc::strong_count(known), Rc::weak_count(known));
@@ -216,7 +221,10 @@ impl Tracker {
         self.bind_settings(&mut meant, request.is_whole().then_some(values));
         self.provide_for(meant.script.as_deref(), meant.traces, input);
         self.note_portal(portal, meant.script);
-        self.push_extended(Owed::new(What::Bind, To::Client));
+        self.note_bound(portal, meant.untold);
+        let mut owed = Owed::new(What::Bind, To::Client);
+        owed.refused = meant.changed.is_some();
+        self.push_extended(owed);
         Ok(match meant.server_name {
             None => Fate::Passes,
             Some(server_name) => {

@@ -151,9 +151,9 @@ impl Tracker {
                 key: None,
                 script: None,
             },
-            Some(Named::Shared(statement, _)) => Meaning {
-                key: Some(self.key(statement)),
-                script: statement.script.clone(),
+            Some(Named::Shared(shared)) => Meaning {
+                key: Some(self.key(&shared.statement)),
+                script: shared.statement.script.clone(),
             },
             Some(Named::Own(script)) => Meaning {
                 key: None,

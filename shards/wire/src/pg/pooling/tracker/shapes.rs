@@ -1,0 +1,553 @@
+//! Statements whose shape has changed since their client was told it.
+//!
+//! PostgreSQL refuses to execute them ("cached plan must not change result type"), and drivers rely on that: they read rows
+//! by the description that they keep until they hear it. A backend that lacks a statement prepares it as it is now, and
+//! would return rows of another shape. So where a client has been told the shape, the statement is described before
+//! it is used, once on each backend, and the client's message waits for the answer:
+//!
+//! ```text
+//!   Bind ──▶ as told? ── yes ─────────────────────────────▶ it goes on
+//!              │  ▲ no, or not known
+//!              ▼  │
+//!            Parse (with the types of parameters that were told), Describe, Flush
+//!              └─ as it is now, otherwise than told ──────▶ it is refused
+//! ```
+//!
+//! The refusal must be the backend's, since what the client has said before in the batch or the transaction is undone by
+//! it: the message is sent with the name of a statement that does not exist, and the error told in the words for what it means.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::super::changes::Unnamed;
+use super::super::names::Shared;
+use super::super::outbound::Passing;
+use super::super::prepared::Key;
+use super::super::replies::{Owed, To, What};
+use super::super::request::put_about_statement;
+use super::super::shape::{Fit, PARAMETERS_LIMIT, ROWS_LIMIT, Shape};
+use super::super::sql::is_planned;
+use super::super::statement::{Acceptance, Statement};
+use super::Tracker;
+use super::errors::field;
+use super::link::Link;
+
+/// What a Describe is about whose answer is of use.
+#[derive(Debug)]
+pub(in super::super) struct Described {
+    pub(super) statement: Rc<Statement>,
+    /// Who goes by the answer.
+    pub(super) by: By,
+    /// The statement on the backend, and when it was put there.
+    pub(super) entry: Option<(Key, u64)>,
+    /// In which circumstances, if these are known.
+    pub(super) when: Option<Acceptance>,
+    /// What has come of the answer: the ParameterDescription.
+    pub(super) parameters: Option<Bytes>,
+}
+
+/// Who goes by a description.
+#[derive(Debug)]
+pub(super) enum By {
+    /// We, to see whether it is as the client was told; of one that was prepared to find that out, or was there.
+    Us { anew: bool },
+    /// The client, of what it has prepared by this name in this epoch.
+    Name { name: Bytes, epoch: u64 },
+    /// The client, of its unnamed statement.
+    Unnamed,
+    /// Nobody at once.
+    Nobody,
+}
+
+/// Whether a statement is as its client was told, as far as this is being found out for the client's next message.
+#[derive(Debug, Default)]
+pub(super) enum Comparison {
+    /// It is not.
+    #[default]
+    None,
+    /// The backend has been asked.
+    Asked,
+    /// It has said that of a statement that was prepared to be compared.
+    Heard(Rc<Shape>),
+}
+
+/// A statement is not as its client was told.
+#[derive(Debug)]
+pub(super) struct Changed {
+    /// The types of its parameters, which have not.
+    pub(super) parameters: Option<Bytes>,
+}
+
+/// A portal of a shared statement of which its client has not been told anything.
+#[derive(Debug)]
+pub(super) struct Bound {
+    portal: Bytes,
+    name: Bytes,
+}
+
+impl Described {
+    pub(super) fn new(statement: &Rc<Statement>, by: By) -> Described {
+        Described {
+            statement: Rc::clone(statement),
+            by,
+            entry: None,
+            when: None,
+            parameters: None,
+        }
+    }
+}
+
+impl Link {
+    /// How much of a message of this type is of interest as an answer to a Describe, in bytes.
+    pub(super) fn gathers_of_description(&self, kind: u8) -> usize {
+        let front = self.replies.front();
+        match kind {
+            _ if front.is_none_or(|owed| owed.describes.is_none()) => 0,
+            b't' => PARAMETERS_LIMIT,
+            _ => ROWS_LIMIT,
+        }
+    }
+
+    /// What was asked may have been skipped because of an error.
+    pub(super) fn forget_comparison(&mut self) {
+        let ours = |owed: &Owed| owed.to != To::Client && owed.describes.is_some();
+        if !self.replies.iter().any(ours) {
+            self.comparison = Comparison::None;
+        }
+    }
+
+    /// What has been found out about the statement of the message at hand, which is then forgotten. `None` if the
+    /// answer must come first.
+    fn take_compared(&mut self) -> Option<Option<Rc<Shape>>> {
+        match std::mem::take(&mut self.comparison) {
+            Comparison::None => Some(None),
+            Comparison::Heard(shape) => Some(Some(shape)),
+            Comparison::Asked => {
+                self.comparison = Comparison::Asked;
+                None
+            }
+        }
+    }
+}
+
+impl Tracker {
+    /// Sees to it that the backend has a shared statement, and that it is as the client was told. `None` if a reply must
+    /// come first.
+    pub(super) fn provide_as_told(
+        &mut self,
+        key: &Key,
+        shared: &Shared,
+        input: &mut Passing<'_>,
+    ) -> Option<Result<(), Changed>> {
+        let Some(told) = &shared.told else {
+            self.provide_here(key, shared.epoch, input);
+            return Some(Ok(()));
+        };
+        let link = self.link.as_mut()?;
+        if let Some(now) = link.take_compared()? {
+            return Some(compare(told, &now));
+        }
+        let entry = link.memory.prepared.touch(key);
+        let fit = entry
+            .filter(|entry| entry.epoch >= shared.epoch.max(1))
+            .map_or(Fit::Otherwise, |entry| entry.fit(told));
+        match fit {
+            Fit::Same => {
+                self.tally.prepared_hits += 1;
+                return Some(Ok(()));
+            }
+            Fit::Unknown => {}
+            Fit::Otherwise => {
+                let now = self.commons.epoch();
+                self.prepare(key, now, Some(told), To::NobodyUnlessError, input.ours());
+            }
+        }
+        let mut described = Described::new(
+            &key.statement,
+            By::Us {
+                anew: fit == Fit::Otherwise,
+            },
+        );
+        described.entry = self.entry_of(key);
+        self.ask_shape(&key.server_name(), described, input);
+        None
+    }
+
+    /// The same of the unnamed statement, which the backend has, or has not.
+    pub(super) fn provide_unnamed_as_told(
+        &mut self,
+        statement: &Rc<Statement>,
+        told: Option<&Rc<Shape>>,
+        input: &mut Passing<'_>,
+    ) -> Option<Result<(), Changed>> {
+        let link = self.link.as_mut()?;
+        if let (Some(now), Some(told)) = (link.take_compared()?, told) {
+            let compared = compare(told, &now);
+            if compared.is_err() {
+                // It is not what the client means; nor is it to be taken for that.
+                link.memory.unnamed = Unnamed::SPOILT;
+            }
+            return Some(compared);
+        }
+        if link.memory.unnamed == self.unnamed {
+            return Some(Ok(()));
+        }
+        self.prepare_unnamed(statement, told, input);
+        if told.is_none() {
+            return Some(Ok(()));
+        }
+        let described = Described::new(statement, By::Us { anew: true });
+        self.ask_shape(b"", described, input);
+        None
+    }
+
+    fn ask_shape(&mut self, server_name: &[u8], described: Described, input: &mut Passing<'_>) {
+        put_about_statement(input.ours(), b'D', server_name);
+        let mut owed = Owed::new(What::DescribeStatement, To::NobodyUnlessError);
+        owed.describes = Some(Box::new(described));
+        self.push_extended(owed);
+        if let Some(link) = &mut self.link {
+            link.comparison = Comparison::Asked;
+        }
+    }
+
+    /// A statement on the backend, and when it was put there.
+    pub(super) fn entry_of(&self, key: &Key) -> Option<(Key, u64)> {
+        let entry = self.link.as_deref()?.memory.prepared.get(key)?;
+        Some((key.clone(), entry.made))
+    }
+
+    /// Notes of which statement the portal is that a Bind makes, if its description would be the first that the client
+    /// is told of that.
+    pub(super) fn note_bound(&mut self, portal: &[u8], untold: Option<Bytes>) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        if link.bound.is_some() || untold.is_some() {
+            link.bound = untold.map(|name| Bound {
+                portal: Bytes::copy_from_slice(portal),
+                name,
+            });
+        }
+    }
+
+    /// What the description of a portal tells the client.
+    pub(super) fn described_by_portal(&self, portal: &[u8]) -> Option<Box<Described>> {
+        let bound = self.link.as_deref()?.bound.as_ref()?;
+        let (name, shared) = self.names.shared(&bound.name)?;
+        let untold = bound.portal == portal && shared.told.is_none();
+        if !untold || !is_followed(&shared.statement) {
+            return None;
+        }
+        let mut described = Described::new(&shared.statement, By::name(name, shared));
+        described.entry = self.entry_of(&self.key(&shared.statement));
+        Some(Box::new(described))
+    }
+
+    /// What the backend says of what is at the front.
+    pub(super) fn described(&mut self, kind: u8, body: &[u8]) {
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let front = link.replies.front_mut();
+        let Some(describes) = front.and_then(|front| front.describes.as_mut()) else {
+            return;
+        };
+        if kind == b't' {
+            describes.parameters = Some(Bytes::copy_from_slice(body));
+            return;
+        }
+        let rows = (kind == b'T').then_some(body);
+        let shape = Shape::new(describes.parameters.take(), rows, self.commons.budget());
+        let shape = describes.statement.describe(shape, describes.when);
+        if let Some((key, made)) = &describes.entry {
+            link.memory.prepared.describe(key, *made, &shape);
+        }
+        match &describes.by {
+            By::Us { anew: true } => link.comparison = Comparison::Heard(shape),
+            By::Us { anew: false } => link.comparison = Comparison::None,
+            By::Name { name, epoch } => {
+                let epoch = *epoch;
+                self.names.tell(name, epoch, &shape);
+                link.replies.tell(epoch, &shape);
+            }
+            By::Unnamed => match &mut self.unnamed {
+                Unnamed::Known(statement, told) if *statement == describes.statement => {
+                    *told = Some(shape);
+                }
+                _ => {}
+            },
+            By::Nobody => {}
+        }
+    }
+
+    /// Whether an error is the backend's refusal of what was sent to be refused.
+    pub(super) fn is_refused(&self, body: &[u8]) -> bool {
+        let front = self.link.as_deref().and_then(|link| link.replies.front());
+        front.is_some_and(|front| front.refused)
+            && field(body, b'C') == Some(INVALID_SQL_STATEMENT_NAME)
+    }
+
+    /// The ParameterDescription that comes before such an error if the client has said Describe, and has not come to it.
+    pub(super) fn parameters_before(&self, body: &[u8]) -> Option<&Bytes> {
+        let front = self.link.as_deref()?.replies.front()?;
+        let of_clients = match front.to {
+            To::Client => self.is_refused(body),
+            _ => self.kept.first() == Some(&b'D'),
+        };
+        let described = front.describes.as_ref().filter(|_| of_clients)?;
+        described.parameters.as_ref()
+    }
+}
+
+/// Whether a statement is as its client was told.
+fn compare(told: &Shape, now: &Shape) -> Result<(), Changed> {
+    if now.agrees(told) {
+        return Ok(());
+    }
+    let parameters = told.parameters().or_else(|| now.parameters());
+    Err(Changed {
+        parameters: parameters.cloned(),
+    })
+}
+
+impl By {
+    pub(super) fn name(name: &Bytes, shared: &Shared) -> By {
+        By::Name {
+            name: name.clone(),
+            epoch: shared.epoch,
+        }
+    }
+}
+
+/// Whether PostgreSQL holds a statement to the shape that it had.
+pub(super) fn is_followed(statement: &Statement) -> bool {
+    !statement.names_others && is_planned(&statement.source)
+}
+
+/// The name of a statement that no backend has, by which it refuses a message.
+pub(super) const REFUSED: Bytes = Bytes::from_static(b"dbb_~of another shape");
+
+/// The body of PostgreSQL's error. Drivers look at the routine, too.
+pub(super) const CHANGED: &[u8] = b"SERROR\0VERROR\0C0A000\0\
+    Mcached plan must not change result type\0Fplancache.c\0RRevalidateCachedQuery\0\0";
+
+/// What the backend says of a statement that it has not.
+const INVALID_SQL_STATEMENT_NAME: &[u8] = b"26000";
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::super::super::request::{put_bare, put_parse};
+    use super::super::super::{
+        BackendMemory, Commons, Outbound, PreparedStatements, Release, Reset, Rules,
+    };
+    use super::*;
+    use crate::pg::Parameters;
+
+    const READY: &[u8] = b"Z\0\0\0\x05I";
+    const IN_BLOCK: &[u8] = b"Z\0\0\0\x05T";
+    const INT4: u8 = 23;
+    const INT8: u8 = 20;
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = body.len() as u32 + 4;
+        [&[kind], &length.to_be_bytes()[..], body].concat()
+    }
+
+    fn description(column: u8) -> Vec<u8> {
+        let [parameters, rows] = [
+            b"\0\x01\0\0\0\x17".to_vec(),
+            [
+                b"\0\x01a\0\0\0\0\x01\0\x01\0\0\0",
+                &[column][..],
+                b"\0\x04\xff\xff\xff\xff\0\0",
+            ]
+            .concat(),
+        ];
+        [message(b't', &parameters), message(b'T', &rows)].concat()
+    }
+
+    fn describe() -> Vec<u8> {
+        message(b'D', b"Ss\0")
+    }
+
+    fn run() -> Vec<u8> {
+        let bind = message(b'B', b"\0s\0\0\0\0\x01\0\0\0\x011\0\0");
+        [bind, message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
+    }
+
+    /// A client that has been told that `select a from t where b = $1` returns an int4, on a backend that it has given
+    /// back.
+    fn told() -> (Rc<Commons>, Tracker, BackendMemory) {
+        let commons = Commons::new(Rules {
+            prepared_statements: PreparedStatements::Multiplex,
+            max_prepared_statements: 10,
+            reset: Reset::Smart,
+        });
+        let mut client = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+        let memory = commons.backend_opened(&Parameters::default());
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        let mut said = BytesMut::new();
+        put_parse(&mut said, b"s", b"select a from t where b = $1\0\0\0");
+        said.extend_from_slice(&describe());
+        put_bare(&mut said, b'S');
+        says(&mut client, &said);
+        hears(
+            &mut client,
+            &[&message(b'1', b"")[..], &description(INT4), READY].concat(),
+        );
+        let memory = gives_back(&mut client);
+        (commons, client, memory)
+    }
+
+    /// What goes to the backend.
+    fn says(client: &mut Tracker, said: &[u8]) -> Vec<u8> {
+        let mut out = Outbound::default();
+        match client.client_said(said, &mut out).unwrap() {
+            crate::pg::pooling::Passage::Whole => [said, &out.to_backend].concat(),
+            crate::pg::pooling::Passage::Copied => out.to_backend.to_vec(),
+        }
+    }
+
+    /// What goes to the client, and to the backend.
+    fn hears(client: &mut Tracker, said: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut out = Outbound::default();
+        let to_client = match client.backend_said(said, &mut out).unwrap() {
+            crate::pg::pooling::Passage::Whole => [said, &out.to_client].concat(),
+            crate::pg::pooling::Passage::Copied => out.to_client.to_vec(),
+        };
+        (to_client, out.to_backend.to_vec())
+    }
+
+    fn gives_back(client: &mut Tracker) -> BackendMemory {
+        match client.detach() {
+            Some(Release::Clean(memory)) => memory,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// On another backend it says what must wait for the answer to a Describe of ours.
+    fn on_another_backend(commons: &Rc<Commons>, client: &mut Tracker, said: &[u8]) {
+        let memory = commons.backend_opened(&Parameters::default());
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        let source = b"dbb_1\0select a from t where b = $1\0\0\x01\0\0\0\x17";
+        let asked = [
+            message(b'P', source),
+            message(b'D', b"Sdbb_1\0"),
+            message(b'H', b""),
+        ];
+        assert_eq!(says(client, said), asked.concat());
+        // It is asked once, whatever comes meanwhile.
+        assert_eq!(says(client, &message(b'S', b"")), b"");
+        assert_eq!(hears(client, &message(b'1', b"")), (vec![], vec![]));
+        assert!(client.is_owed() && !client.may_release());
+    }
+
+    #[test]
+    fn what_is_as_it_was_told_goes_on() {
+        let (commons, mut client, _) = told();
+        on_another_backend(&commons, &mut client, &run());
+        let (heard, sent) = hears(&mut client, &description(INT4));
+        assert!(heard.is_empty(), "{heard:?}");
+        assert!(sent.starts_with(b"B\0\0\0\x16\0dbb_1\0"), "{sent:?}");
+        let done = [message(b'2', b""), message(b'C', b"SELECT 0\0")].concat();
+        let answer = [&done[..], READY, READY].concat();
+        assert_eq!(hears(&mut client, &answer), (answer, vec![]));
+        // From now on it is known of this backend, to others who were told the same as well.
+        let memory = gives_back(&mut client);
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+    }
+
+    #[test]
+    fn where_it_was_described_it_is_not_described_again() {
+        let (_commons, mut client, memory) = told();
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+    }
+
+    #[test]
+    fn what_is_otherwise_is_refused_by_the_backend_and_in_its_words() {
+        let refusal = b"SERROR\0VERROR\0C26000\0Mprepared statement \"x\" does not exist\0\0";
+        for (said, before) in [
+            (run(), vec![]),
+            (
+                [describe(), run()].concat(),
+                message(b't', b"\0\x01\0\0\0\x17"),
+            ),
+        ] {
+            let (commons, mut client, _) = told();
+            on_another_backend(&commons, &mut client, &said);
+            let (heard, sent) = hears(&mut client, &description(INT8));
+            assert!(heard.is_empty(), "{heard:?}");
+            let name = &REFUSED[..];
+            assert!(sent.windows(name.len()).any(|part| part == name));
+            let (heard, _) = hears(&mut client, &message(b'E', refusal));
+            assert_eq!(heard, [before, message(b'E', CHANGED)].concat());
+            let both = [READY, READY].concat();
+            assert_eq!(hears(&mut client, &both), (both, vec![]));
+            assert!(client.may_release());
+        }
+    }
+
+    #[test]
+    fn who_is_told_it_anew_goes_by_that() {
+        let (commons, mut client, _) = told();
+        on_another_backend(&commons, &mut client, &run());
+        hears(&mut client, &description(INT8));
+        let refusal = message(b'E', b"SERROR\0VERROR\0C26000\0Mno\0\0");
+        hears(&mut client, &[&refusal[..], READY, READY].concat());
+        let mut said = BytesMut::from(&message(b'C', b"Ss\0")[..]);
+        put_parse(&mut said, b"s", b"select a from t where b = $1\0\0\0");
+        said.extend_from_slice(&describe());
+        said.extend_from_slice(&run());
+        says(&mut client, &said);
+        let done = [
+            &message(b'2', b"")[..],
+            &message(b'C', b"SELECT 0\0"),
+            READY,
+        ]
+        .concat();
+        let closed = [message(b'3', b""), message(b'1', b"")].concat();
+        hears(&mut client, &[closed, description(INT8), done].concat());
+        assert!(client.may_release());
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+    }
+
+    #[test]
+    fn an_error_while_it_is_asked_is_the_clients() {
+        let (commons, mut client, _) = told();
+        on_another_backend(&commons, &mut client, &run());
+        let gone = message(b'E', b"SERROR\0VERROR\0C42P01\0Mno t\0\0");
+        let told = [&gone[..], IN_BLOCK].concat();
+        let (heard, sent) = hears(&mut client, &gone);
+        assert_eq!((heard, &sent[..]), (gone, &b"S\0\0\0\x04S\0\0\0\x04"[..]));
+        assert_eq!(hears(&mut client, &told[told.len() - 6..]).0, IN_BLOCK);
+    }
+
+    #[test]
+    fn who_was_told_nothing_waits_for_nothing() {
+        let (commons, _client, _memory) = told();
+        let mut client = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+        let memory = commons.backend_opened(&Parameters::default());
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        let mut said = BytesMut::new();
+        put_parse(&mut said, b"s", b"select a from t where b = $1\0\0\0");
+        says(&mut client, &said);
+        hears(&mut client, &message(b'1', b""));
+        says(&mut client, b"S\0\0\0\x04");
+        hears(&mut client, READY);
+        gives_back(&mut client);
+        let memory = commons.backend_opened(&Parameters::default());
+        client.attach(memory, &mut Outbound::default()).unwrap();
+        let sent = says(&mut client, &run());
+        assert!(
+            sent.windows(8).any(|part| part == b"\0dbb_1\0\0"),
+            "{sent:?}"
+        );
+        assert!(!sent.contains(&b'D'), "{sent:?}");
+    }
+}
