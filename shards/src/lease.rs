@@ -3,7 +3,9 @@
 //! A lease that is dropped gives its backend back to be closed, so a session may end anywhere, at
 //! any await, and the pool's count stays right.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use log::warn;
@@ -15,6 +17,7 @@ use crate::backend::{Backend, Shape};
 use crate::control::Leave;
 use crate::dial::DialFailure;
 use crate::farewell::SessionEnd;
+use crate::relay::is_over;
 use crate::seat::Seat;
 use crate::tenant::Tenant;
 
@@ -248,20 +251,19 @@ async fn wait(
         seat: ours,
     };
     tenant.dial_what_is_due();
-    let given = waiting.seat.given();
-    match patience {
-        None => Ok(given.await),
-        Some(patience) => {
-            let left = patience.saturating_sub(waited);
-            sockets::timeout(left, given).await.map_err(|_| {
-                tenant.stats.count(|counts| {
-                    counts.exhausted += 1;
-                    counts.wait_time.add(patience, 1);
-                });
-                SessionEnd::PoolExhausted(patience)
-            })
+    let mut left = patience.map(|patience| sockets::sleep(patience.saturating_sub(waited)));
+    poll_fn(|cx| match (waiting.seat.poll_given(cx), patience) {
+        (Poll::Ready(gift), _) => Poll::Ready(Ok(gift)),
+        (Poll::Pending, Some(patience)) if is_over(&mut left, cx) => {
+            tenant.stats.count(|counts| {
+                counts.exhausted += 1;
+                counts.wait_time.add(patience, 1);
+            });
+            Poll::Ready(Err(SessionEnd::PoolExhausted(patience)))
         }
-    }
+        (Poll::Pending, _) => Poll::Pending,
+    })
+    .await
 }
 
 /// A place in line, left when dropped.

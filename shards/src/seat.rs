@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// One end of a seat; the pool holds one, the waiting client the other. What is given and never
 /// taken stays in the seat until somebody [takes](Seat::take) it, so nothing can be lost.
@@ -26,20 +26,24 @@ impl<T> Seat<T> {
     pub fn give(self, gift: T) {
         let before = self.0.replace(State::Given(gift));
         if let State::Waiting(Some(waker)) = before {
-            waker.wake();
+            sockets::wake(waker);
         }
     }
 
     /// Waits until something is given. Cancel-safe: what is given meanwhile stays in the seat.
     pub async fn given(&self) -> T {
-        poll_fn(|cx| match self.take() {
+        poll_fn(|cx| self.poll_given(cx)).await
+    }
+
+    /// Ready when something is given. What is given to who asks no more stays in the seat.
+    pub fn poll_given(&self, cx: &Context<'_>) -> Poll<T> {
+        match self.take() {
             Some(gift) => Poll::Ready(gift),
             None => {
                 *self.0.borrow_mut() = State::Waiting(Some(cx.waker().clone()));
                 Poll::Pending
             }
-        })
-        .await
+        }
     }
 
     /// What has been given and not been taken.

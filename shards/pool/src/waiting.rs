@@ -74,6 +74,11 @@ impl<S: Eq, W> Queue<S, W> {
     }
 
     pub fn abandon(&mut self, ticket: Ticket) -> Option<W> {
+        // Most are asked about when they have been served, which is before all who still wait.
+        let first = self.line.front()?;
+        if ticket < first.ticket {
+            return None;
+        }
         let position = self
             .line
             .binary_search_by_key(&ticket, |place| place.ticket)

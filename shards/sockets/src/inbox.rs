@@ -80,6 +80,11 @@ impl Inbox {
         self.queue.is_empty() && self.end.is_none()
     }
 
+    /// Who waits for something to come.
+    pub(crate) fn waiting(&self) -> Option<&Waker> {
+        self.waker.as_ref()
+    }
+
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         let chunk = self.queue.pop_front()?;
         self.cost -= cost(&chunk);

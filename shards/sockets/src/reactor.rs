@@ -19,6 +19,7 @@ use crate::buffers::Buffers;
 use crate::chunk::Chunk;
 use crate::lingering::Lingerers;
 use crate::options::RingLimits;
+use crate::prefetch::prefetch;
 use crate::probe::RingError;
 use crate::ring::Ring;
 use crate::source::{GENERATIONS, Operation, Outcome, SlotId, Source};
@@ -231,6 +232,7 @@ impl Reactor {
 
     /// Gives completions to their sources.
     pub(crate) fn complete(&self, completions: &mut Vec<cqueue::Entry>) {
+        self.prefetch(completions);
         for entry in completions.drain(..) {
             let (slot, operation) = SlotId::of_token(entry.user_data());
             let Some(operation) = operation else { continue };
@@ -249,6 +251,24 @@ impl Reactor {
             if !outcome.more() {
                 self.update(slot, |known| known.in_flight -= 1);
             }
+        }
+    }
+
+    /// Asks for the memory of everybody concerned: of all sources first, then of those whom each will
+    /// wake, for which a source must be looked at.
+    fn prefetch(&self, completions: &[cqueue::Entry]) {
+        let slots = self.slots.borrow();
+        let concerned = || {
+            completions.iter().filter_map(|entry| {
+                let (slot, _) = SlotId::of_token(entry.user_data());
+                slots.get(slot.index as usize).map(|known| &known.source)
+            })
+        };
+        for source in concerned() {
+            prefetch(Rc::as_ptr(source).cast(), size_of_val(source.as_ref()));
+        }
+        for source in concerned() {
+            source.prefetch();
         }
     }
 

@@ -15,6 +15,7 @@ use crate::chunk::Chunk;
 use crate::inbox::{Advice, Inbox};
 use crate::options::Receives;
 use crate::outbox::{Manner, Outbox};
+use crate::prefetch::prefetch_task;
 use crate::reactor::Reactor;
 use crate::source::{Operation, Outcome, SlotId, Source};
 
@@ -232,6 +233,12 @@ impl Source for Socket {
             Operation::Receive => self.received(outcome),
             Operation::Send | Operation::QuickSend => self.sent(outcome.result),
             other => debug_assert!(false, "a socket has no {other:?}"),
+        }
+    }
+
+    fn prefetch(&self) {
+        if let Some(waker) = self.inbox.borrow().waiting() {
+            prefetch_task(waker);
         }
     }
 

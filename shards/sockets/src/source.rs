@@ -10,6 +10,9 @@ pub(crate) trait Source {
     /// A completion of an operation that this source submitted.
     fn completed(&self, operation: Operation, outcome: Outcome);
 
+    /// A completion will be given to it in a moment: asks for the memory of who will be woken.
+    fn prefetch(&self) {}
+
     /// Asked for by [`Reactor::prepare_later`]: the ring is about to be entered.
     fn prepare(&self) {}
 

@@ -64,7 +64,7 @@ impl Future for Sleep {
             remember(waker, cx);
             return Poll::Pending;
         }
-        if self.key.take().is_some() || deadline <= Instant::now() {
+        if self.key.take().is_some() || deadline <= current().time.get() {
             return Poll::Ready(());
         }
         let reactor = current();
