@@ -27,14 +27,10 @@ fn main() -> ExitCode {
     // First, since most of their time is waiting: the others run meanwhile.
     for suite in suites::SUITES {
         let what = format!("suite of {}", suite.name);
-        let name = format!("suite_of_{}", suite.name);
-        plan.add_if(
-            suite.is_here(),
-            &what,
-            Kind::Postgres,
-            &name,
-            async move |_| suite.run(),
-        );
+        let name = format!("suite_of_{}", suite.name.replace(['.', '-'], "_"));
+        plan.add_if(suite.is_here(), &what, suite.kind, &name, async move |_| {
+            suite.run()
+        });
     }
     for scenario in scenarios::all() {
         for world in WORLDS {

@@ -1,90 +1,20 @@
 //! The suites that drivers bring along: each of their tests goes through the bouncer, in transaction mode, as it goes at
-//! the database itself. What differs is listed in `tests/suites-differ.txt`, each with its cause, and nothing else may.
+//! the database itself; MySQL's in session mode. What differs is listed in `tests/suites-differ.txt`, each with its cause, and nothing else may.
 //!
 //! Most of a suite's time is waiting, so it is run in parts side by side, each on servers of its own, since its tests mean
 //! the database to themselves. Their tests have time limits of their own, which a busy machine breaks, straight as well
 //! as through: one that goes otherwise is run again, both ways and with few beside it, before that counts.
 
+mod drivers;
 mod verdicts;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use testbed::{
-    Config, Door, Front, Kind, Server, Tenant, Tool, cache, project, python_within, tool_within,
-};
+use drivers::Which;
+pub use drivers::{SUITES, Suite};
+use testbed::{Config, Door, Front, Server, Tenant, Tool, cache, project};
 use verdicts::{Record, Verdict, Verdicts};
-
-/// A driver's suite, and how it is run.
-#[derive(Clone, Copy, Debug)]
-pub struct Suite {
-    pub name: &'static str,
-    /// In how many parts.
-    parts: usize,
-    /// How many tests it has at least: fewer, and somebody has lost some.
-    tests: usize,
-    /// The program that runs these of its tests.
-    command: fn(&Path, Which<'_>) -> Option<Tool>,
-    /// The verdict in a line of what it prints, and whose it is.
-    verdict: fn(&str) -> Option<(&str, &str)>,
-    /// Whether a line of what it prints is its last.
-    ends: fn(&str) -> bool,
-}
-
-/// Which tests of a suite are run.
-#[derive(Clone, Copy, Debug)]
-enum Which<'a> {
-    /// This part of so many.
-    Part(usize, usize),
-    These(&'a [String]),
-}
-
-pub const SUITES: [Suite; 2] = [
-    // Python; a protocol of its own in C.
-    Suite {
-        name: "asyncpg",
-        parts: 3,
-        tests: 350,
-        command: |folder, which| {
-            let tool = python_within(SECONDS, "unittest_verdicts.py")?.arg(folder);
-            Some(match which {
-                Which::Part(part, parts) => tool.arg(format!("{part}/{parts}")),
-                Which::These(tests) => tool.args(tests),
-            })
-        },
-        verdict: |line| line.split_once(' '),
-        ends: |line| line == "end",
-    },
-    // Go, all of it.
-    Suite {
-        name: "pq",
-        parts: 1,
-        tests: 220,
-        command: |folder, which| {
-            let only = match which {
-                Which::Part(..) => ".".to_owned(),
-                Which::These(tests) => only(tests),
-            };
-            let program = folder.join("pq.test");
-            let tool = tool_within(SECONDS, &program.to_string_lossy()).in_folder(folder);
-            Some(tool.args(["-test.v", "-test.run", &only]))
-        },
-        verdict: |line| {
-            let (verdict, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
-            Some((verdict, rest.split_once(' ')?.0))
-        },
-        ends: |line| matches!(line, "PASS" | "FAIL"),
-    },
-];
-
-/// For Go: tests by the pattern of their names. Those within others are run by the whole.
-fn only(tests: &[String]) -> String {
-    let whole = tests.iter().map(|test| match test.split_once('/') {
-        Some((whole, _)) => format!("^{whole}$"),
-        None => format!("^{test}$"),
-    });
-    whole.collect::<Vec<_>>().join("|")
-}
 
 /// The longest that a part may take.
 const SECONDS: u32 = 200;
@@ -95,8 +25,7 @@ const AGAIN: usize = 4;
 impl Suite {
     /// Whether this machine has it.
     pub fn is_here(self) -> bool {
-        self.folder().is_some_and(|folder| folder.exists())
-            && self.tool(Which::Part(0, 1)).is_some()
+        self.place().is_some_and(|folder| folder.exists()) && self.tool(Which::Part(0, 1)).is_some()
     }
 
     /// Runs it both ways, and holds what differs to the list.
@@ -127,7 +56,7 @@ impl Suite {
         // A bouncer ends with the thread that has started it, so that must be this one.
         let servers: Vec<[Database; 2]> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..self.parts)
-                .map(|_| [(); 2].map(|()| scope.spawn(Database::start)))
+                .map(|_| [(); 2].map(|()| scope.spawn(|| Database::start(self))))
                 .collect();
             let started = starts
                 .into_iter()
@@ -168,16 +97,8 @@ impl Suite {
     }
 
     fn run_at(self, door: &Door, which: Which<'_>) -> Verdicts {
-        let said = self
-            .tool(which)
-            .expect("asked for before")
-            .env("PGHOST", &door.host())
-            .env("PGPORT", &door.port())
-            .env("PGUSER", &door.user)
-            .env("PGPASSWORD", &door.password)
-            .env("PGDATABASE", &door.dbname)
-            .env("PGSSLMODE", "disable")
-            .run();
+        let tool = self.tool(which).expect("asked for before");
+        let said = (self.shown)(tool, door).run();
         assert!(
             said.out.lines().any(self.ends),
             "{} was not at its end within {SECONDS} s: {}\n{}",
@@ -193,12 +114,12 @@ impl Suite {
     }
 
     fn tool(self, which: Which<'_>) -> Option<Tool> {
-        (self.command)(&self.folder()?, which)
+        (self.command)(&self.place()?, which)
     }
 
     /// Where `scripts/install-test-deps` puts it.
-    fn folder(self) -> Option<PathBuf> {
-        Some(cache()?.join("suites").join(self.name))
+    fn place(self) -> Option<PathBuf> {
+        Some(cache()?.join("suites").join(self.folder))
     }
 
     /// The names of this suite's tests in the list, and whether they always differ.
@@ -224,26 +145,26 @@ struct Database {
 
 impl Database {
     /// The suites mean an account that may do everything, in the database of this name.
-    fn start() -> Database {
-        let server = Server::start(Kind::Postgres);
-        server.sql(
-            "",
-            "CREATE ROLE suite LOGIN SUPERUSER PASSWORD 'suite'; GRANT by_trust TO suite",
-        );
-        let tenant = Tenant {
-            id: "suite".to_owned(),
-            kind: server.kind,
-            address: server.address,
-            dbname: "postgres".to_owned(),
-            username: "suite".to_owned(),
-            password: "suite".to_owned(),
-            settings: [
+    fn start(suite: Suite) -> Database {
+        let server = Server::start(suite.kind);
+        server.sql("", suite.prepared);
+        let settings: &[_] = if suite.kind.is_postgres() {
+            &[
                 "pool_mode: transaction",
                 "max_connections: 10",
                 "client_auth: trust",
             ]
-            .map(str::to_owned)
-            .to_vec(),
+        } else {
+            &["max_connections: 50"]
+        };
+        let tenant = Tenant {
+            id: "suite".to_owned(),
+            kind: server.kind,
+            address: server.address,
+            dbname: suite.dbname.to_owned(),
+            username: "suite".to_owned(),
+            password: "suite".to_owned(),
+            settings: settings.iter().map(ToString::to_string).collect(),
         };
         Database { tenant, server }
     }
