@@ -12,6 +12,7 @@ mod lexer;
 mod literal;
 mod plain;
 mod statement;
+mod verdict;
 mod vocabulary;
 
 use bound::Bound;

@@ -9,36 +9,36 @@ use super::calls::Calls;
 use super::lexer::{Lexer, Token};
 use super::literal::{undouble, whole_characters};
 use super::vocabulary::{Lead, Notable};
-use super::{Act, Dialect, Mention, Reading, Script, Step, Traces};
+use super::{Dialect, Mention, Reading, Script, Step, Traces};
 
 /// Goes through a text.
 pub(super) struct Reader<'a> {
     lexer: Lexer<'a>,
-    dialect: Dialect<'a>,
+    pub(super) dialect: Dialect<'a>,
     /// Plain steps before the first that is not, which are not stored until there is one.
     plain: usize,
     steps: Vec<Step>,
     mentions: Vec<Mention>,
     calls: Calls<'a>,
     /// What may be left behind, save by calls.
-    traces: Traces,
+    pub(super) traces: Traces,
 }
 
 /// What has been seen in the statement that is being read.
-struct Statement<'a> {
-    lead: Lead,
+pub(super) struct Statement<'a> {
+    pub(super) lead: Lead,
     /// Stands behind the first word.
-    rest: Lexer<'a>,
-    pins: Pins,
-    assignments: Vec<Bound>,
-    unlocks_all: bool,
-    unlocks: bool,
-    temporary: bool,
-    holds: bool,
-    copies: bool,
-    parameters: Parameters,
+    pub(super) rest: Lexer<'a>,
+    pub(super) pins: Pins,
+    pub(super) assignments: Vec<Bound>,
+    pub(super) unlocks_all: bool,
+    pub(super) unlocks: bool,
+    pub(super) temporary: bool,
+    pub(super) holds: bool,
+    pub(super) copies: bool,
+    pub(super) parameters: Parameters,
     /// Functions may run never, or many times.
-    conditional: bool,
+    pub(super) conditional: bool,
     routine: bool,
     /// Open parentheses; a semicolon in them ends nothing (CREATE RULE).
     depth: u32,
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that the next token names a prepared statement, and says its name.
-    fn mention(&mut self, lexer: &mut Lexer<'a>) -> Option<Bytes> {
+    pub(super) fn mention(&mut self, lexer: &mut Lexer<'a>) -> Option<Bytes> {
         let (token, at) = lexer.next_token()?;
         let name = identifier(token)?;
         self.mentions.push(Mention {
@@ -239,119 +239,6 @@ impl<'a> Reader<'a> {
             step: self.step(),
         });
         Some(name)
-    }
-
-    /// Says what a statement does, now that all of it has been seen.
-    fn judge(&mut self, statement: Statement<'a>) -> Step {
-        let mut pins = statement.pins;
-        let mut rest = statement.rest;
-        let assigns = !statement.assignments.is_empty();
-        let shared = statement.parameters.any_shared(&statement.assignments);
-        let once = statement.lead == Lead::Select && !statement.conditional && !shared;
-        if !once {
-            let mut all = statement.assignments.iter();
-            self.traces.obscures |= all.clone().any(|one| one.name.may_decide());
-            self.traces.respells |= all.any(|one| one.name.may_respell());
-        }
-        let act = match statement.lead {
-            Lead::Select if assigns && once => {
-                Bound::act(statement.assignments, self.dialect.encoding)
-            }
-            _ if statement.assignments.iter().any(|one| !one.local) => {
-                // It may be set or not, once or in some order.
-                pins.insert(Pin::Setting);
-                Act::Plain
-            }
-            Lead::Select if statement.unlocks_all && !statement.conditional => {
-                Act::Ends(Pin::AdvisoryLock)
-            }
-            Lead::Commit if next_is(&rest, "prepared") => Act::Plain,
-            Lead::Commit => Act::Commit,
-            Lead::Rollback => rollback(rest),
-            Lead::Savepoint => named(&mut rest).map_or(Act::Plain, Act::Savepoint),
-            Lead::Release => {
-                skip(&mut rest, "savepoint");
-                named(&mut rest).map_or(Act::Plain, Act::Release)
-            }
-            Lead::Prepare if next_is(&rest, "transaction") => Act::Commit,
-            Lead::Prepare => named(&mut rest).map_or(Act::Plain, Act::Prepare),
-            Lead::Execute => {
-                self.mention(&mut rest);
-                Act::Plain
-            }
-            Lead::Deallocate => self.deallocate(rest),
-            Lead::Set => assign::set(rest, self.dialect, &mut pins),
-            Lead::Reset => assign::reset(rest, &mut pins),
-            Lead::Discard => discard(rest),
-            Lead::Listen => Act::Makes(Pin::Listen),
-            Lead::Unlisten if next_symbol(&rest, b'*') => Act::Ends(Pin::Listen),
-            Lead::Declare if statement.holds => Act::Makes(Pin::HoldCursor),
-            Lead::Close if next_is(&rest, "all") => Act::Ends(Pin::HoldCursor),
-            Lead::Copy if statement.copies => Act::CopyIn,
-            Lead::Load => {
-                pins.insert(Pin::Load);
-                Act::Plain
-            }
-            Lead::Unknown => {
-                pins.insert(Pin::Unknown);
-                Act::Plain
-            }
-            _ => Act::Plain,
-        };
-        // What cannot be followed may be that.
-        self.traces.respells |= pins.contains(Pin::Setting);
-        match act {
-            Act::Plain if statement.temporary => Step {
-                act: Act::Makes(Pin::TemporaryTable),
-                pins,
-            },
-            Act::Plain if statement.unlocks || statement.unlocks_all => Step {
-                act: Act::Unlocks,
-                pins,
-            },
-            act => Step { act, pins },
-        }
-    }
-
-    fn deallocate(&mut self, mut rest: Lexer<'a>) -> Act {
-        // DEALLOCATE prepare; means a statement of that name.
-        let mut behind = rest.clone();
-        if skip(&mut behind, "prepare")
-            && !matches!(peek(&behind), None | Some(Token::Symbol(b';')))
-        {
-            rest = behind;
-        }
-        if next_is(&rest, "all") {
-            return Act::DeallocateAll;
-        }
-        match self.mention(&mut rest) {
-            Some(name) => Act::Deallocate(name, None),
-            None => Act::Plain,
-        }
-    }
-}
-
-/// ROLLBACK [WORK | TRANSACTION] [TO [SAVEPOINT] name] [AND CHAIN], ROLLBACK PREPARED.
-fn rollback(mut rest: Lexer<'_>) -> Act {
-    if next_is(&rest, "prepared") {
-        return Act::Plain;
-    }
-    let _ = skip(&mut rest, "work") || skip(&mut rest, "transaction");
-    if !skip(&mut rest, "to") {
-        return Act::Rollback;
-    }
-    skip(&mut rest, "savepoint");
-    named(&mut rest).map_or(Act::Plain, Act::RollbackTo)
-}
-
-fn discard(rest: Lexer<'_>) -> Act {
-    match peek(&rest) {
-        Some(Token::Word(word)) if is(word, "all") => Act::DiscardAll,
-        Some(Token::Word(word)) if is(word, "temp") || is(word, "temporary") => {
-            Act::Ends(Pin::TemporaryTable)
-        }
-        Some(Token::Word(word)) if is(word, "sequences") => Act::Ends(Pin::SequenceValue),
-        _ => Act::Plain,
     }
 }
 
@@ -368,10 +255,6 @@ pub(super) fn next_is(lexer: &Lexer<'_>, keyword: &str) -> bool {
     matches!(peek(lexer), Some(Token::Word(word)) if is(word, keyword))
 }
 
-fn next_symbol(lexer: &Lexer<'_>, symbol: u8) -> bool {
-    peek(lexer) == Some(Token::Symbol(symbol))
-}
-
 /// Goes past a keyword if it comes next.
 pub(super) fn skip(lexer: &mut Lexer<'_>, keyword: &str) -> bool {
     let comes = next_is(lexer, keyword);
@@ -379,10 +262,6 @@ pub(super) fn skip(lexer: &mut Lexer<'_>, keyword: &str) -> bool {
         lexer.next_token();
     }
     comes
-}
-
-fn named(lexer: &mut Lexer<'_>) -> Option<Bytes> {
-    identifier(lexer.next_token()?.0)
 }
 
 /// The name that a token stands for, as the server keeps it.
