@@ -133,9 +133,8 @@ impl Cancels {
             SecretLength::Long => long.to_vec(),
         };
         steer_to(&mut secret, self.shard, self.shards);
-        // Positive, for clients that print it.
-        let made_up = u32::from_ne_bytes([first, second, third, fourth]) >> 1;
-        let process_id = process_id.unwrap_or(made_up as i32);
+        let process_id =
+            process_id.unwrap_or_else(|| nobodys_process([first, second, third, fourth]));
         let key = CancelKey::new(process_id, secret)
             .unwrap_or_else(|_| unreachable!("4 and 32 bytes are lengths that the protocol knows"));
         let number = self.made.get();
@@ -291,9 +290,26 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most shards that a key's last byte can tell apart.
 pub const MAX_STEERED: usize = 256;
 
+/// A process id that no process has, made of random bytes: Linux counts to 2^22 (`PID_MAX_LIMIT`), and a client that
+/// ends what it takes for its own backend (`pg_terminate_backend`) must not end another's. Positive, for clients that
+/// print it.
+fn nobodys_process(random: [u8; 4]) -> i32 {
+    const ABOVE_ALL: i32 = 1 << 30;
+    i32::from_ne_bytes(random) & i32::MAX | ABOVE_ALL
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_id_of_our_own_is_no_processes() {
+        const LINUX_COUNTS_TO: i32 = 1 << 22;
+        for random in [0, 1, 4_711, LINUX_COUNTS_TO, -1, i32::MIN, i32::MAX] {
+            let made_up = nobodys_process(random.to_ne_bytes());
+            assert!(made_up > LINUX_COUNTS_TO, "{random}: {made_up}");
+        }
+    }
 
     #[test]
     fn every_shard_is_named_by_its_own_keys() {
