@@ -1,5 +1,7 @@
 //! Prepared statements: by name and without, by SQL, and what takes them away.
 
+use std::slice;
+
 use crate::frames::*;
 use crate::scenario::Scenario;
 
@@ -96,6 +98,8 @@ pub fn list() -> Vec<Scenario> {
             bind("p", "a"),
             sync(),
         ]),
+        portal_of_before("", true),
+        portal_of_before(", said at once", false),
         Scenario::named("a failed Parse makes no name")
             .says(&[parse("s", "SELECT nonsense FROM nowhere"), sync()])
             .says(&[run("s")])
@@ -421,4 +425,35 @@ pub fn list() -> Vec<Scenario> {
             .client(2)
             .says(&[parse("s", "SELECT 1"), sync(), run("s")]),
     ]
+}
+
+/// A Bind fails, and the portal whose name it gave is there as before: it does what it did.
+fn portal_of_before(what: &str, waits: bool) -> Scenario {
+    let path = || query("SHOW search_path; SELECT * FROM item");
+    let said = [
+        [
+            query("BEGIN"),
+            parse("a", "SET search_path TO other"),
+            parse("b", "SELECT 1"),
+            bind("p", "a"),
+            bind("q", "b"),
+            sync(),
+            query("SAVEPOINT x"),
+        ]
+        .concat(),
+        [bind("p", "b"), sync(), query("ROLLBACK TO x")].concat(),
+        [bind("q", "a"), sync(), query("ROLLBACK TO x")].concat(),
+        [execute("q"), execute("p"), sync(), query("COMMIT")].concat(),
+    ];
+    let name = format!("a portal outlives a Bind that fails{what}");
+    let named = Scenario::named(name);
+    let scenario = match waits {
+        true => (said.iter()).fold(named, |scenario, said| scenario.says(slice::from_ref(said))),
+        false => named.says(&said),
+    };
+    scenario
+        .client(1)
+        .says(&[path()])
+        .client(0)
+        .says(&[path(), query("RESET search_path")])
 }

@@ -85,6 +85,7 @@ pub fn list() -> Vec<Scenario> {
             "ALTER TABLE shape RENAME TO other_shape; CREATE VIEW shape AS SELECT 1 AS a WHERE false; DROP TABLE other_shape",
         )
         .says(&[query("DROP VIEW shape")]),
+        rolled_back(),
         parameters(),
         portals(),
         unnamed_ones(),
@@ -141,6 +142,25 @@ fn changed(what: &str, create: &str, text: &str, change: &str) -> Scenario {
         ])
         .says(&[query("DROP TABLE IF EXISTS shape")])
         .says(&[run("s")])
+}
+
+/// It is prepared by somebody else amid a change that is rolled back.
+fn rolled_back() -> Scenario {
+    let text = "SELECT * FROM shape";
+    Scenario::named("shapes, prepared amid a change that was rolled back")
+        .says(&[query("CREATE TABLE shape (a int)")])
+        .says(&[parse("s", text), describe("s"), sync(), run("s")])
+        .client(1)
+        .says(&[
+            query("BEGIN; ALTER TABLE shape ADD b int"),
+            parse("s", text),
+            sync(),
+            query("ROLLBACK"),
+        ])
+        .client(0)
+        .says(&[run("s")])
+        .says(&[run("s"), describe("s"), sync()])
+        .says(&[query("DROP TABLE shape")])
 }
 
 /// The types of parameters stay what they were found to be first.

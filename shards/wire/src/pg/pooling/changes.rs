@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::names::{Named, Names};
+use super::portals::Portals;
 use super::prepared::{Entry, Key, Prepared};
 use super::shape::Shape;
 use super::sql::{Script, Traces};
@@ -15,6 +16,11 @@ use super::statement::Statement;
 pub(super) enum Change {
     /// What a name of the client means.
     Name { name: Bytes, before: Option<Named> },
+    /// What a portal does to the session.
+    Portal {
+        name: Bytes,
+        before: Option<Rc<Script>>,
+    },
     /// What is prepared on the backend.
     Prepared { key: Key, before: Option<Entry> },
     /// The unnamed statement: the client's, and the one on the backend.
@@ -80,6 +86,7 @@ pub(super) enum Values {
 /// The tables that changes are made in.
 pub(super) struct Tables<'a> {
     pub(super) names: &'a mut Names,
+    pub(super) portals: &'a mut Portals,
     pub(super) prepared: &'a mut Prepared,
     pub(super) client_unnamed: &'a mut Unnamed,
     pub(super) backend_unnamed: &'a mut Unnamed,
@@ -91,6 +98,9 @@ impl Tables<'_> {
         match change {
             Change::Name { name, before } => {
                 self.names.set(&name, before);
+            }
+            Change::Portal { name, before } => {
+                self.portals.set(&name, before);
             }
             Change::Prepared { key, before } => self.prepared.restore(&key, before),
             Change::Unnamed { client, backend } => {
@@ -105,7 +115,10 @@ impl Tables<'_> {
 impl Change {
     pub(super) fn concerns_same(&self, other: &Change) -> bool {
         match (self, other) {
-            (Change::Name { name: one, .. }, Change::Name { name: other, .. }) => one == other,
+            (Change::Name { name: one, .. }, Change::Name { name: other, .. })
+            | (Change::Portal { name: one, .. }, Change::Portal { name: other, .. }) => {
+                one == other
+            }
             (Change::Prepared { key: one, .. }, Change::Prepared { key: other, .. }) => {
                 one == other
             }

@@ -29,6 +29,7 @@ mod date_style;
 mod names;
 mod outbound;
 mod pins;
+mod portals;
 mod prepared;
 mod renamed;
 mod replies;

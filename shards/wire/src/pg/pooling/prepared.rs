@@ -54,7 +54,7 @@ pub(super) struct Entry {
     shape: Option<Rc<Shape>>,
     /// When it was put there.
     pub(super) made: u64,
-    used: u64,
+    pub(super) used: u64,
 }
 
 impl Entry {
@@ -86,6 +86,11 @@ impl Prepared {
         let entry = self.entries.get_mut(&key.id())?;
         entry.used = self.clock;
         Some(entry)
+    }
+
+    /// When a statement was used or put there last.
+    pub(super) fn now(&self) -> u64 {
+        self.clock
     }
 
     /// The entry of a statement, without using it.

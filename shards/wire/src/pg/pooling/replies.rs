@@ -193,7 +193,7 @@ impl Replies {
         self.queue.front_mut()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Owed> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Owed> {
         self.queue.iter()
     }
 

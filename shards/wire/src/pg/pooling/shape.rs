@@ -1,8 +1,10 @@
 //! What a statement takes and returns, as a client has been told and reads its rows by.
 //!
 //! PostgreSQL refuses to execute a statement whose result is of another type than when it was prepared. It compares the
-//! columns' names, types and type modifiers (`equalRowTypes`, in `tupdesc.c`); so do we, but for names that are not in
-//! ASCII: they come in whatever encoding the client has set. Types of parameters it keeps as they were found first.
+//! columns' names, types, type modifiers and collations (in `tupdesc.c`: `equalRowTypes` since version 17, `equalTupleDescs`
+//! before). So do we, as far as a description tells: not collations, nor which domain it is, whose base type is told in its
+//! stead; and not names beyond ASCII, which come in whatever encoding the client has set. Types of parameters it keeps as
+//! they were found first.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -64,6 +66,17 @@ impl Shape {
     /// Whether the statement returns no rows.
     pub(super) fn is_nothing(&self) -> bool {
         self.columns.is_none()
+    }
+
+    /// Whether there is nothing to compare once the statement is prepared with the types of parameters that were told:
+    /// it returns nothing, and they are the system's own.
+    pub(super) fn is_all_said(&self) -> bool {
+        let known = |parameters: &Bytes| {
+            let (oids, _) = parameters.get(2..).unwrap_or_default().as_chunks();
+            oids.iter()
+                .all(|oid| u32::from_be_bytes(*oid) < FIRST_NORMAL)
+        };
+        self.is_nothing() && (self.is_of_portal() || self.parameters().is_some_and(known))
     }
 
     /// Whether it is what the description of a portal tells.

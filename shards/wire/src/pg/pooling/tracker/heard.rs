@@ -274,6 +274,7 @@ impl Tracker {
         if front.is_extended() {
             let mut tables = Tables {
                 names: &mut self.names,
+                portals: &mut self.portals,
                 prepared: &mut link.memory.prepared,
                 client_unnamed: &mut self.unnamed,
                 backend_unnamed: &mut link.memory.unnamed,
@@ -281,6 +282,7 @@ impl Tracker {
             };
             let goes_on = link.replies.skip_to_sync(&mut tables);
             link.forget_comparison();
+            link.forget_bound();
             if !goes_on {
                 link.skipping = true;
                 // Even if it was a Query that seemed to end it.

@@ -26,14 +26,14 @@ mod traces;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::changes::Unnamed;
 use super::names::Names;
 use super::outbound::Passing;
 use super::pins::Pins;
+use super::portals::Portals;
 use super::settings::Settings;
-use super::sql::Script;
 use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
@@ -48,8 +48,7 @@ pub struct Tracker {
     number: u64,
     names: Names,
     unnamed: Unnamed,
-    /// The open portals of statements that do something to the session.
-    portals: Vec<(Bytes, Rc<Script>)>,
+    portals: Portals,
     settings: Settings,
     /// What keeps the client at its backend even if the transaction is rolled back.
     lasting: Pins,
@@ -124,7 +123,7 @@ impl Tracker {
             number: commons.next_session(),
             names: Names::charged_to(commons.budget()),
             unnamed: Unnamed::Absent,
-            portals: Vec::new(),
+            portals: Portals::default(),
             settings: Settings::new(base, commons.nothing()),
             commons,
             lasting: Pins::NONE,

@@ -29,8 +29,8 @@ pub(super) struct Meant {
     pub(super) traces: Traces,
     /// It is not what the client was told; the backend must refuse the message.
     pub(super) changed: Option<Changed>,
-    /// The client's name for it, if it has been told nothing yet of what that means.
-    pub(super) untold: Option<Bytes>,
+    /// The client's name for it, and when it was prepared, if the client has been told nothing yet of what that means.
+    pub(super) untold: Option<(Bytes, u64)>,
 }
 
 impl Meant {
@@ -60,7 +60,7 @@ impl Tracker {
         }
         match self.names.find(name) {
             Some((name, Named::Shared(shared))) => {
-                let untold = shared.told.is_none().then(|| name.clone());
+                let untold = (shared.told.is_none()).then(|| (name.clone(), shared.epoch));
                 let shared = shared.clone();
                 if shared.statement.names_others {
                     return self.provide_naming(&shared, input);
@@ -334,16 +334,18 @@ impl Tracker {
         CONTEXT.contains(&name) || assignment.value.is_none() && self.settings.has_base()
     }
 
-    /// What a portal's execution will do to the session.
+    /// What the execution of the portal that was asked for last will do to the session. (One of the same name stays if
+    /// that fails.)
     pub(super) fn note_portal(&mut self, portal: &[u8], script: Option<Rc<Script>>) {
         if script.is_none() && self.portals.is_empty() {
             return;
         }
-        self.portals.retain(|(name, _)| name != portal);
-        if let Some(script) = script {
-            self.portals.push((Bytes::copy_from_slice(portal), script));
+        let name = Bytes::copy_from_slice(portal);
+        let before = self.portals.set(&name, script);
+        if let Some(link) = &mut self.link {
+            link.replies.note(Change::Portal { name, before });
         }
-        if self.portals.len() > PORTALS_LIMIT {
+        if self.portals.are_too_many() {
             self.portals.clear();
             self.lasting.insert(Pin::Unknown);
         }
@@ -389,6 +391,3 @@ fn quiet(to: To) -> To {
         to => to,
     }
 }
-
-/// How many open portals of statements that do something to the session are told apart.
-const PORTALS_LIMIT: usize = 256;

@@ -43,15 +43,17 @@ pub(in super::super) struct Described {
     pub(super) entry: Option<(Key, u64)>,
     /// In which circumstances, if these are known.
     pub(super) when: Option<Acceptance>,
-    /// What has come of the answer: the ParameterDescription.
+    /// The ParameterDescription: as it has come, the first half of the answer; or, of what will be refused, as the client is
+    /// told it, before the error.
     pub(super) parameters: Option<Bytes>,
 }
 
 /// Who goes by a description.
 #[derive(Debug)]
 pub(super) enum By {
-    /// We, to see whether it is as the client was told; of one that was prepared to find that out, or was there.
-    Us { anew: bool },
+    /// We, to see whether it is as the client was told; of one that was prepared with the types of parameters that the
+    /// client was told, or with those that its text gives.
+    Us { as_told: bool },
     /// The client, of what it has prepared by this name in this epoch.
     Name { name: Bytes, epoch: u64 },
     /// The client, of its unnamed statement.
@@ -68,14 +70,14 @@ pub(super) enum Comparison {
     None,
     /// The backend has been asked.
     Asked,
-    /// It has said that of a statement that was prepared to be compared.
+    /// It has said that of a statement that was prepared as the client was told.
     Heard(Rc<Shape>),
 }
 
 /// A statement is not as its client was told.
 #[derive(Debug)]
 pub(super) struct Changed {
-    /// The types of its parameters, which have not.
+    /// The types of its parameters that the client was told, or, if it was told none, those that they have now.
     pub(super) parameters: Option<Bytes>,
 }
 
@@ -83,7 +85,11 @@ pub(super) struct Changed {
 #[derive(Debug)]
 pub(super) struct Bound {
     portal: Bytes,
+    /// The client's name for the statement, and when it has prepared it. It may mean another one by now.
     name: Bytes,
+    epoch: u64,
+    /// When what the backend has of it was used for this.
+    used: u64,
 }
 
 impl Described {
@@ -115,6 +121,20 @@ impl Link {
         if !self.replies.iter().any(ours) {
             self.comparison = Comparison::None;
         }
+    }
+
+    /// The last Bind may have failed; what has its portal's name is another one, then.
+    pub(super) fn forget_bound(&mut self) {
+        if !self.replies.iter().any(|owed| owed.what == What::Bind) {
+            self.bound = None;
+        }
+    }
+
+    /// Whether the last Bind has succeeded if the client's next message does: it is answered, or in the same batch.
+    fn is_bind_certain(&self) -> bool {
+        let mut last = self.replies.iter().rev();
+        let last = last.find(|owed| matches!(owed.what, What::Bind | What::Sync));
+        last.is_none_or(|owed| owed.what == What::Bind)
     }
 
     /// What has been found out about the statement of the message at hand, which is then forgotten. `None` if the
@@ -152,24 +172,29 @@ impl Tracker {
         let fit = entry
             .filter(|entry| entry.epoch >= shared.epoch.max(1))
             .map_or(Fit::Otherwise, |entry| entry.fit(told));
-        match fit {
+        // One that somebody else has prepared, amid changes that were rolled back, say, is not described either: the
+        // database might refuse to. Its types stay: else it would be prepared in turns for him, who was told none, and for this one.
+        let types = match fit {
             Fit::Same => {
                 self.tally.prepared_hits += 1;
                 return Some(Ok(()));
             }
-            Fit::Unknown => {}
-            Fit::Otherwise => {
-                let now = self.commons.epoch();
-                self.prepare(key, now, Some(told), To::NobodyUnlessError, input.ours());
-            }
+            Fit::Unknown => None,
+            Fit::Otherwise => Some(told),
+        };
+        let now = self.commons.epoch();
+        self.prepare(key, now, types, To::NobodyUnlessError, input.ours());
+        let as_told = types.is_some();
+        let entry = self.entry_of(key);
+        if let (Some((key, made)), Some(link)) = (&entry, &mut self.link)
+            && as_told
+            && told.is_all_said()
+        {
+            link.memory.prepared.describe(key, *made, told);
+            return Some(Ok(()));
         }
-        let mut described = Described::new(
-            &key.statement,
-            By::Us {
-                anew: fit == Fit::Otherwise,
-            },
-        );
-        described.entry = self.entry_of(key);
+        let mut described = Described::new(&key.statement, By::Us { as_told });
+        described.entry = entry;
         self.ask_shape(&key.server_name(), described, input);
         None
     }
@@ -194,10 +219,10 @@ impl Tracker {
             return Some(Ok(()));
         }
         self.prepare_unnamed(statement, told, input);
-        if told.is_none() {
+        if told.is_none_or(|told| told.is_all_said()) {
             return Some(Ok(()));
         }
-        let described = Described::new(statement, By::Us { anew: true });
+        let described = Described::new(statement, By::Us { as_told: true });
         self.ask_shape(b"", described, input);
         None
     }
@@ -220,28 +245,40 @@ impl Tracker {
 
     /// Notes of which statement the portal is that a Bind makes, if its description would be the first that the client
     /// is told of that.
-    pub(super) fn note_bound(&mut self, portal: &[u8], untold: Option<Bytes>) {
+    pub(super) fn note_bound(&mut self, portal: &[u8], untold: Option<(Bytes, u64)>) {
         let Some(link) = &mut self.link else {
             return;
         };
-        if link.bound.is_some() || untold.is_some() {
-            link.bound = untold.map(|name| Bound {
-                portal: Bytes::copy_from_slice(portal),
-                name,
-            });
-        }
+        let Some((name, epoch)) = untold else {
+            link.bound = None;
+            return;
+        };
+        link.bound = Some(Bound {
+            portal: match portal {
+                b"" => Bytes::new(),
+                portal => Bytes::copy_from_slice(portal),
+            },
+            name,
+            epoch,
+            used: link.memory.prepared.now(),
+        });
     }
 
     /// What the description of a portal tells the client.
     pub(super) fn described_by_portal(&self, portal: &[u8]) -> Option<Box<Described>> {
-        let bound = self.link.as_deref()?.bound.as_ref()?;
+        let link = self.link.as_deref()?;
+        let bound = link.bound.as_ref().filter(|bound| bound.portal == portal)?;
         let (name, shared) = self.names.shared(&bound.name)?;
-        let untold = bound.portal == portal && shared.told.is_none();
-        if !untold || !is_followed(&shared.statement) {
+        let untold = shared.epoch == bound.epoch && shared.told.is_none();
+        if !untold || !is_followed(&shared.statement) || !link.is_bind_certain() {
             return None;
         }
         let mut described = Described::new(&shared.statement, By::name(name, shared));
-        described.entry = self.entry_of(&self.key(&shared.statement));
+        let key = self.key(&shared.statement);
+        let entry = link.memory.prepared.get(&key);
+        // One of another context, or that has taken its place since then, is not what the portal is of.
+        let entry = entry.filter(|entry| entry.used == bound.used);
+        described.entry = entry.map(|entry| (key, entry.made));
         Some(Box::new(described))
     }
 
@@ -265,8 +302,8 @@ impl Tracker {
             link.memory.prepared.describe(key, *made, &shape);
         }
         match &describes.by {
-            By::Us { anew: true } => link.comparison = Comparison::Heard(shape),
-            By::Us { anew: false } => link.comparison = Comparison::None,
+            By::Us { as_told: true } => link.comparison = Comparison::Heard(shape),
+            By::Us { as_told: false } => link.comparison = Comparison::None,
             By::Name { name, epoch } => {
                 let epoch = *epoch;
                 self.names.tell(name, epoch, &shape);
@@ -528,26 +565,86 @@ mod tests {
         assert_eq!(hears(&mut client, &told[told.len() - 6..]).0, IN_BLOCK);
     }
 
-    #[test]
-    fn who_was_told_nothing_waits_for_nothing() {
-        let (commons, _client, _memory) = told();
-        let mut client = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+    /// A client of these that has prepared such a statement, and has been told nothing of it.
+    fn untold(commons: &Rc<Commons>, source: &[u8]) -> Tracker {
+        let mut client = Tracker::new(Rc::clone(commons), &Parameters::default()).unwrap();
         let memory = commons.backend_opened(&Parameters::default());
         client.attach(memory, &mut Outbound::default()).unwrap();
         let mut said = BytesMut::new();
-        put_parse(&mut said, b"s", b"select a from t where b = $1\0\0\0");
+        put_parse(&mut said, b"s", source);
+        put_bare(&mut said, b'S');
         says(&mut client, &said);
-        hears(&mut client, &message(b'1', b""));
-        says(&mut client, b"S\0\0\0\x04");
-        hears(&mut client, READY);
-        gives_back(&mut client);
+        hears(&mut client, &[&message(b'1', b"")[..], READY].concat());
+        client
+    }
+
+    /// On another backend it runs its statement at once.
+    fn waits_for_nothing(commons: &Rc<Commons>, client: &mut Tracker) {
+        gives_back(client);
         let memory = commons.backend_opened(&Parameters::default());
         client.attach(memory, &mut Outbound::default()).unwrap();
-        let sent = says(&mut client, &run());
-        assert!(
-            sent.windows(8).any(|part| part == b"\0dbb_1\0\0"),
-            "{sent:?}"
-        );
+        let sent = says(client, &run());
+        assert!(sent.windows(5).any(|part| part == b"\0dbb_"), "{sent:?}");
         assert!(!sent.contains(&b'D'), "{sent:?}");
+    }
+
+    #[test]
+    fn who_was_told_nothing_waits_for_nothing() {
+        let (commons, _client, _memory) = told();
+        let mut client = untold(&commons, b"select a from t where b = $1\0\0\0");
+        waits_for_nothing(&commons, &mut client);
+    }
+
+    #[test]
+    fn who_was_told_that_nothing_is_returned_waits_for_nothing() {
+        let (commons, _client, _memory) = told();
+        let mut client = untold(&commons, b"insert into t values ($1)\0\0\0");
+        says(&mut client, &[describe(), message(b'S', b"")].concat());
+        let nothing = [
+            message(b't', b"\0\x01\0\0\0\x17"),
+            message(b'n', b""),
+            READY.to_vec(),
+        ];
+        hears(&mut client, &nothing.concat());
+        waits_for_nothing(&commons, &mut client);
+        let done = message(b'C', b"INSERT 0 1\0");
+        let done = [message(b'1', b""), message(b'2', b""), done].concat();
+        hears(&mut client, &[&done, READY].concat());
+        // And from then on it is there.
+        let sent = says(&mut client, &run());
+        assert!(sent.starts_with(b"B"), "{sent:?}");
+    }
+
+    #[test]
+    fn a_portal_tells_of_its_own_statement() {
+        let (commons, _client, _memory) = told();
+        let bind = message(b'B', b"p\0s\0\0\0\0\x01\0\0\0\x011\0\0");
+        let describe = message(b'D', b"Pp\0");
+        let row = description(INT4)[11..].to_vec();
+        let (closed, sync) = (message(b'C', b"Ss\0"), message(b'S', b""));
+        let mut again = BytesMut::new();
+        put_parse(&mut again, b"s", b"select another from t\0\0\0");
+        let [bound, parsed] = [b'2', b'1'].map(|kind| message(kind, b""));
+        let refusal = message(b'E', b"SERROR\0VERROR\0C42P03\0Mp is there\0\0");
+        // The name means another statement by now.
+        let mut client = untold(&commons, b"select a from t where b = $1\0\0\0");
+        says(
+            &mut client,
+            &[&bind[..], &closed, &again, &describe, &sync].concat(),
+        );
+        hears(&mut client, &[&bound[..], &parsed, &row, READY].concat());
+        waits_for_nothing(&commons, &mut client);
+        // The portal is an earlier one.
+        let mut client = untold(&commons, b"select a from t where b = $1\0\0\0");
+        says(&mut client, &[&bind[..], &sync].concat());
+        hears(&mut client, &[&refusal[..], READY].concat());
+        says(&mut client, &[&describe[..], &sync].concat());
+        hears(&mut client, &[&row[..], READY].concat());
+        waits_for_nothing(&commons, &mut client);
+        // It may be, for all that is known when it is described.
+        let mut client = untold(&commons, b"select a from t where b = $1\0\0\0");
+        says(&mut client, &[&bind[..], &sync, &describe, &sync].concat());
+        hears(&mut client, &[&refusal[..], READY, &row, READY].concat());
+        waits_for_nothing(&commons, &mut client);
     }
 }

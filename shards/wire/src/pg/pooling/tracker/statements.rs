@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::super::changes::Unnamed;
+use super::super::changes::{Change, Unnamed};
 use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named, Shared};
 use super::super::outbound::Passing;
@@ -220,11 +220,11 @@ impl Tracker {
         };
         self.bind_settings(&mut meant, request.is_whole().then_some(values));
         self.provide_for(meant.script.as_deref(), meant.traces, input);
-        self.note_portal(portal, meant.script);
-        self.note_bound(portal, meant.untold);
         let mut owed = Owed::new(What::Bind, To::Client);
         owed.refused = meant.changed.is_some();
         self.push_extended(owed);
+        self.note_portal(portal, meant.script);
+        self.note_bound(portal, meant.untold);
         Ok(match meant.server_name {
             None => Fate::Passes,
             Some(server_name) => {
@@ -244,10 +244,12 @@ impl Tracker {
         if !request.is_whole() {
             return Fate::Incomplete;
         }
-        let script = string(request.body()).and_then(|(portal, _)| {
-            let known = self.portals.iter().find(|(name, _)| name == portal);
-            known.map(|(_, script)| Rc::clone(script))
-        });
+        let portal = string(request.body()).map(|(portal, _)| portal);
+        if self.portals.are_touched() && self.is_undecided(|change| is_about_portal(change, portal))
+        {
+            return Fate::Held;
+        }
+        let script = portal.and_then(|portal| self.portals.get(portal).cloned());
         if let Some(script) = &script {
             if self.prepares_undecided(Some(script)) {
                 return Fate::Held;
@@ -286,6 +288,10 @@ pub(super) fn about(body: &[u8]) -> Option<(u8, &[u8])> {
     let (&kind, rest) = body.split_first()?;
     let (name, _) = string(rest)?;
     Some((kind, name))
+}
+
+fn is_about_portal(change: &Change, portal: Option<&[u8]>) -> bool {
+    matches!((change, portal), (Change::Portal { name, .. }, Some(portal)) if name == portal)
 }
 
 fn too_many(own: bool) -> Fault {
