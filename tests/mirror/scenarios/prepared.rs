@@ -429,12 +429,13 @@ pub fn list() -> Vec<Scenario> {
 
 /// A Bind fails, and the portal whose name it gave is there as before: it does what it did.
 fn portal_of_before(what: &str, waits: bool) -> Scenario {
-    let path = || query("SHOW search_path; SELECT * FROM item");
+    let path = || query("SHOW search_path; SHOW lock_timeout; SELECT * FROM item");
     let said = [
         [
             query("BEGIN"),
             parse("a", "SET search_path TO other"),
             parse("b", "SELECT 1"),
+            parse("c", "SET lock_timeout TO 7"),
             bind("p", "a"),
             bind("q", "b"),
             sync(),
@@ -442,7 +443,7 @@ fn portal_of_before(what: &str, waits: bool) -> Scenario {
         ]
         .concat(),
         [bind("p", "b"), sync(), query("ROLLBACK TO x")].concat(),
-        [bind("q", "a"), sync(), query("ROLLBACK TO x")].concat(),
+        [bind("q", "c"), sync(), query("ROLLBACK TO x")].concat(),
         [execute("q"), execute("p"), sync(), query("COMMIT")].concat(),
     ];
     let name = format!("a portal outlives a Bind that fails{what}");
@@ -455,5 +456,5 @@ fn portal_of_before(what: &str, waits: bool) -> Scenario {
         .client(1)
         .says(&[path()])
         .client(0)
-        .says(&[path(), query("RESET search_path")])
+        .says(&[path(), query("RESET ALL")])
 }

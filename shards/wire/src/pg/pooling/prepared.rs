@@ -59,12 +59,18 @@ pub(super) struct Entry {
 
 impl Entry {
     /// How it stands to what a client has been told.
-    pub(super) fn fit(&self, told: &Shape) -> Fit {
+    pub(super) fn fit(&self, told: &Rc<Shape>) -> Fit {
         match &self.shape {
+            Some(shape) if !self.typed && Rc::ptr_eq(shape, told) => Fit::Same,
             Some(shape) => shape.fit(told, self.typed),
             None if self.typed && told.parameters().is_none() => Fit::Otherwise,
             None => Fit::Unknown,
         }
+    }
+
+    /// Whether the backend has described it.
+    pub(super) fn is_described(&self) -> bool {
+        (self.shape.as_ref()).is_some_and(|shape| !shape.is_of_portal())
     }
 }
 

@@ -85,6 +85,11 @@ impl Statement {
         shape
     }
 
+    /// Whether a backend has described it as of now.
+    pub(super) fn is_described(&self, as_now: Acceptance) -> bool {
+        matches!(&*self.described.borrow(), Some((Some(then), _)) if *then == as_now)
+    }
+
     /// The body of the ParameterDescription of a statement that returns nothing, if that is known as of now.
     pub(super) fn described_as_nothing(&self, as_now: Acceptance) -> Option<Bytes> {
         match &*self.described.borrow() {

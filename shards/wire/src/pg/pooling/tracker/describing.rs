@@ -85,16 +85,19 @@ impl Tracker {
         };
         let as_now = self.commons.acceptance(self.settings.context());
         let when = (!self.is_obscured()).then_some(as_now);
-        let is_known = when.is_none() || statement.described_as_nothing(as_now).is_some();
+        let key = (!name.is_empty() && !statement.names_others).then(|| self.key(statement));
+        let prepared = &self.link.as_deref()?.memory.prepared;
+        let entry = key.and_then(|key| Some((prepared.get(&key)?, key)));
+        let is_known = when.is_none_or(|now| {
+            let of_entry = entry.as_ref().is_none_or(|(entry, _)| entry.is_described());
+            of_entry && statement.is_described(now)
+        });
         if matches!(by, By::Nobody) && is_known {
             return None;
         }
         let mut described = Described::new(statement, by);
         described.when = when;
-        described.entry = match name.is_empty() || statement.names_others {
-            true => None,
-            false => self.entry_of(&self.key(statement)),
-        };
+        described.entry = entry.map(|(entry, key)| (key, entry.made));
         Some(Box::new(described))
     }
 
