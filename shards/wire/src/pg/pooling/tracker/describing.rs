@@ -85,7 +85,9 @@ impl Tracker {
         };
         let as_now = self.commons.acceptance(self.settings.context());
         let when = (!self.is_obscured()).then_some(as_now);
-        let key = (!name.is_empty() && !statement.names_others).then(|| self.key(statement));
+        // Under settings that cannot be seen its names may mean other tables than they do for others.
+        let is_shared = when.is_some() && !name.is_empty() && !statement.names_others;
+        let key = is_shared.then(|| self.key(statement));
         let prepared = &self.link.as_deref()?.memory.prepared;
         let entry = key.and_then(|key| Some((prepared.get(&key)?, key)));
         let is_known = when.is_none_or(|now| {

@@ -277,7 +277,7 @@ impl Tracker {
         let key = self.key(&shared.statement);
         let entry = link.memory.prepared.get(&key);
         // One of another context, or that has taken its place since then, is not what the portal is of.
-        let entry = entry.filter(|entry| entry.used == bound.used);
+        let entry = entry.filter(|entry| entry.used == bound.used && !self.is_obscured());
         described.entry = entry.map(|entry| (key, entry.made));
         Some(Box::new(described))
     }
