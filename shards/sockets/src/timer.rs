@@ -64,10 +64,10 @@ impl Future for Sleep {
             remember(waker, cx);
             return Poll::Pending;
         }
-        if self.key.take().is_some() || deadline <= current().time.get() {
+        let reactor = current();
+        if self.key.take().is_some() || deadline <= reactor.time.get() {
             return Poll::Ready(());
         }
-        let reactor = current();
         let key = reactor
             .timers
             .borrow_mut()
