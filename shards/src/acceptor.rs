@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::warn;
-use sockets::{Bell, Doorbell, Listener, Stream};
+use sockets::{Bell, Doorbell, Listener, Stream, timeout_at};
 use wire::{Origin, ProxyHeader};
 
 use crate::admission::{Gate, Place};
@@ -19,7 +19,7 @@ use crate::cancel::shard_of_key;
 use crate::conn::{Broken, Conn};
 use crate::contract::{Dialect, Networks, TenantId, shard_of};
 use crate::farewell::SessionEnd;
-use crate::handoff::{Arrival, CancelHandoff, Handoff, Preface};
+use crate::handoff::{Arrival, CancelHandoff, Handoff, Loose, Preface};
 use crate::preface::{AFTER_GREETING, FirstWords, NotTaken, read_handshake, read_startup};
 use crate::tls::ClientsTls;
 
@@ -87,6 +87,16 @@ struct Newcomer {
     place: Place,
 }
 
+/// A client that has said who it is and what it wants, off this ring.
+struct Acquainted {
+    conn: Loose,
+    words: FirstWords,
+    peer: SocketAddr,
+    proxied: bool,
+    login_deadline: Instant,
+    place: Place,
+}
+
 impl Acceptor {
     /// Takes connections from one port for ever.
     async fn accept(self: Rc<Self>, dialect: Dialect, listener: Listener) {
@@ -130,7 +140,7 @@ impl Acceptor {
                     conn,
                     peer,
                     proxied,
-                    login_deadline: Instant::now() + self.settings.login_timeout,
+                    login_deadline: sockets::now() + self.settings.login_timeout,
                     place,
                 };
                 sockets::spawn(Rc::clone(self).receive(dialect, newcomer)).detach();
@@ -155,21 +165,35 @@ impl Acceptor {
             Ok(()) => self.understand(dialect, &mut newcomer).await,
             Err(not_taken) => Err(not_taken),
         };
-        match understood {
-            Ok(words) => self.hand_over(dialect, words, newcomer).await,
-            Err(not_taken) => self.not_taken(not_taken, dialect, newcomer.conn, newcomer.peer),
+        let words = match understood {
+            Ok(words) => words,
+            Err(not_taken) => {
+                return self.not_taken(not_taken, dialect, newcomer.conn, newcomer.peer);
+            }
+        };
+        let released = timeout_at(newcomer.login_deadline, newcomer.conn.release()).await;
+        match released {
+            Ok(Ok(loose)) => self.hand_over(Acquainted {
+                conn: loose,
+                words,
+                peer: newcomer.peer,
+                proxied: newcomer.proxied,
+                login_deadline: newcomer.login_deadline,
+                place: newcomer.place,
+            }),
+            Ok(Err(error)) => log::debug!(
+                "{dialect} client {} was gone before it could be handed over: {error}",
+                newcomer.peer
+            ),
+            Err(_) => self.refused(&self.too_slow(), dialect, newcomer.peer, None),
         }
     }
 
     /// Where a proxy's client comes from, and whether there is a place for one from there.
     async fn hear_proxy(&self, newcomer: &mut Newcomer) -> Result<(), NotTaken> {
-        let heard = self
-            .in_time(
-                newcomer.login_deadline,
-                newcomer.conn.carry(&mut ProxyHeader),
-            )
-            .await
-            .map_err(NotTaken::Early)?;
+        let deadline = newcomer.login_deadline;
+        let heard = timeout_at(deadline, newcomer.conn.carry(&mut ProxyHeader)).await;
+        let heard = heard.map_err(|_| NotTaken::Early(self.too_slow()))?;
         let origin = heard.map_err(|broken| match broken {
             Broken::Wire(error) => NotTaken::Early(SessionEnd::ClientMisbehaved(error)),
             gone => NotTaken::Gone(gone),
@@ -199,21 +223,14 @@ impl Acceptor {
                 Dialect::MySql => read_handshake(conn, tls.as_ref(), version).await,
             }
         };
-        self.in_time(newcomer.login_deadline, words)
+        timeout_at(newcomer.login_deadline, words)
             .await
-            .unwrap_or_else(|late| Err(NotTaken::Tell(late, AFTER_GREETING)))
+            .unwrap_or_else(|_| Err(NotTaken::Tell(self.too_slow(), AFTER_GREETING)))
     }
 
-    /// What comes within the time for a login.
-    async fn in_time<T>(
-        &self,
-        deadline: Instant,
-        what: impl Future<Output = T>,
-    ) -> Result<T, SessionEnd> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        sockets::timeout(left, what)
-            .await
-            .map_err(|_| SessionEnd::ClientTooSlow(self.settings.login_timeout))
+    /// The time for a login is over.
+    fn too_slow(&self) -> SessionEnd {
+        SessionEnd::ClientTooSlow(self.settings.login_timeout)
     }
 
     /// The last words for a client that goes no further.
@@ -235,31 +252,23 @@ impl Acceptor {
         conn.close_with(words);
     }
 
-    /// Takes the socket off this ring and rings the owner's doorbell.
-    async fn hand_over(&self, dialect: Dialect, words: FirstWords, newcomer: Newcomer) {
-        let Newcomer {
+    /// Rings the owner's doorbell with a client that is off this ring.
+    fn hand_over(&self, client: Acquainted) {
+        let Acquainted {
             conn,
+            words,
             peer,
             proxied,
             login_deadline,
             place,
-        } = newcomer;
-        let loose = match self.in_time(login_deadline, conn.release()).await {
-            Ok(Ok(released)) => released,
-            Err(end) => return self.refused(&end, dialect, peer, None),
-            Ok(Err(error)) => {
-                return log::debug!(
-                    "{dialect} client {peer} was gone before it could be handed over: {error}"
-                );
-            }
-        };
+        } = client;
         let (shard, arrival) = match words {
             FirstWords::Client(tenant, preface) => {
                 let shard = shard_of(&tenant, self.settings.steer.len());
                 (
                     shard,
                     Arrival::Client(Box::new(Handoff {
-                        conn: loose,
+                        conn,
                         peer,
                         proxied,
                         preface,
@@ -272,7 +281,7 @@ impl Acceptor {
             FirstWords::Cancel(key) => (
                 shard_of_key(&key, self.settings.steer.len()),
                 Arrival::Cancel(CancelHandoff {
-                    conn: loose,
+                    conn,
                     peer,
                     key,
                     place,
@@ -280,12 +289,12 @@ impl Acceptor {
             ),
         };
         if let Err(refused) = self.settings.steer[shard.0].ring(arrival) {
-            Box::pin(self.take_back(refused.into_inner())).await;
+            self.take_back(refused.into_inner());
         }
     }
 
     /// The shard's queue is full: the client is told so, a cancel request gets no answer anyway.
-    async fn take_back(&self, arrival: Arrival) {
+    fn take_back(&self, arrival: Arrival) {
         let Arrival::Client(handoff) = arrival else {
             return;
         };

@@ -21,6 +21,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use sockets::Elapsed;
+
 use crate::admission::Place;
 use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
@@ -110,23 +112,19 @@ fn admit(client: &mut Client, tenant: &Rc<Tenant>) -> Result<Seated, SessionEnd>
     Seated::among(tenant)
 }
 
-/// Runs the login part of a session against its deadline.
-async fn within_login<T>(
+/// What has come of a part of a login, or of the time for all of it.
+fn in_time<T>(
     shard: &ShardContext,
-    deadline: Instant,
-    login: impl Future<Output = Result<T, SessionEnd>>,
+    login: Result<Result<T, SessionEnd>, Elapsed>,
 ) -> Result<T, SessionEnd> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    sockets::timeout(left, login)
-        .await
-        .unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
+    login.unwrap_or(Err(SessionEnd::ClientTooSlow(shard.settings.login_timeout)))
 }
 
 /// Waits until a login may be looked at: at once, unless many of the same address have failed at
 /// this tenant.
 async fn take_turn(shard: &ShardContext, client: &mut Client) -> Result<Turn, SessionEnd> {
     let (id, address) = (&client.id, client.peer.ip());
-    let arrives = |throttle: &mut Throttle| throttle.arrives(id, address, Instant::now());
+    let arrives = |throttle: &mut Throttle| throttle.arrives(id, address, sockets::now());
     let turn = arrives(&mut shard.throttle.borrow_mut())
         .map_err(|wait| SessionEnd::TooManyFailures { wait })?;
     pause(client, turn.wait).await?;
@@ -144,7 +142,7 @@ async fn end_turn<T>(
     let is_judged = matches!(proven, Ok(_) | Err(SessionEnd::ClientUnproven(_)));
     let turn = match is_judged {
         true => {
-            let turn = shard.throttle.borrow_mut().again(turn, Instant::now());
+            let turn = shard.throttle.borrow_mut().again(turn, sockets::now());
             let turn = turn.map_err(|wait| SessionEnd::TooManyFailures { wait })?;
             pause(client, turn.wait).await?;
             turn
@@ -165,7 +163,7 @@ async fn close_turn(
     if !matches!(end, Some(SessionEnd::ClientUnproven(_))) {
         return shard.throttle.borrow_mut().succeeded(turn);
     }
-    let delay = shard.throttle.borrow_mut().failed(turn, Instant::now());
+    let delay = shard.throttle.borrow_mut().failed(turn, sockets::now());
     // Also of one that leaves meanwhile it is told that it failed.
     let _ = pause(client, delay).await;
 }

@@ -70,11 +70,14 @@ impl Verifiers {
         let is_first = !self.seen.borrow().contains_key(&visit);
         let source = self.source(tenant, user, stored);
         let verifier = match source {
-            Source::Password(password) => self.made_of(tenant, user, password).await,
+            Source::Password(password) => {
+                // Apart, like all that is done but once for a user.
+                Box::pin(self.made_of(tenant, user, password)).await
+            }
             Source::Ready(_) | Source::Nobody => {
                 if is_first {
                     let password = self.mock.password(tenant.as_str(), user);
-                    let _ = self.derive(tenant, user, password).await;
+                    let _ = Box::pin(self.derive(tenant, user, password)).await;
                 }
                 match source {
                     Source::Ready(verifier) => Some(verifier),

@@ -81,4 +81,4 @@ pub use probe::{RingError, probe};
 pub use run::{PREEMPT_TIMER, now, run};
 pub use stream::Stream;
 pub use task::{Task, spawn};
-pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use timer::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};

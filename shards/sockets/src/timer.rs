@@ -1,8 +1,8 @@
 //! Timers. The kernel has none of them: the next deadline is the time-out of the driver's sleep.
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -29,17 +29,45 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// Awaits `future` for at most `duration`. A future that is ready at once wins over a time that is
 /// over.
-pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
-    let mut future = pin!(future);
-    let mut sleep = sleep(duration);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed)),
-    })
-    .await
+pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
+    Timeout {
+        future,
+        sleep: sleep(duration),
+    }
 }
 
-/// The time of a [`timeout`] is over.
+/// The same, until `deadline`.
+pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
+    Timeout {
+        future,
+        sleep: sleep_until(deadline),
+    }
+}
+
+/// A future that is awaited until some time. It is no async function, which would hold the future
+/// twice or more: as what it is given, and as what it polls.
+#[must_use = "a future does nothing unless awaited"]
+pub struct Timeout<F> {
+    future: F,
+    sleep: Sleep,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing is moved out of here.
+        let Timeout { future, sleep } = unsafe { self.get_unchecked_mut() };
+        // SAFETY: the future is pinned as what it is a field of: there is no other way to it, no
+        // Drop of Timeout that could move it, and Timeout is Unpin only if the future is.
+        match unsafe { Pin::new_unchecked(future) }.poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Ok(result)),
+            Poll::Pending => Pin::new(sleep).poll(cx).map(|()| Err(Elapsed)),
+        }
+    }
+}
+
+/// The time of a [`Timeout`] is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the time is over")]
 pub struct Elapsed;

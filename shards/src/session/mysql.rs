@@ -5,6 +5,7 @@ mod watch;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use sockets::timeout_at;
 use wire::WireError;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
@@ -12,8 +13,8 @@ use wire::mysql::{
 };
 
 use super::{
-    Client, admit, client_broke, end_turn, ended, lease_for, take_turn, tenant_for, unproven,
-    why_unproven, within_login,
+    Client, admit, client_broke, end_turn, ended, in_time, lease_for, take_turn, tenant_for,
+    unproven, why_unproven,
 };
 use crate::backend::{Backend, Shape, Welcome};
 use crate::condemned::condemn;
@@ -35,18 +36,9 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
     let expected = expect(&client, tenant.as_deref().zip(spec.as_deref()), &named);
     let mut greet = Greet::new(&login, expected);
     let deadline = client.login_deadline;
-    let proven = within_login(
-        shard,
-        deadline,
-        prove(
-            shard,
-            &mut client,
-            tenant.as_deref().zip(spec.as_deref()),
-            &named,
-            &mut greet,
-        ),
-    )
-    .await;
+    let terms = tenant.as_deref().zip(spec.as_deref());
+    let proving = prove(shard, &mut client, terms, &named, &mut greet);
+    let proven = in_time(shard, timeout_at(deadline, proving).await);
     let (tenant, sequence) = match (proven, tenant) {
         (Ok(sequence), Some(tenant)) => (tenant, sequence),
         (Ok(_), None) => {
@@ -287,13 +279,9 @@ impl Session<'_> {
         let nonce = self.nonce;
         let secured = client.conn.is_secured();
         let mut greet = Greet::change_user(&request, nonce, secured, expect);
-        let deadline = std::time::Instant::now() + self.shard.settings.login_timeout;
-        let proven = within_login(
-            self.shard,
-            deadline,
-            prove(self.shard, client, terms, &named, &mut greet),
-        )
-        .await;
+        let deadline = sockets::now() + self.shard.settings.login_timeout;
+        let proving = prove(self.shard, client, terms, &named, &mut greet);
+        let proven = in_time(self.shard, timeout_at(deadline, proving).await);
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
 
         let spec = self.tenant.spec();

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use sockets::timeout_at;
 use wire::pg::NamedStartup;
 
 use super::postgres::{check, leave, work};
-use super::{Client, admit, client_broke, close_turn, take_turn, unproven, within_login};
+use super::{Client, admit, client_broke, close_turn, in_time, take_turn, unproven};
 use crate::backend::Shape;
 use crate::context::ShardContext;
 use crate::contract::{Dialect, Disproof};
@@ -25,7 +26,8 @@ pub async fn serve(
     named: NamedStartup,
 ) {
     let deadline = client.login_deadline;
-    let turn = match within_login(shard, deadline, take_turn(shard, &mut client)).await {
+    let taken = timeout_at(deadline, take_turn(shard, &mut client)).await;
+    let turn = match in_time(shard, taken) {
         Ok(turn) => turn,
         Err(end) => return leave(shard, client, Some(tenant), &end),
     };
@@ -40,7 +42,8 @@ pub async fn serve(
     let is_private = conn.is_secured() || !proxied && peer.ip().is_loopback();
     let parameters = named.parameters.clone();
     let guest = Guest::new(named.user.clone(), parameters, is_private, conn);
-    let leased = within_login(shard, deadline, lease(&guest, tenant)).await;
+    let leased = timeout_at(deadline, lease(&guest, tenant)).await;
+    let leased = in_time(shard, leased);
     let Some(conn) = guest.leave() else {
         // A dial has it still, and both end together.
         if let Err(end) = leased {

@@ -3,9 +3,9 @@
 mod watch;
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use bytes::BytesMut;
+use sockets::timeout_at;
 use wire::WireError;
 use wire::pg::md5::Md5Hash;
 use wire::pg::scram::{ChannelBinding, ScramServer};
@@ -13,8 +13,8 @@ use wire::pg::{self, Challenge, Greet, NamedStartup, Replication, Stored, Transa
 
 use super::known::known_of;
 use super::{
-    Client, Phase, admit, client_broke, end_turn, ended, lease_for, passthrough, take_turn,
-    tenant_for, transaction, unproven, why_unproven, within_login,
+    Client, Phase, admit, client_broke, end_turn, ended, in_time, lease_for, passthrough,
+    take_turn, tenant_for, transaction, unproven, why_unproven,
 };
 use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
@@ -45,13 +45,9 @@ pub(super) async fn log_in(
         }));
     }
     let deadline = client.login_deadline;
-    let proven = within_login(
-        shard,
-        deadline,
-        prove(shard, &mut client, tenant.as_ref(), &named),
-    )
-    .await;
-    let tenant = match (proven, tenant) {
+    let proving = prove(shard, &mut client, tenant.as_ref(), &named);
+    let proven = timeout_at(deadline, proving).await;
+    let tenant = match (in_time(shard, proven), tenant) {
         (Ok(()), Some(tenant)) => tenant,
         (Ok(()), None) => {
             unreachable!("nobody can prove to be a user of a tenant that does not exist")
@@ -150,7 +146,7 @@ async fn prove(
         other => client_broke(other),
     });
     if let (Err(SessionEnd::ClientUnproven(_)), Some(tenant)) = (&proven, tenant) {
-        tenant.lookups.doubt(&named.user, Instant::now());
+        tenant.lookups.doubt(&named.user, sockets::now());
     }
     let (keys, last_words) = end_turn(shard, client, turn, proven).await?;
     client.conn.say(last_words);

@@ -79,8 +79,16 @@ pub async fn serve(
         Ok(never) => match never {},
         Err(end) => end,
     };
-    // Not a part of what an idle session holds.
-    Box::pin(session.leave(end)).await;
+    if !session.tracker.may_speak() {
+        session.client.conn.say_no_more();
+    }
+    postgres::leave(shard, *session.client, Some(tenant), &end);
+    if session.tracker.may_be_cancelled() && session.lease.is_some() {
+        // The database would go on with a query that nobody waits for. Not a part of what an idle session holds.
+        Box::pin(session.registered.cancel()).await;
+    }
+    let lease = session.lease.take();
+    end_lease(lease, &mut session.tracker, &session.registered, &end);
 }
 
 /// One client between its login and its leave.
@@ -316,36 +324,24 @@ impl Session<'_> {
             lease.lose();
         }
     }
+}
 
-    /// The last words; then the backend is seen to.
-    async fn leave(self, end: SessionEnd) {
-        let Session {
-            shard,
-            tenant,
-            mut client,
-            mut tracker,
-            registered,
-            mut lease,
-            ..
-        } = self;
-        if !tracker.may_speak() {
-            client.conn.say_no_more();
+/// Sees to the backend of a session that has ended, if it has one.
+fn end_lease(
+    mut lease: Option<Lease>,
+    tracker: &mut Tracker,
+    registered: &Registered<'_>,
+    end: &SessionEnd,
+) {
+    if let (Some(lease), true) = (&mut lease, tracker.is_midway()) {
+        lease.cut_short();
+    }
+    match lease {
+        // It has said why, so it has said something.
+        Some(lease) if matches!(end, SessionEnd::DatabaseLeft { .. }) => {
+            lease.end_with(end, tracker.is_explained());
         }
-        postgres::leave(shard, *client, Some(tenant), &end);
-        if tracker.may_be_cancelled() && lease.is_some() {
-            // The database would go on with a query that nobody waits for.
-            registered.cancel().await;
-        }
-        if let (Some(lease), true) = (&mut lease, tracker.is_midway()) {
-            lease.cut_short();
-        }
-        match lease {
-            // It has said why, so it has said something.
-            Some(lease) if matches!(end, SessionEnd::DatabaseLeft { .. }) => {
-                lease.end_with(&end, tracker.is_explained());
-            }
-            lease => give_up(lease, &mut tracker, &registered, CloseReason::SessionEnd),
-        }
+        lease => give_up(lease, tracker, registered, CloseReason::SessionEnd),
     }
 }
 

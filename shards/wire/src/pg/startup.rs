@@ -64,11 +64,11 @@ impl StartupMessage {
                 break;
             }
             let value = cut_string(&mut body).ok_or(LAYOUT)?;
-            let name = String::from_utf8(name.into()).map_err(|_| WireError::Malformed {
+            let name = std::str::from_utf8(&name).map_err(|_| WireError::Malformed {
                 what: "name of a startup parameter",
             })?;
             if name.starts_with(PROTOCOL_OPTION_PREFIX) {
-                protocol_options.push(name);
+                protocol_options.push(name.to_owned());
             } else {
                 parameters.push(name, value);
             }

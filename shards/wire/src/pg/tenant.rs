@@ -115,13 +115,18 @@ pub fn name_tenant_at(
     };
     let mut parameters = Parameters::default();
     for (name, value) in startup.parameters {
-        match &name.to_ascii_lowercase()[..] {
-            "user" | "database" => {}
-            "options" if options.is_empty() => {}
-            "options" => parameters.set(&name, options.clone()),
-            "replication" => parameters.set(&name, value),
-            key if TENANT_KEYS.contains(&key) => claim.say(&value)?,
-            _ => parameters.push(name, value),
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("user") || is("database") || is("options") && options.is_empty() {
+            continue;
+        }
+        if is("options") {
+            parameters.set(&name, options.clone());
+        } else if is("replication") {
+            parameters.set(&name, value);
+        } else if TENANT_KEYS.into_iter().any(is) {
+            claim.say(&value)?;
+        } else {
+            parameters.push(name, value);
         }
     }
     let user = match split_user(&raw_user) {

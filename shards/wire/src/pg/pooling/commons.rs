@@ -58,8 +58,8 @@ pub struct Commons {
     sessions: Cell<u64>,
     /// A client has asked for the value of a sequence as its session has drawn it.
     values_matter: Cell<bool>,
-    /// What clients have asked for when they connected, the latest last.
-    bases: RefCell<Vec<Rc<Map>>>,
+    /// What clients have asked for when they connected, as they said it and what that means, the latest last.
+    bases: RefCell<Vec<(Parameters, Rc<Map>)>>,
     /// What most sessions have set.
     nothing: Rc<Map>,
     /// What clients have been told at their welcome, the latest last, where that is not what a fresh
@@ -205,10 +205,25 @@ impl Commons {
         self.statements.borrow_mut().own(draft)
     }
 
-    /// What a client asks for when it connects, as one with all clients that have asked for the same:
-    /// most of a tenant's do.
-    pub(super) fn share_base(&self, base: Map) -> Rc<Map> {
-        share(&mut self.bases.borrow_mut(), Rc::new(base))
+    /// What a client asks for when it connects, as one with all clients that have said the same: most
+    /// of a tenant's do. What has not been said of late is `read`.
+    pub(super) fn base<E>(
+        &self,
+        startup: &Parameters,
+        read: impl FnOnce(&Parameters) -> Result<Map, E>,
+    ) -> Result<Rc<Map>, E> {
+        let mut bases = self.bases.borrow_mut();
+        if let Some((_, known)) = bases.iter().find(|(said, _)| said == startup) {
+            return Ok(Rc::clone(known));
+        }
+        let base = Rc::new(read(startup)?);
+        // Copied, or a few words would keep all of the message.
+        let said = startup
+            .iter()
+            .map(|(name, value)| (name, Bytes::copy_from_slice(value)))
+            .collect();
+        keep_latest(&mut bases, (said, Rc::clone(&base)));
+        Ok(base)
     }
 
     /// An empty map, for all who have set nothing.
@@ -267,11 +282,15 @@ fn share<T: PartialEq>(latest: &mut Vec<Rc<T>>, one: Rc<T>) -> Rc<T> {
     if let Some(known) = latest.iter().find(|known| **known == one) {
         return Rc::clone(known);
     }
+    keep_latest(latest, Rc::clone(&one));
+    one
+}
+
+fn keep_latest<T>(latest: &mut Vec<T>, one: T) {
     if latest.len() == LATEST_LIMIT {
         latest.remove(0);
     }
-    latest.push(Rc::clone(&one));
-    one
+    latest.push(one);
 }
 
 /// How many different startups, and answers to them, are remembered.

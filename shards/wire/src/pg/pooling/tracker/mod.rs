@@ -118,7 +118,7 @@ impl Tracker {
     ///
     /// An error is FATAL for the client: a parameter that no session can set.
     pub fn new(commons: Rc<Commons>, startup: &Parameters) -> Result<Tracker, ErrorResponse> {
-        let base = commons.share_base(startup::settings(startup)?);
+        let base = commons.base(startup, startup::settings)?;
         Ok(Tracker {
             number: commons.next_session(),
             names: Names::charged_to(commons.budget()),
