@@ -39,11 +39,12 @@ impl OwnIds {
     }
 
     /// An id for a greeting that no other client of this process has. Databases count theirs up from 1, so that the
-    /// two kinds meet only at a database that has seen two thousand million connections. Where the count begins is
-    /// random, lest an id of before a restart mean somebody of after it.
+    /// two kinds meet only at a database that has seen a thousand million connections. Where the count begins is
+    /// random, lest an id of before a restart mean somebody of after it. None is too large for a number with a sign: there
+    /// are drivers (MariaDB's for Java) that read it as one, and would kill another.
     pub fn fresh() -> u32 {
         static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(random::u32()));
-        NEXT.fetch_add(1, Ordering::Relaxed) | OURS
+        (NEXT.fetch_add(1, Ordering::Relaxed) % OURS) | OURS
     }
 }
 
@@ -53,7 +54,7 @@ impl Drop for Alias<'_> {
     }
 }
 
-const OURS: u32 = 1 << 31;
+const OURS: u32 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -77,5 +78,6 @@ mod tests {
     fn no_two_clients_are_told_the_same_id() {
         let (one, other) = (OwnIds::fresh(), OwnIds::fresh());
         assert!(one != other && one & other & OURS != 0);
+        assert!([one, other].iter().all(|&id| i32::try_from(id).is_ok()));
     }
 }
