@@ -56,6 +56,11 @@ impl FirstPacket {
         if cursor.is_empty() && said.has(Capabilities::SSL) {
             return Ok(FirstPacket::SslRequest);
         }
+        // PHP's driver takes for granted what it wants, and compresses behind the login.
+        if (said & Capabilities::COMPRESS).without(offered) != Capabilities(0) {
+            let what = "compression, which was not offered,".to_owned();
+            return Err(WireError::Unsupported { what });
+        }
         let capabilities = said & offered;
         HandshakeResponse::parse_rest(cursor, capabilities, charset).map(FirstPacket::Response)
     }
@@ -266,12 +271,21 @@ mod tests {
     #[test]
     fn what_was_not_offered_is_not_in_force() {
         let mut response = response();
-        response.capabilities =
-            Capabilities::OFFERED | Capabilities::QUERY_ATTRIBUTES | Capabilities::COMPRESS;
+        response.capabilities = Capabilities::OFFERED | Capabilities::QUERY_ATTRIBUTES;
         assert_eq!(
             parse(&payload(&response)).unwrap().capabilities,
             Capabilities::OFFERED
         );
+    }
+
+    #[test]
+    fn who_would_compress_unasked_is_told_that_nobody_would_understand() {
+        let mut response = response();
+        response.capabilities = Capabilities::OFFERED | Capabilities::COMPRESS;
+        assert!(matches!(
+            parse(&payload(&response)),
+            Err(WireError::Unsupported { .. })
+        ));
     }
 
     #[test]
