@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
 use testbed::{
-    Authority, Bouncer, Config, Kind, Middleman, Plan, Server, Tenant, World, eventually, python,
+    Authority, Bouncer, Config, Door, Kind, Middleman, Plan, Server, Tenant, World, eventually,
+    python,
 };
 use tokio_postgres::error::SqlState;
 
@@ -357,6 +358,10 @@ fn mysql_sslmodes(plain: &'static Server) {
             *secured,
             "{mode}: {said}"
         );
+        // MariaDB never says that one was.
+        if *secured && plain.kind == Kind::MySql {
+            is_resumed(&bouncer.door(tenant));
+        }
     }
     for tenant in &refused {
         let said = mysql_at(&bouncer.door(tenant), &["--skip-ssl"], WHOAMI);
@@ -367,4 +372,14 @@ fn mysql_sslmodes(plain: &'static Server) {
         );
     }
     bouncer.stop();
+}
+
+/// A later backend of the same tenant spares the server the costly part of the handshake.
+fn is_resumed(door: &Door) {
+    let said = mysql_at(
+        door,
+        &["--skip-ssl"],
+        "SHOW STATUS LIKE 'Ssl_sessions_reused'",
+    );
+    assert_eq!(said.expect_ok(), "Ssl_sessions_reused\t1");
 }
