@@ -7,6 +7,11 @@ pub fn list() -> Vec<Scenario> {
     let show = |name: &str| query(&format!("SHOW {name}"));
     let scratch =
         || query("SELECT to_regclass('scratch') IS NULL, to_regclass('pg_temp.scratch') IS NULL");
+    let locks = || {
+        query(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+        )
+    };
     vec![
         Scenario::named("an argument that is called begin")
             .says(&[query(
@@ -127,5 +132,91 @@ pub fn list() -> Vec<Scenario> {
             .leaves()
             .client(1)
             .says(&[scratch()]),
+        Scenario::named("a portal of the protocol, from which SQL fetches")
+            .says(&[query("BEGIN"), parse("", "SELECT set_config('work_mem', '64MB', false)"), bind("p", ""), sync()])
+            .says(&[query("FETCH ALL FROM p"), query("COMMIT")])
+            .leaves()
+            .client(1)
+            .says(&[show("work_mem"), query("BEGIN"), parse("", "SELECT pg_advisory_lock(77)"), bind("p", ""), sync()])
+            .says(&[query("MOVE ALL FROM p"), query("COMMIT")])
+            .leaves()
+            .client(2)
+            .says(&[locks()]),
+        Scenario::named("a setting that is written and not set")
+            .says(&[query("SET app.tenant TO '7'")])
+            .client(1)
+            .says(&[query("SET app.tenant TO '8'")])
+            .says(&[query("SELECT coalesce(current_setting('app.tenant', true), set_config('app.tenant', '7', false))")])
+            .leaves()
+            .client(0)
+            .says(&[show("app.tenant")])
+            .client(2)
+            .says(&[query("SET app.tenant TO '8'"), parse("", "SELECT false AND set_config('app.tenant', $1, false) = ''")])
+            .says(&[bind_with("", "", &["7"]), execute(""), sync()])
+            .leaves()
+            .client(0)
+            .says(&[show("app.tenant")]),
+        Scenario::named("a setting, and what is done beside it")
+            .says(&[query("DECLARE kept CURSOR WITH HOLD FOR SELECT 'mine', set_config('work_mem', '64MB', false)")])
+            .leaves()
+            .client(1)
+            .says(&[query("FETCH ALL FROM kept"), parse("s", "SELECT $1::text"), sync()])
+            .says(&[query("PREPARE s AS SELECT set_config('work_mem', '64MB', false)")])
+            .says(&[query("EXECUTE s(set_config('work_mem', '64MB', false))")])
+            .leaves()
+            .client(2)
+            .says(&[query("SELECT pg_advisory_lock(3)"), query("SELECT pg_advisory_unlock(3), set_config('work_mem', '64MB', false)")])
+            .client(3)
+            .says(&[show("work_mem"), query("EXECUTE s('x')")]),
+        Scenario::named("functions of their own, where they do not show at once")
+            .says(&[query("CREATE FUNCTION seven() RETURNS int LANGUAGE plpgsql AS 'BEGIN SET work_mem TO ''7MB''; RETURN 1; END'")])
+            .says(&[query("SELECT (ARRAY[1, 2])[1:seven()]")])
+            .client(1)
+            .says(&[show("work_mem")])
+            .client(0)
+            .says(&[parse("s", "SELECT seven()"), sync(), query("CREATE TABLE scratch AS EXECUTE s")])
+            .client(1)
+            .says(&[show("work_mem"), query("DROP TABLE scratch; DROP FUNCTION seven")]),
+        Scenario::named("names in escapes")
+            .says(&[query(r#"CREATE TABLE U&"pg\005ftemp".scratch (i int)"#), query(r#"PREPARE U&"\0078" AS SELECT 42"#)])
+            .leaves()
+            .client(1)
+            .says(&[scratch(), query("EXECUTE x")])
+            .says(&[query(r#"BEGIN; SAVEPOINT a; SET work_mem TO '64MB'; SAVEPOINT U&"\0061"; SET work_mem TO '9MB'; ROLLBACK TO a; COMMIT"#)])
+            .leaves()
+            .client(2)
+            .says(&[show("work_mem")]),
+        Scenario::named("the view of settings, which a statement prepared in SQL updates")
+            .says(&[query("PREPARE x AS UPDATE pg_settings SET setting = '65536' WHERE name = 'work_mem'")])
+            .says(&[bind("", "x"), execute(""), sync(), query("DEALLOCATE x")])
+            .leaves()
+            .client(1)
+            .says(&[show("work_mem")]),
+        Scenario::named("bodies of SQL with labels that end them seemingly")
+            .says(&[query("BEGIN; CREATE FUNCTION one() RETURNS int BEGIN ATOMIC SELECT 1 AS case; END; ROLLBACK; SET work_mem TO '64MB'")])
+            .client(1)
+            .says(&[show("work_mem")])
+            .says(&[query(
+                "BEGIN; CREATE FUNCTION one() RETURNS int BEGIN ATOMIC SELECT 1 AS end; SELECT 2; END; ROLLBACK; SET work_mem TO '65MB'",
+            )])
+            .client(2)
+            .says(&[show("work_mem")])
+            .client(0)
+            .says(&[show("work_mem")]),
+        Scenario::named("a portal that is executed again")
+            .says(&[query("SET app.tenant TO '7'")])
+            .client(1)
+            .says(&[query("BEGIN"), parse("", "SELECT set_config('app.tenant', '7', false)"), bind("p", ""), execute("p"), sync()])
+            .says(&[query("SET app.tenant TO '8'"), execute("p"), sync(), query("COMMIT")])
+            .leaves()
+            .client(0)
+            .says(&[show("app.tenant")]),
+        Scenario::named("locks that are given back in what is not run")
+            .says(&[query("SELECT pg_advisory_lock(5)"), query("SELECT coalesce('x', pg_advisory_unlock_all()::text)")])
+            .leaves()
+            .client(1)
+            .says(&[locks(), query("SELECT pg_advisory_lock(5), 1/0")])
+            .client(2)
+            .says(&[locks()]),
     ]
 }

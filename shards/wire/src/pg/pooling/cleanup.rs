@@ -45,6 +45,8 @@ pub struct Cleanup {
     all: bool,
     /// The values of sequences are forgotten.
     draws: bool,
+    /// Temporary tables are gone.
+    temporary: bool,
     asked: bool,
     /// The rows of the last question are names of statements.
     lists: bool,
@@ -104,6 +106,7 @@ impl Cleanup {
             deallocates,
             all,
             draws: left.contains(Pin::SequenceValue),
+            temporary: left.contains(Pin::TemporaryTable),
             asked: false,
             lists: false,
             left: Vec::new(),
@@ -139,6 +142,10 @@ impl Cleanup {
         }
         if self.all || self.draws {
             memory.drawn_by = 0;
+        }
+        if self.temporary {
+            // What was prepared meanwhile may have meant a temporary table.
+            memory.prepared.age();
         }
         if self.resets {
             memory.settings = Rc::default();

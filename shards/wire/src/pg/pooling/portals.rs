@@ -36,6 +36,11 @@ impl Portals {
         self.known.is_empty()
     }
 
+    /// Whether one does that may be named in SQL, where no name is empty.
+    pub(super) fn any_named(&self) -> bool {
+        self.known.iter().any(|(name, _)| !name.is_empty())
+    }
+
     /// Whether any has done something since all were forgotten.
     pub(super) fn are_touched(&self) -> bool {
         self.touched

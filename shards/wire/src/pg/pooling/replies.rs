@@ -149,6 +149,12 @@ impl Owed {
         (at < script.steps.len()).then(|| (Rc::clone(script), at))
     }
 
+    /// Whether not all that was read in it has come to its end.
+    pub(super) fn has_steps_left(&self) -> bool {
+        let more = |script: &Rc<Script>| self.next_step < script.steps.len();
+        self.script.as_ref().is_some_and(more)
+    }
+
     /// The step that has failed, or will not be reached.
     pub(super) fn failing_step(&self) -> Option<&Step> {
         self.script.as_ref()?.steps.get(self.next_step)
@@ -230,8 +236,12 @@ impl Replies {
         Some(owed)
     }
 
-    /// The front has failed. A Parse of the unnamed statement has destroyed the one before it all the same.
+    /// The front has failed: what is left of it will not be reached. A Parse of the unnamed statement has destroyed the
+    /// one before it all the same.
     pub(super) fn fail(&mut self) {
+        if let Some(front) = self.queue.front_mut() {
+            front.script = None;
+        }
         let Some(front) = self.queue.front().filter(|front| front.what == What::Parse) else {
             return;
         };

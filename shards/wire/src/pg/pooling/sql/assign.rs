@@ -72,10 +72,10 @@ pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
     }
 }
 
-/// Reads a call, from behind the name of the function.
-pub(super) fn call(mut lexer: Lexer<'_>) -> Call {
+/// Reads a call, from behind the name of the function to behind its arguments.
+pub(super) fn call(lexer: &mut Lexer<'_>) -> Call {
     let unknown = Call::Pins(Pin::Setting);
-    let Some([name, value, local]) = arguments(&mut lexer) else {
+    let Some([name, value, local]) = arguments(lexer) else {
         return unknown;
     };
     let said = |token| match token {

@@ -85,7 +85,9 @@ impl Script {
     /// The same, with what a Bind says behind its names; `None` if it cannot be told what that sets.
     pub fn bound_with(&self, said: &[u8], encoding: Encoding<'_>) -> Option<Script> {
         let parameters = parameters(said)?;
-        let mut pins = self.steps.first()?.pins;
+        let Step {
+            mut pins, unlocks, ..
+        } = *self.steps.first()?;
         let assignments = self.bound()?.iter().filter_map(|bound| {
             let name = bound.name.value(&parameters).flatten();
             let value = bound.value.value(&parameters);
@@ -103,7 +105,7 @@ impl Script {
             Some((fits && is_setting_name(name)).then(assignment))
         });
         let act = Act::Assign(assignments.collect::<Option<_>>()?);
-        let step = Step { act, pins };
+        let step = Step { act, pins, unlocks };
         Some(Script { steps: vec![step] })
     }
 
@@ -272,6 +274,7 @@ mod tests {
         let said = bind(&[Some("Seed"), Some("0")]);
         let seed = script("SELECT set_config($1, $2, true)").bound_with(&said, Encoding::UTF8);
         let step = Step {
+            unlocks: false,
             act: Act::Assign(Vec::new()),
             pins: Pins::from_iter([Pin::RandomSeed]),
         };

@@ -12,13 +12,16 @@ pub(super) struct Calls<'a> {
     name: &'a [u8],
     /// The word or the name that stands before it.
     before: &'a [u8],
+    /// The symbol that stands before it, if neither a word nor a literal does.
+    behind: u8,
     schema: &'a [u8],
-    /// It is written in quotes.
+    /// It is written in quotes; so is its schema.
     quoted: bool,
+    schema_quoted: bool,
     /// A dot stands behind it.
     dotted: bool,
-    /// It is a type, to which something is cast.
-    is_type: bool,
+    /// The symbol that was read last, if nothing else has been since.
+    symbol: u8,
     /// Whether one has been found.
     pub(super) found: bool,
 }
@@ -42,14 +45,15 @@ impl<'a> Calls<'a> {
         // One that is written in escapes is some name, too.
         let name = if name.is_empty() { b"?" } else { name };
         let known = std::mem::replace(&mut self.name, name);
-        self.quoted = quoted;
+        let known_quoted = std::mem::replace(&mut self.quoted, quoted);
         if self.dotted {
             self.dotted = false;
             self.schema = known;
+            self.schema_quoted = known_quoted;
         } else {
             self.before = known;
             self.schema = b"";
-            self.is_type &= known.is_empty();
+            self.behind = std::mem::take(&mut self.symbol);
         }
     }
 
@@ -62,8 +66,9 @@ impl<'a> Calls<'a> {
         if symbol == b'(' {
             self.found = self.found || self.is_call();
         }
-        self.is_type = symbol == b':';
+        let casts = symbol == b':' && self.symbol == b':';
         self.other();
+        self.symbol = if casts { CAST } else { symbol };
     }
 
     /// At what is no name.
@@ -71,17 +76,35 @@ impl<'a> Calls<'a> {
     pub(super) fn other(&mut self) {
         self.name = b"";
         self.dotted = false;
+        self.symbol = 0;
+    }
+
+    /// Whether one of these words stands before the name that was read last, and before its schema.
+    pub(super) fn is_after(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| is(self.before, word))
+    }
+
+    /// Whether an item of a list begins with it.
+    pub(super) fn begins_item(&self) -> bool {
+        self.behind == b',' || self.is_after(&["select"])
     }
 
     fn is_call(&self) -> bool {
-        let defined = || DEFINE.iter().any(|word| is(self.before, word));
-        if self.name.is_empty() || self.is_type || defined() {
+        // What something is cast to is a type. (The colon of an array's slice stands alone.)
+        let is_type = self.behind == CAST;
+        if self.name.is_empty() || is_type || self.is_after(&DEFINE) {
             return false;
         }
-        let elsewhere = !self.schema.is_empty() && !is(self.schema, "pg_catalog");
-        self.quoted || elsewhere || !is_harmless(self.name)
+        let own = match self.schema_quoted {
+            true => self.schema == b"pg_catalog",
+            false => self.schema.is_empty() || is(self.schema, "pg_catalog"),
+        };
+        self.quoted || !own || !is_harmless(self.name)
     }
 }
+
+/// Stands for two colons.
+const CAST: u8 = 0xff;
 
 /// Whether a word is a function of PostgreSQL's own, or of one of its extensions that keep nothing, or no function at
 /// all. Those that leave state behind in a way that is followed are among them.
@@ -156,6 +179,7 @@ mod tests {
             "create function f(a int) returns int language sql as 'select 1'",
             "copy t (a, b) from stdin",
             "select t.*, \"a\" = (1) from t",
+            "select (array[1, 2])[1:2], \"pg_catalog\".lower('x'), '1'::numeric(3), 1 :: app.money(2)",
         ] {
             assert!(!traces(text).calls, "{text}");
         }
@@ -176,6 +200,10 @@ mod tests {
             "execute s",
             "with x as (select f(1)) select 1",
             "select U&\"f\"(1)",
+            "select (array[1, 2])[1:f(2)]",
+            "select \"PG_CATALOG\".lower('x')",
+            "explain analyze execute s",
+            "create table t as execute s",
         ] {
             assert!(traces(text).calls, "{text}");
         }

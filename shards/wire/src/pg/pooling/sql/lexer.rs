@@ -12,6 +12,8 @@ pub(super) enum Token<'a> {
     Word(&'a [u8]),
     /// `"…"`: what stands between the quotes, inner quotes still doubled.
     Quoted(&'a [u8]),
+    /// `U&"…"`: a name in escapes, which are not worked out.
+    Escaped,
     /// A string literal.
     Text(Text<'a>),
     /// A number, without its sign.
@@ -142,8 +144,7 @@ impl<'a> Lexer<'a> {
             (b'u', Some(b'&'), Some(b'"')) => {
                 self.at += 2;
                 self.quoted(b'"', false);
-                // An identifier written in escapes: nothing that is looked for is recognised in it.
-                return Token::Quoted(b"");
+                return Token::Escaped;
             }
             _ => {}
         }

@@ -58,6 +58,8 @@ pub struct Step {
     pub act: Act,
     /// What it may leave behind even if it fails or is rolled back.
     pub pins: Pins,
+    /// It may give advisory locks back.
+    pub unlocks: bool,
 }
 
 /// What a statement does to the session when it succeeds.
@@ -84,10 +86,8 @@ pub enum Act {
     ResetAll,
     /// State that a rollback takes away again: LISTEN, DECLARE … WITH HOLD, CREATE TEMPORARY.
     Makes(Pin),
-    /// UNLISTEN *, CLOSE ALL, DISCARD TEMP, DISCARD SEQUENCES, `pg_advisory_unlock_all()`.
+    /// UNLISTEN *, CLOSE ALL, DISCARD TEMP, DISCARD SEQUENCES.
     Ends(Pin),
-    /// Advisory locks are given back, one by one.
-    Unlocks,
     /// COPY … FROM STDIN, which asks the client for data before it completes.
     CopyIn,
     /// SQL PREPARE.

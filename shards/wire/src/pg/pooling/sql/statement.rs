@@ -31,7 +31,6 @@ pub(super) struct Statement<'a> {
     pub(super) rest: Lexer<'a>,
     pub(super) pins: Pins,
     pub(super) assignments: Vec<Bound>,
-    pub(super) unlocks_all: bool,
     pub(super) unlocks: bool,
     pub(super) temporary: bool,
     pub(super) holds: bool,
@@ -42,8 +41,9 @@ pub(super) struct Statement<'a> {
     routine: bool,
     /// Open parentheses; a semicolon in them ends nothing (CREATE RULE).
     depth: u32,
-    /// Open BEGIN ATOMIC and CASE of a routine's body.
-    body: u32,
+    /// Between BEGIN ATOMIC and END of a routine's body, whose statements are none of their own.
+    body: bool,
+    /// The word that stands before, or a semicolon.
     previous: &'a [u8],
 }
 
@@ -118,7 +118,6 @@ impl<'a> Reader<'a> {
             pins: Pins::NONE,
             assignments: Vec::new(),
             parameters: Parameters::default(),
-            unlocks_all: false,
             unlocks: false,
             temporary: false,
             holds: false,
@@ -126,7 +125,7 @@ impl<'a> Reader<'a> {
             conditional: lead != Lead::Select,
             routine: false,
             depth,
-            body: 0,
+            body: false,
             previous: match first {
                 Token::Word(word) => word,
                 _ => b"",
@@ -135,12 +134,13 @@ impl<'a> Reader<'a> {
         while let Some((token, _)) = self.lexer.next_token() {
             let previous = std::mem::take(&mut statement.previous);
             match token {
-                Token::Symbol(b';') if statement.depth == 0 && statement.body == 0 => break,
+                Token::Symbol(b';') if statement.depth == 0 && !statement.body => break,
                 Token::Symbol(symbol) => {
                     self.calls.symbol(symbol);
                     match symbol {
-                        b'(' => statement.depth += 1,
-                        b')' => statement.depth = statement.depth.saturating_sub(1),
+                        b'(' | b'[' => statement.depth += 1,
+                        b')' | b']' => statement.depth = statement.depth.saturating_sub(1),
+                        b';' => statement.previous = b";",
                         _ => {}
                     }
                 }
@@ -152,6 +152,11 @@ impl<'a> Reader<'a> {
                     // INTO [TABLE] name
                     let behind_into = is(previous, "into") && is(word, "table");
                     statement.previous = if behind_into { previous } else { word };
+                }
+                Token::Escaped => {
+                    // It may be that of anything that is looked for.
+                    self.calls.name(b"", true);
+                    statement.pins.insert(Pin::Unknown);
                 }
                 Token::Quoted(name) => {
                     self.calls.name(name, true);
@@ -177,7 +182,6 @@ impl<'a> Reader<'a> {
             Notable::Draws => self.traces.draws = true,
             Notable::Default => self.traces.draws |= statement.lead == Lead::Update,
             Notable::Unlock => statement.unlocks = true,
-            Notable::UnlockAll => statement.unlocks_all = true,
             Notable::Temporary => {
                 let makes = after(&["create", "replace", "local", "global"])
                     || after(&["into"]) && statement.lead != Lead::Insert;
@@ -195,37 +199,47 @@ impl<'a> Reader<'a> {
                 statement.holds |= statement.lead == Lead::Declare && after(&["with"]);
             }
             Notable::Stdin => statement.copies |= statement.lead == Lead::Copy,
-            Notable::Settings if statement.lead == Lead::Update => {
+            Notable::Settings if self.calls.is_after(&["update", "only"]) => {
                 statement.pins.insert(Pin::Setting);
             }
             Notable::Settings => {}
-            Notable::SetConfig => match assign::call(self.lexer.clone()) {
-                Call::Assigns(assignment) => statement.assignments.push(assignment),
-                Call::Passes => {}
-                Call::Obscures { respells } => {
-                    self.traces.obscures = true;
-                    self.traces.respells |= respells;
-                }
-                Call::Pins(pin) => statement.pins.insert(pin),
-            },
+            Notable::SetConfig => self.set_config(statement),
             Notable::Execute => {
                 let runs = statement.lead == Lead::Explain
                     || statement.lead == Lead::Create && after(&["as"]);
                 if runs {
                     self.mention(&mut self.lexer.clone());
+                    // As where EXECUTE stands in front.
+                    self.calls.found = true;
                 }
             }
             Notable::Routine => statement.routine |= statement.lead == Lead::Create,
             // BEGIN alone is a name like any other.
-            Notable::Begin if statement.routine && next_is(&self.lexer, "atomic") => {
-                statement.body += 1;
+            Notable::Begin if statement.routine && statement.depth == 0 => {
+                statement.body |= next_is(&self.lexer, "atomic");
             }
-            Notable::Case => {
-                statement.conditional = true;
-                statement.body += u32::from(statement.body > 0);
-            }
-            Notable::End => statement.body = statement.body.saturating_sub(1),
+            // Behind a statement of the body: any other is that of a CASE, or a label.
+            Notable::End => statement.body &= !after(&[";", "atomic"]),
             Notable::Begin => {}
+        }
+    }
+
+    /// A call of `set_config`, whose name has been read.
+    fn set_config(&mut self, statement: &mut Statement<'a>) {
+        let mut behind = self.lexer.clone();
+        match assign::call(&mut behind) {
+            Call::Assigns(assignment) => {
+                // Within an expression it may be left out: COALESCE, AND, an operator that is strict.
+                let is_item = statement.depth == 0 && self.calls.begins_item() && ends_item(behind);
+                statement.conditional |= !is_item;
+                statement.assignments.push(assignment);
+            }
+            Call::Passes => {}
+            Call::Obscures { respells } => {
+                self.traces.obscures = true;
+                self.traces.respells |= respells;
+            }
+            Call::Pins(pin) => statement.pins.insert(pin),
         }
     }
 
@@ -262,6 +276,23 @@ pub(super) fn skip(lexer: &mut Lexer<'_>, keyword: &str) -> bool {
         lexer.next_token();
     }
     comes
+}
+
+/// Whether an item of a list ends here: behind a cast and a label, perhaps.
+fn ends_item(mut rest: Lexer<'_>) -> bool {
+    let is_colon = |rest: &Lexer<'_>| peek(rest) == Some(Token::Symbol(b':'));
+    while is_colon(&rest) {
+        rest.next_token();
+        if !is_colon(&rest) {
+            // The type.
+            rest.next_token();
+        }
+    }
+    skip(&mut rest, "as");
+    if matches!(peek(&rest), Some(Token::Word(_) | Token::Quoted(_))) {
+        rest.next_token();
+    }
+    matches!(peek(&rest), None | Some(Token::Symbol(b',' | b';')))
 }
 
 /// The name that a token stands for, as the server keeps it.

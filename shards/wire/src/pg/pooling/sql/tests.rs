@@ -10,25 +10,25 @@ const DIALECT: Dialect<'static> = Dialect {
 };
 
 /// The steps of a text; none if nothing in it matters.
-fn steps(text: &str) -> Vec<Step> {
+pub(super) fn steps(text: &str) -> Vec<Step> {
     let reading = read(text.as_bytes(), DIALECT);
     reading.script.map_or_else(Vec::new, |script| script.steps)
 }
 
 /// The only step of a text.
-fn step(text: &str) -> Step {
+pub(super) fn step(text: &str) -> Step {
     let mut steps = steps(text);
     assert_eq!(steps.len(), 1, "{text}");
     steps.swap_remove(0)
 }
 
 fn act(text: &str) -> Act {
-    let Step { act, pins } = step(text);
+    let Step { act, pins, .. } = step(text);
     assert_eq!(pins, Pins::NONE, "{text}");
     act
 }
 
-fn pins(text: &str) -> Vec<Pin> {
+pub(super) fn pins(text: &str) -> Vec<Pin> {
     steps(text)
         .iter()
         .flat_map(|step| step.pins.iter())
@@ -303,7 +303,6 @@ fn state_that_stays_with_the_backend() {
         ("CLOSE ALL", Pin::HoldCursor),
         ("DISCARD TEMPORARY", Pin::TemporaryTable),
         ("DISCARD SEQUENCES", Pin::SequenceValue),
-        ("SELECT pg_advisory_unlock_all()", Pin::AdvisoryLock),
     ] {
         assert_eq!(act(text), Act::Ends(pin), "{text}");
     }

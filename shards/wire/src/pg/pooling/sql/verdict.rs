@@ -21,13 +21,16 @@ impl<'a> Reader<'a> {
         self.traces.respells |= pins.contains(Pin::Setting);
         let act = match act {
             Act::Plain if statement.temporary => Act::Makes(Pin::TemporaryTable),
-            Act::Plain if statement.unlocks || statement.unlocks_all => Act::Unlocks,
             act => act,
         };
-        Step { act, pins }
+        Step {
+            act,
+            pins,
+            unlocks: statement.unlocks,
+        }
     }
 
-    /// What it does by the calls of `set_config` in it; `None` if there are none that outlive its transaction.
+    /// What it does by the calls of `set_config` in it, if that can be followed. What cannot pins, whatever else it does.
     fn assigned(&mut self, statement: &mut Statement<'a>) -> Option<Act> {
         let shared = statement.parameters.any_shared(&statement.assignments);
         let once = statement.lead == Lead::Select && !statement.conditional && !shared;
@@ -40,11 +43,11 @@ impl<'a> Reader<'a> {
             self.traces.obscures |= all.clone().any(|one| one.name.may_decide());
             self.traces.respells |= all.clone().any(|one| one.name.may_respell());
         }
-        all.any(|one| !one.local).then(|| {
+        if all.any(|one| !one.local) {
             // It may be set or not, once or in some order.
             statement.pins.insert(Pin::Setting);
-            Act::Plain
-        })
+        }
+        None
     }
 
     /// What it does by the way in which it begins.
@@ -52,9 +55,6 @@ impl<'a> Reader<'a> {
         let mut rest = statement.rest.clone();
         let pins = &mut statement.pins;
         match statement.lead {
-            Lead::Select if statement.unlocks_all && !statement.conditional => {
-                Act::Ends(Pin::AdvisoryLock)
-            }
             Lead::Commit if next_is(&rest, "prepared") => Act::Plain,
             Lead::Commit => Act::Commit,
             Lead::Rollback => rollback(rest),
@@ -138,4 +138,104 @@ fn next_symbol(lexer: &Lexer<'_>, symbol: u8) -> bool {
 
 fn named(lexer: &mut Lexer<'_>) -> Option<Bytes> {
     identifier(lexer.next_token()?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::pins::Pins;
+    use super::super::tests::{pins, step, steps};
+    use super::super::{Dialect, read};
+    use super::*;
+
+    #[test]
+    fn a_setting_is_followed_where_it_is_set_for_sure() {
+        for text in [
+            "SELECT coalesce(current_setting('a', true), set_config('a', 'b', false))",
+            "SELECT false AND set_config('a', 'b', false) = '7'",
+            "SELECT set_config('a', 'b', false) = '7' AND false",
+            "SELECT set_config('a', 'b', false)::bool AND false",
+            "SELECT set_config('a', 'b', false) || NULL",
+            "SELECT NULL::text || set_config('a', $1, false)",
+            "SELECT EXISTS(SELECT set_config('a', 'b', false))",
+            "SELECT ARRAY['x', set_config('a', 'b', false), 'y'] = NULL",
+            "SELECT 1 ORDER BY 1, set_config('a', 'b', false)",
+        ] {
+            assert_eq!(pins(text), [Pin::Setting], "{text}");
+        }
+        for text in [
+            "SELECT 1, set_config('a', 'b', false)",
+            "SELECT lower('x'), pg_catalog.set_config('a', 'b', false)::text AS \"is set\", 2",
+            "SELECT set_config('a', 'b', false) done; SELECT 2",
+            "SELECT set_config('a', $1::text, false)",
+        ] {
+            assert_eq!(pins(text), [], "{text}");
+            let act = &steps(text)[0].act;
+            assert!(
+                matches!(act, Act::Assign(_) | Act::AssignBound(_)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_sets_may_do_more() {
+        let holds = step("DECLARE c CURSOR WITH HOLD FOR SELECT set_config('a', 'b', false)");
+        assert_eq!(holds.act, Act::Makes(Pin::HoldCursor));
+        assert!(holds.pins.contains(Pin::Setting));
+        let prepares = step("PREPARE p AS SELECT set_config('a', 'b', false)");
+        assert_eq!(prepares.act, Act::Prepare("p".into()));
+        let executes = read(b"EXECUTE p (set_config('a', 'b', false))", Dialect::USUAL);
+        assert_eq!(executes.mentions.len(), 1);
+        let unlocks = step("SELECT pg_advisory_unlock(3), set_config('a', 'b', false)");
+        assert!(unlocks.unlocks && matches!(unlocks.act, Act::Assign(_)));
+    }
+
+    #[test]
+    fn locks_that_are_given_back_may_be_written_and_stay() {
+        for text in [
+            "SELECT pg_advisory_unlock_all()",
+            "SELECT coalesce('x', pg_advisory_unlock_all()::text)",
+            "SELECT pg_advisory_unlock_shared(1)",
+        ] {
+            let Step { act, pins, unlocks } = step(text);
+            assert_eq!((act, pins, unlocks), (Act::Plain, Pins::NONE, true));
+        }
+    }
+
+    #[test]
+    fn the_body_of_a_routine_ends_where_the_server_ends_it() {
+        for body in [
+            "SELECT 1 AS case",
+            "SELECT 1 AS end; SELECT 2",
+            "SELECT 1 end; SELECT r.end, r.case FROM r",
+            "SELECT CASE WHEN true THEN 1 END; ; SELECT 2",
+            "",
+        ] {
+            let text = format!("CREATE FUNCTION f() BEGIN ATOMIC {body}; END; LISTEN a");
+            let acts: Vec<_> = steps(&text).into_iter().map(|step| step.act).collect();
+            assert_eq!(acts, [Act::Plain, Act::Makes(Pin::Listen)], "{text}");
+        }
+        let text = "CREATE FUNCTION f(begin atomic) AS 'x'; LISTEN a";
+        assert_eq!(steps(text).len(), 2);
+    }
+
+    #[test]
+    fn what_may_be_anything_pins() {
+        for (text, pin) in [
+            (
+                "EXPLAIN ANALYZE UPDATE ONLY pg_catalog.\"pg_settings\" SET setting = 'x'",
+                Pin::Setting,
+            ),
+            (
+                "PREPARE x AS UPDATE pg_settings SET setting = 'x'",
+                Pin::Setting,
+            ),
+            ("CREATE TABLE U&\"pg\\005ftemp\".a (i int)", Pin::Unknown),
+            ("PREPARE u&\"\\0078\" AS SELECT 1", Pin::Unknown),
+            ("DEALLOCATE u&\"dbb\\005f3\"", Pin::Unknown),
+            ("SAVEPOINT u&\"\\0061\"", Pin::Unknown),
+        ] {
+            assert_eq!(pins(text), [pin], "{text}");
+        }
+    }
 }

@@ -46,8 +46,8 @@ pub(super) enum Notable {
     Draws,
     /// DEFAULT, which may do so in an UPDATE.
     Default,
+    /// An advisory lock is given back, or all of them.
     Unlock,
-    UnlockAll,
     Temporary,
     /// The schema of temporary objects, by any of its names.
     TemporarySchema,
@@ -61,7 +61,6 @@ pub(super) enum Notable {
     /// FUNCTION or PROCEDURE.
     Routine,
     Begin,
-    Case,
     End,
 }
 
@@ -113,8 +112,9 @@ impl Notable {
         let word = lower(word, &mut buffer);
         Some(match word {
             b"from" | b"where" | b"union" | b"intersect" | b"except" | b"limit" | b"having"
-            | b"into" | b"offset" | b"fetch" => Notable::Conditional,
-            b"case" => Notable::Case,
+            | b"into" | b"offset" | b"fetch" | b"order" | b"group" | b"window" | b"case" => {
+                Notable::Conditional
+            }
             b"begin" => Notable::Begin,
             b"end" => Notable::End,
             b"function" | b"procedure" => Notable::Routine,
@@ -137,8 +137,9 @@ impl Notable {
             | b"pg_try_advisory_lock"
             | b"pg_try_advisory_lock_shared" => Notable::Pins(Pin::AdvisoryLock),
             b"setseed" => Notable::Pins(Pin::RandomSeed),
-            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" => Notable::Unlock,
-            b"pg_advisory_unlock_all" => Notable::UnlockAll,
+            b"pg_advisory_unlock" | b"pg_advisory_unlock_shared" | b"pg_advisory_unlock_all" => {
+                Notable::Unlock
+            }
             b"nextval" | b"setval" => Notable::Draws,
             b"currval" | b"lastval" => Notable::Pins(Pin::SequenceValue),
             b"dblink_connect"

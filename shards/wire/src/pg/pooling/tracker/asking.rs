@@ -36,13 +36,14 @@ impl Step {
     /// What it may have ended, or made only so that it is gone by now: a lock that it did not get, a table that does
     /// not outlive the transaction.
     pub(super) fn may_have_ended(&self) -> Pins {
-        let locks = [Pin::AdvisoryLock].into_iter();
-        let locks: Pins = locks.filter(|&pin| self.pins.contains(pin)).collect();
-        match self.act {
-            Act::Unlocks => Pins::from_iter([Pin::AdvisoryLock]),
-            Act::Makes(Pin::TemporaryTable) => locks.union(Pins::from_iter([Pin::TemporaryTable])),
-            _ => locks,
+        let mut pins = Pins::NONE;
+        if self.unlocks || self.pins.contains(Pin::AdvisoryLock) {
+            pins.insert(Pin::AdvisoryLock);
         }
+        if self.act == Act::Makes(Pin::TemporaryTable) {
+            pins.insert(Pin::TemporaryTable);
+        }
+        pins
     }
 }
 

@@ -22,6 +22,9 @@ impl Tracker {
         }
         let Some((b'S', name)) = about(request.body()) else {
             self.push_extended(Owed::new(What::Close, To::Client));
+            if let Some((b'P', portal)) = about(request.body()) {
+                self.note_portal(portal, None);
+            }
             return Ok(Fate::Passes);
         };
         if name.is_empty() {

@@ -1,13 +1,16 @@
 //! What statements have done to the session, now that they have succeeded.
 
-use super::super::changes::Values;
+use super::super::changes::{Change, Values};
 use super::super::names::Named;
 use super::super::pins::{Pin, Pins};
+use super::super::portals::Portals;
 use super::super::prepared::PREFIX;
-use super::super::replies::To;
+use super::super::replies::{Owed, To};
 use super::super::sql::{Act, Step};
 use super::Tracker;
 use super::asking::ended_by;
+use super::link::Link;
+use crate::pg::TransactionStatus;
 
 impl Tracker {
     /// CommandComplete, PortalSuspended or EmptyQueryResponse of what is at the front.
@@ -22,6 +25,10 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
+        if self.portals.are_touched() && kind == b'C' && may_have_run_one(body, &self.portals, link)
+        {
+            self.lasting.insert(Pin::Unknown);
+        }
         let Some(front) = link.replies.front_mut() else {
             return;
         };
@@ -47,7 +54,9 @@ impl Tracker {
         let as_read = kind == b's' || step.act.completes_with(tag);
         self.lasting = self.lasting.union(step.pins);
         if as_read {
+            let pins = self.settings.pins();
             self.apply(step, tag);
+            self.temporary_tables_gone_since(pins);
         } else {
             // The text was misread somewhere; then nothing is known of what it did.
             self.lasting.insert(Pin::Unknown);
@@ -73,7 +82,7 @@ impl Tracker {
 
     fn apply(&mut self, step: &Step, tag: &[u8]) {
         match &step.act {
-            Act::Plain | Act::CopyIn | Act::Unlocks => {}
+            Act::Plain | Act::CopyIn => {}
             Act::Commit if tag == b"ROLLBACK" => self.settings.rollback(),
             Act::Commit => self.settings.commit(),
             Act::Rollback => self.settings.rollback(),
@@ -142,6 +151,32 @@ impl Tracker {
         }
     }
 
+    /// ReadyForQuery: all that was asked by the message at the front is done, or has failed.
+    pub(super) fn statements_over(&mut self) {
+        let front = self.link.as_deref().and_then(|link| link.replies.front());
+        if front.is_some_and(Owed::has_steps_left) {
+            // The text was misread: there are fewer statements in it.
+            self.lasting.insert(Pin::Unknown);
+        }
+        if self.status == TransactionStatus::Idle {
+            let pins = self.settings.pins();
+            self.settings.idle();
+            self.temporary_tables_gone_since(pins);
+        }
+    }
+
+    /// If temporary tables that there were have just gone, what was prepared meanwhile may have meant them.
+    #[inline]
+    fn temporary_tables_gone_since(&mut self, pins: Pins) {
+        let were = pins.contains(Pin::TemporaryTable);
+        if were
+            && !self.settings.pins().contains(Pin::TemporaryTable)
+            && let Some(link) = &mut self.link
+        {
+            link.memory.prepared.age();
+        }
+    }
+
     /// The backend has forgotten the values of sequences.
     fn forget_values(&mut self) {
         if let Some(link) = &mut self.link {
@@ -159,6 +194,21 @@ impl Tracker {
             link.memory.prepared.clear();
         }
     }
+}
+
+/// Whether a statement with this tag may have run a portal of the protocol that does something, since SQL's cursors are
+/// called by the same names; or have made another one of a name that SQL has closed.
+fn may_have_run_one(tag: &[u8], portals: &Portals, link: &Link) -> bool {
+    let tags: [&[u8]; 3] = [b"FETCH ", b"MOVE ", b"DECLARE CURSOR"];
+    if !tags.iter().any(|begin| tag.starts_with(begin)) {
+        return false;
+    }
+    // There is one, or has been when this was said.
+    let was = |change: &Change| match change {
+        Change::Portal { name, before } => !name.is_empty() && before.is_some(),
+        _ => false,
+    };
+    portals.any_named() || link.replies.has_change(was)
 }
 
 /// Whether a statement with this tag may have made a table: CREATE TABLE AS and SELECT INTO say how many rows they selected.
@@ -184,14 +234,14 @@ impl Act {
     fn completes_with(&self, tag: &[u8]) -> bool {
         let starts = |words: &[&str]| words.iter().any(|word| tag.starts_with(word.as_bytes()));
         match self {
-            Act::Plain | Act::CopyIn | Act::Unlocks | Act::Makes(_) => true,
+            Act::Plain | Act::CopyIn | Act::Makes(_) => true,
             Act::Commit => starts(&["COMMIT", "ROLLBACK", "PREPARE TRANSACTION"]),
             Act::Rollback | Act::RollbackTo(_) => starts(&["ROLLBACK"]),
             Act::Savepoint(_) => starts(&["SAVEPOINT"]),
             Act::Release(_) => starts(&["RELEASE"]),
             Act::Assign(_) | Act::AssignBound(_) => starts(&["SET", "RESET", "SELECT"]),
             Act::ResetAll => starts(&["RESET"]),
-            Act::Ends(_) => starts(&["UNLISTEN", "CLOSE CURSOR", "DISCARD", "SELECT"]),
+            Act::Ends(_) => starts(&["UNLISTEN", "CLOSE CURSOR", "DISCARD"]),
             Act::Prepare(_) => starts(&["PREPARE"]),
             Act::Deallocate(..) | Act::DeallocateAll => starts(&["DEALLOCATE"]),
             Act::DiscardAll => starts(&["DISCARD ALL"]),

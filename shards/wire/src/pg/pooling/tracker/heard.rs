@@ -260,7 +260,6 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        link.replies.fail();
         let Some(front) = link.replies.front() else {
             return;
         };
@@ -270,8 +269,12 @@ impl Tracker {
         }
         if let Some(step) = front.failing_step() {
             self.lasting = self.lasting.union(step.pins.that_survive_errors());
+            // A lock that was waited for in vain.
+            link.doubted = link.doubted.union(step.may_have_ended());
         }
-        if front.is_extended() {
+        let extended = front.is_extended();
+        link.replies.fail();
+        if extended {
             let mut tables = Tables {
                 names: &mut self.names,
                 portals: &mut self.portals,
@@ -317,9 +320,7 @@ impl Tracker {
             what: "ReadyForQuery",
         });
         self.status = status.ok_or(malformed)?;
-        if self.status == TransactionStatus::Idle {
-            self.settings.idle();
-        }
+        self.statements_over();
         self.settings.is_ready();
         Ok(())
     }

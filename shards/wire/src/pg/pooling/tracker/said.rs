@@ -178,7 +178,7 @@ impl Tracker {
             b'C' => self.close(request, to_client),
             b'E' => Ok(self.execute(request, input)),
             // The reader of headers lets nothing else come here.
-            _ => Ok(self.function_call(request)),
+            _ => Ok(self.function_call(request, input)),
         }
     }
 

@@ -16,6 +16,7 @@ use super::super::statement::{Draft, Statement};
 use super::said::Fate;
 use super::taken::is_about_name;
 use super::text::Text;
+use super::traces::asks;
 use super::{Fault, Tracker};
 use crate::pg::{ErrorResponse, TransactionStatus};
 
@@ -39,9 +40,8 @@ impl Tracker {
         if self.must_wait_for_batch(&read) {
             return Ok(Fate::Held);
         }
-        if self.needs_discard(read.script.as_deref(), read.traces) {
-            let apart = self.link.as_deref().is_some_and(|link| !link.batch_open);
-            self.discard_others_values(apart, input.ours());
+        if self.needs_discard(asks(read.script.as_deref()), read.traces) {
+            self.discard_others_values_before(input.ours());
         }
         self.note_traces(read.traces);
         if let Some(script) = &read.script {
@@ -250,6 +250,8 @@ impl Tracker {
             return Fate::Held;
         }
         let script = portal.and_then(|portal| self.portals.get(portal).cloned());
+        let again = (portal.zip(script.as_ref())).filter(|(_, script)| !script.is_unread());
+        let again = again.map(|(portal, _)| portal);
         if let Some(script) = &script {
             if self.prepares_undecided(Some(script)) {
                 return Fate::Held;
@@ -263,6 +265,10 @@ impl Tracker {
             link.ran = true;
         }
         self.push_extended(owed);
+        if let Some(portal) = again {
+            // Executed again it goes on, and what it does then is not what it has done.
+            self.note_portal(portal, Some(Rc::default()));
+        }
         Fate::Passes
     }
 

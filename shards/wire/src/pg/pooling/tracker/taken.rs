@@ -13,6 +13,7 @@ use super::super::sql::{Act, Script};
 use super::Tracker;
 use super::said::Fate;
 use super::text::Text;
+use super::traces::asks;
 
 impl Tracker {
     /// Whether a batch of ours may have to go before a text, and cannot yet: it is not certain what
@@ -24,13 +25,17 @@ impl Tracker {
         }
         let may_need = !read.needs.is_empty()
             || prepared_by(script).next().is_some()
-            || self.needs_discard(read.script.as_deref(), read.traces);
+            || self.needs_discard(asks(script), read.traces);
+        may_need && self.cannot_go_before()
+    }
+
+    /// Whether a batch of ours that is to go before a message, or to be part of the client's, cannot yet.
+    pub(super) fn cannot_go_before(&self) -> bool {
         let link = self.link.as_deref();
-        may_need
-            && link.is_some_and(|link| match link.batch_open {
-                true => !link.replies.is_empty(),
-                false => link.replies.may_skip(),
-            })
+        link.is_some_and(|link| match link.batch_open {
+            true => !link.replies.is_empty(),
+            false => link.replies.may_skip(),
+        })
     }
 
     /// Whether it is not certain yet what a name means that a script prepares.

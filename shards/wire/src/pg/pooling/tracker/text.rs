@@ -207,8 +207,8 @@ fn note_meaning(reading: &mut Reading, mention: &Mention, meaning: &Meaning) {
         (Act::Deallocate(_, key), _) => key.clone_from(&meaning.key),
         (_, Some(executed)) => {
             let unread = || Step {
-                act: Act::Plain,
                 pins: Pins::from_iter([Pin::Unknown]),
+                ..Step::default()
             };
             *step = executed.steps.first().cloned().unwrap_or_else(unread);
         }

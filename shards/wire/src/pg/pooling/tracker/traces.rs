@@ -46,10 +46,8 @@ impl Values {
 }
 
 impl Tracker {
-    /// Whether the backend must forget the values of others before a statement.
-    pub(super) fn needs_discard(&self, script: Option<&Script>, traces: Traces) -> bool {
-        let asks = |step: &Step| step.pins.contains(Pin::SequenceValue);
-        let asks = script.is_some_and(|script| script.steps.iter().any(asks));
+    /// Whether the backend must forget the values of others before something that may ask for them.
+    pub(super) fn needs_discard(&self, asks: bool, traces: Traces) -> bool {
         if asks {
             self.commons.values_matter();
         }
@@ -73,7 +71,7 @@ impl Tracker {
         traces: Traces,
         input: &mut Passing<'_>,
     ) {
-        if self.needs_discard(script, traces) {
+        if self.needs_discard(asks(script), traces) {
             self.discard_others_values(false, input.ours());
         }
         self.note_traces(traces);
@@ -113,21 +111,23 @@ impl Tracker {
     }
 
     /// FunctionCall, of a function that is known by its OID only.
-    pub(super) fn function_call(&mut self, request: Request<'_>) -> Fate {
-        let Some(oid) = request.body().first_chunk() else {
-            return match request.is_whole() {
-                true => self.call(Traces::ALL),
-                false => Fate::Incomplete,
-            };
+    pub(super) fn function_call(&mut self, request: Request<'_>, input: &mut Passing<'_>) -> Fate {
+        let about_large_objects = match request.body().first_chunk() {
+            Some(oid) => LARGE_OBJECTS.contains(&u32::from_be_bytes(*oid)),
+            None if request.is_whole() => false,
+            None => return Fate::Incomplete,
         };
-        let about_large_objects = LARGE_OBJECTS.contains(&u32::from_be_bytes(*oid));
-        self.call(match about_large_objects {
-            true => Traces::default(),
+        let traces = match about_large_objects {
+            true => Traces::NONE,
             false => Traces::ALL,
-        })
-    }
-
-    fn call(&mut self, traces: Traces) -> Fate {
+        };
+        // It may be `lastval`.
+        if self.needs_discard(!about_large_objects, traces) {
+            if self.cannot_go_before() {
+                return Fate::Held;
+            }
+            self.discard_others_values_before(input.ours());
+        }
         self.note_traces(traces);
         if let Some(link) = &mut self.link {
             // As with a Query, its end is the end of a batch that no Sync has ended.
@@ -142,6 +142,12 @@ impl Tracker {
         if self.commons.do_values_matter() && self.link.as_deref().is_some_and(Link::knows_others) {
             self.discard_others_values(true, to_backend);
         }
+    }
+
+    /// The same before a message that ends the client's batch, as part of that if there is one.
+    pub(super) fn discard_others_values_before(&mut self, to_backend: &mut BytesMut) {
+        let apart = self.link.as_deref().is_some_and(|link| !link.batch_open);
+        self.discard_others_values(apart, to_backend);
     }
 
     /// Makes the backend forget them, within the batch that is open, or in one of its own.
@@ -177,6 +183,12 @@ impl Tracker {
             link.push(Owed::new(What::Sync, To::Nobody));
         }
     }
+}
+
+/// Whether a script asks for values of sequences.
+pub(super) fn asks(script: Option<&Script>) -> bool {
+    let asks = |step: &Step| step.pins.contains(Pin::SequenceValue);
+    script.is_some_and(|script| script.steps.iter().any(asks))
 }
 
 /// The functions for large objects, which drivers call in this way: what they open ends with the transaction.
