@@ -214,6 +214,7 @@ fn start_shards(
             client_stall_timeout: settings.client_stall_timeout,
             login_timeout: settings.login_timeout,
             failed_logins: settings.failed_logins,
+            mysql_version: settings.mysql_version.clone(),
             mock: mock.clone(),
         };
         let limits = RingLimits {

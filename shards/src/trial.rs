@@ -37,6 +37,7 @@ pub fn shard() -> ShardSettings {
         login_timeout: PATIENCE,
         client_stall_timeout: Some(PATIENCE),
         failed_logins: None,
+        mysql_version: String::new(),
         mock: MockKey::new([0; 32]),
     }
 }

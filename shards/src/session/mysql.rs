@@ -5,11 +5,12 @@ mod watch;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use log::warn;
 use sockets::timeout_at;
 use wire::WireError;
 use wire::mysql::{
-    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Greet, LoggedIn, Named,
-    Nonce, Replies, Shape as MySqlShape, Verifier, packet,
+    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Flavour, Greet, LoggedIn,
+    Named, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
 };
 
 use super::{
@@ -180,6 +181,7 @@ impl Session<'_> {
             }
         };
         let welcome = welcome_of(lease.backend());
+        warn_of_disguise(self.shard, self.tenant, welcome);
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
@@ -311,6 +313,18 @@ impl Session<'_> {
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);
         Ok(changed.status)
+    }
+}
+
+/// Some drivers go by the version that they are greeted with, and take the database for what it is not.
+fn warn_of_disguise(shard: &ShardContext, tenant: &Tenant, welcome: &LoggedIn) {
+    let greeted = &shard.settings.mysql_version;
+    if Flavour::of_version(greeted) != welcome.flavour && !shard.disguise_told.replace(true) {
+        let (id, version) = (&tenant.spec().id, &welcome.server_version);
+        warn!(
+            "tenant {id}: its database is {version}, and clients are greeted as by {greeted}, which some drivers go by: \
+             see listen.mysql_version"
+        );
     }
 }
 

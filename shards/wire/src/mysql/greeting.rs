@@ -49,6 +49,17 @@ pub enum Flavour {
     MariaDb,
 }
 
+impl Flavour {
+    /// What a version says, as it stands in a greeting: drivers read it so.
+    pub fn of_version(version: &str) -> Flavour {
+        if version.contains("MariaDB") || version.starts_with(REPLICATION_PREFIX) {
+            Flavour::MariaDb
+        } else {
+            Flavour::MySql
+        }
+    }
+}
+
 /// What the greeting says, to a client or from a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting {
@@ -159,11 +170,7 @@ impl Greeting {
 
     /// Which server this is.
     pub fn flavour(&self) -> Flavour {
-        if self.version.contains("MariaDB") || self.version.starts_with(REPLICATION_PREFIX) {
-            Flavour::MariaDb
-        } else {
-            Flavour::MySql
-        }
+        Flavour::of_version(&self.version)
     }
 
     /// The version without the prefix that MariaDB before 11.0 puts before it.

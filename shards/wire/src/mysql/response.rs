@@ -56,7 +56,7 @@ impl FirstPacket {
         if cursor.is_empty() && said.has(Capabilities::SSL) {
             return Ok(FirstPacket::SslRequest);
         }
-        // PHP's driver takes for granted what it wants, and compresses behind the login.
+        // PHP's driver and MySQL's for Python take for granted what they want, and compress behind the login.
         if (said & Capabilities::COMPRESS).without(offered) != Capabilities(0) {
             let what = "compression, which was not offered,".to_owned();
             return Err(WireError::Unsupported { what });
