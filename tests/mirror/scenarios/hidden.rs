@@ -218,5 +218,19 @@ pub fn list() -> Vec<Scenario> {
             .says(&[locks(), query("SELECT pg_advisory_lock(5), 1/0")])
             .client(2)
             .says(&[locks()]),
+        Scenario::named("a lock by a statement that was prepared in SQL")
+            .says(&[query("PREPARE l AS SELECT pg_advisory_lock(21)"), query("SELECT pg_advisory_unlock_all()")])
+            .says(&[bind("", "l"), execute(""), sync(), query("DEALLOCATE l")])
+            .leaves()
+            .client(1)
+            .says(&[locks()]),
+        Scenario::named("two names for one setting")
+            .says(&[query("SET work_mem TO '1MB'; SET sort_mem TO '2MB'")])
+            .client(1)
+            .says(&[query("SET work_mem TO '1MB'; SELECT set_config('vacuum_mem', '3MB', false)"), show("work_mem")])
+            .client(0)
+            .says(&[show("work_mem"), show("maintenance_work_mem"), query("RESET sort_mem")])
+            .client(1)
+            .says(&[show("work_mem"), show("maintenance_work_mem")]),
     ]
 }

@@ -5,6 +5,7 @@ use crate::scenario::Scenario;
 
 pub fn list() -> Vec<Scenario> {
     let run = |name: &str| [bind("", name), execute(""), sync()].concat();
+    let long = || format!("SELECT 'long' /* {} */", "x".repeat(1024 * 1024));
     vec![
         Scenario::named("the same name for different statements")
             .says(&[parse("s", "SELECT 'zero'"), sync()])
@@ -128,6 +129,17 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SELECT 1")])
             .client(0)
             .says(&[query("SELECT pg_advisory_unlock_all()")]),
+        Scenario::named("a statement under a name that is like one of the shared ones, prepared in SQL")
+            .says(&[query("PREPARE dbb_mine AS SELECT 'mine'"), run("dbb_mine"), close("dbb_mine"), sync(), run("dbb_mine")])
+            .says(&[query("PREPARE dbb_mine AS SELECT 'mine'"), query("DEALLOCATE dbb_mine")])
+            .client(1)
+            .says(&[query("EXECUTE dbb_mine")]),
+        Scenario::named("statements too long to be read, under names that are taken or like one of the shared ones")
+            .says(&[parse("s", "SELECT 1"), sync(), parse("s", &long()), sync()])
+            .says(&[parse("dbb_s", &long()), sync(), run("dbb_s"), close("dbb_s"), sync(), run("dbb_s")])
+            .leaves()
+            .client(1)
+            .says(&[query("EXECUTE s"), run("s")]),
         Scenario::named("a name like one of the shared statements")
             .says(&[query("PREPARE dbb_77777777 AS SELECT 'mine'"), query("EXECUTE dbb_77777777")])
             .leaves()

@@ -15,8 +15,17 @@ use super::statement::Statement;
 pub(super) enum Named {
     /// A shared statement.
     Shared(Shared),
-    /// A statement that lives under its own name on the backend the client is pinned to.
+    /// A statement that lives under its own name on the backend the client is pinned to, and what it does.
     Own(Option<Rc<Script>>),
+    /// The same, made by SQL PREPARE: under its very name, and what it does was noted when it was made.
+    BySql,
+}
+
+impl Named {
+    /// Whether it lives under its own name on a backend.
+    pub(super) fn is_own(&self) -> bool {
+        !matches!(self, Named::Shared(_))
+    }
 }
 
 /// A shared statement, as a client has it.
@@ -61,7 +70,7 @@ impl Names {
     /// Makes a name mean something, or nothing; what it meant before.
     pub(super) fn set(&mut self, name: &Bytes, named: Option<Named>) -> Option<Named> {
         if let Some(named) = &named {
-            self.own += usize::from(matches!(named, Named::Own(_)));
+            self.own += usize::from(named.is_own());
             self.bytes += cost(name, named);
             self.held.grow(name.len() + OVERHEAD);
         }
@@ -70,7 +79,7 @@ impl Names {
             None => self.by_name.remove(name),
         };
         if let Some(before) = &before {
-            self.own -= usize::from(matches!(before, Named::Own(_)));
+            self.own -= usize::from(before.is_own());
             self.bytes -= cost(name, before);
             self.held.shrink(name.len() + OVERHEAD);
         }
@@ -81,7 +90,7 @@ impl Names {
     pub(super) fn shared(&self, name: &[u8]) -> Option<(&Bytes, &Shared)> {
         match self.find(name)? {
             (name, Named::Shared(shared)) => Some((name, shared)),
-            (_, Named::Own(_)) => None,
+            _ => None,
         }
     }
 
@@ -113,7 +122,7 @@ impl Names {
     pub(super) fn own(&self) -> impl Iterator<Item = &Bytes> {
         self.by_name
             .iter()
-            .filter(|(_, named)| matches!(named, Named::Own(_)))
+            .filter(|(_, named)| named.is_own())
             .map(|(name, _)| name)
     }
 
@@ -144,7 +153,7 @@ impl Named {
 fn cost(name: &Bytes, named: &Named) -> usize {
     let text = match named {
         Named::Shared(shared) => shared.statement.source.len(),
-        Named::Own(_) => 0,
+        Named::Own(_) | Named::BySql => 0,
     };
     name.len() + text
 }

@@ -7,7 +7,7 @@ use super::bound::{Bound, SEED, Said, is_of_transaction};
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
-use super::{Act, Assignment, Dialect, is_setting_name};
+use super::{Act, Assignment, Dialect, is_setting_name, present_name};
 
 /// What a call of `set_config` does.
 pub(super) enum Call {
@@ -313,7 +313,7 @@ fn name(rest: &mut Lexer<'_>) -> Option<String> {
         name.push(b'.');
     }
     name.make_ascii_lowercase();
-    is_setting_name(&name).then(|| String::from_utf8_lossy(&name).into_owned())
+    is_setting_name(&name).then(|| present_name(&String::from_utf8_lossy(&name)).to_owned())
 }
 
 /// The values up to the end of the statement: strings, words, numbers, separated by commas.

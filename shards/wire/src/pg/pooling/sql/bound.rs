@@ -7,7 +7,7 @@ use super::super::settings::{CONTEXT, SPELLING};
 use super::assign::VALUE_LIMIT;
 use super::literal::Value;
 use super::statement::is;
-use super::{Act, Assignment, Encoding, Script, Step, is_setting_name};
+use super::{Act, Assignment, Encoding, Script, Step, is_setting_name, present_name};
 
 /// A call of `set_config` with parameters among its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Assignment {
         let name = name.to_ascii_lowercase();
         Assignment {
             // It is ASCII.
-            name: Rc::from(String::from_utf8_lossy(&name).as_ref()),
+            name: Rc::from(present_name(&String::from_utf8_lossy(&name))),
             value: value.map(|value| Value::of_bytes(value, encoding)),
             local,
         }

@@ -240,6 +240,16 @@ pub(super) fn is_setting_name(name: &[u8]) -> bool {
             .all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$'))
 }
 
+/// The name that a setting has today, by one that it may be called by, both in lower case (`map_old_guc_names` in
+/// `guc.c`).
+pub(super) fn present_name(name: &str) -> &str {
+    match name {
+        "sort_mem" => "work_mem",
+        "vacuum_mem" => "maintenance_work_mem",
+        name => name,
+    }
+}
+
 /// Longest name of a setting that is followed, in bytes.
 const SETTING_NAME_LIMIT: usize = 256;
 

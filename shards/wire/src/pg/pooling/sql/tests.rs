@@ -173,6 +173,12 @@ fn settings_are_followed_in_every_spelling() {
         ("SET XML OPTION DOCUMENT", "xmloption", "'document'"),
         ("SET x TO DEFAULT", "x", "DEFAULT"),
         ("RESET x", "x", "DEFAULT"),
+        ("SET Sort_Mem TO '2MB'", "work_mem", "'2MB'"),
+        (
+            "SELECT set_config('vacuum_mem', '2MB', false)",
+            "maintenance_work_mem",
+            "'2MB'",
+        ),
         ("RESET TIME ZONE", "timezone", "DEFAULT"),
         (
             "RESET SESSION AUTHORIZATION",

@@ -4,8 +4,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::changes::Unnamed;
 use super::super::names::Named;
+use super::super::outbound::Passing;
+use super::super::prepared::own_name;
 use super::super::replies::{Owed, To, What};
-use super::super::request::{Request, put_bare};
+use super::super::request::{Request, put_about_statement, put_bare};
 use super::said::Fate;
 use super::statements::about;
 use super::taken::is_about_name;
@@ -15,6 +17,7 @@ impl Tracker {
     pub(super) fn close(
         &mut self,
         request: Request<'_>,
+        input: &mut Passing<'_>,
         to_client: &mut BytesMut,
     ) -> Result<Fate, Fault> {
         if !request.is_whole() {
@@ -36,14 +39,25 @@ impl Tracker {
         if self.is_undecided(|change| is_about_name(change, &name)) {
             return Ok(Fate::Held);
         }
-        let is_own = matches!(self.names.get(&name), Some(Named::Own(_)));
-        if !is_own && self.is_amidst() {
+        let own = match self.names.get(&name) {
+            Some(Named::Own(_)) => Some(own_name(&name)),
+            Some(Named::BySql) => Some(name.clone()),
+            _ => None,
+        };
+        if own.is_none() && self.is_amidst() {
             return Ok(Fate::Held);
         }
-        if is_own {
+        if let Some(own) = own {
+            let as_it_is = own == name;
+            if !as_it_is {
+                put_about_statement(input.ours(), b'C', &own);
+            }
             self.push_extended(Owed::new(What::Close, To::Client));
             self.change_name(name, None);
-            return Ok(Fate::Passes);
+            return Ok(match as_it_is {
+                true => Fate::Passes,
+                false => Fate::Rewritten(request.total),
+            });
         }
         match &mut self.link {
             Some(link) if !link.replies.is_empty() => {

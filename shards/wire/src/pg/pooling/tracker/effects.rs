@@ -118,7 +118,7 @@ impl Tracker {
                 self.lasting.insert(Pin::Unknown);
             }
             Act::Prepare(name) => {
-                self.names.set(name, Some(Named::Own(None)));
+                self.names.set(name, Some(Named::BySql));
             }
             Act::Deallocate(name, key) => {
                 self.names.set(name, None);

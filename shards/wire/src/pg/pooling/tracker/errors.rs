@@ -57,7 +57,7 @@ impl Tracker {
             let names = self.names.iter().chain(link.replies.names());
             let mut same = names.filter(|(_, named)| match named {
                 Named::Shared(shared) => shared.statement.is_called(server_name),
-                Named::Own(_) => false,
+                Named::Own(_) | Named::BySql => false,
             });
             same.next().map(|(name, _)| name.clone())
         };

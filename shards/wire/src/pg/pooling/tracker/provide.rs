@@ -69,16 +69,17 @@ impl Tracker {
                 Some(Meant { untold, ..meant })
             }
             named => {
-                let script = match named {
-                    Some((_, Named::Own(script))) => script.clone(),
-                    _ => None,
+                let (script, traces, own) = match named {
+                    // What it does has pinned; but that may have ended since.
+                    Some((name, Named::BySql)) => (None, Traces::ALL, name.clone()),
+                    // It was noted when it was prepared, on this backend.
+                    Some((_, Named::Own(script))) => (script.clone(), Traces::NONE, own_name(name)),
+                    _ => (None, Traces::NONE, own_name(name)),
                 };
-                let own = own_name(name);
                 Some(Meant {
                     server_name: (own != name).then_some(own),
                     script,
-                    // They were noted when it was prepared, on this backend.
-                    traces: Traces::default(),
+                    traces,
                     changed: None,
                     untold: None,
                 })

@@ -175,7 +175,7 @@ impl Tracker {
             b'P' => self.parse(request, input),
             b'B' => self.bind(request, input),
             b'D' => self.describe(request, input, to_client),
-            b'C' => self.close(request, to_client),
+            b'C' => self.close(request, input, to_client),
             b'E' => Ok(self.execute(request, input)),
             // The reader of headers lets nothing else come here.
             _ => Ok(self.function_call(request, input)),

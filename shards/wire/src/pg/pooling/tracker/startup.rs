@@ -2,7 +2,7 @@
 
 use super::super::date_style;
 use super::super::settings::Map;
-use super::super::sql::{Encoding, Value, is_setting_name};
+use super::super::sql::{Encoding, Value, is_setting_name, present_name};
 use crate::pg::{ErrorResponse, Parameters, options, sqlstate};
 
 /// The settings that startup parameters make. First come those in `options`, then the others, as
@@ -39,7 +39,7 @@ fn insert(base: &mut Map, name: &str, value: &[u8]) -> Result<(), ErrorResponse>
         ));
     }
     let value = Value::of_bytes(value, Encoding::UTF8);
-    base.insert(name.to_ascii_lowercase().into(), value);
+    base.insert(present_name(&name.to_ascii_lowercase()).into(), value);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::super::changes::{Change, Unnamed};
 use super::super::commons::PreparedStatements;
 use super::super::names::{BYTES_LIMIT, NAMES_LIMIT, Named, Shared};
 use super::super::outbound::Passing;
+use super::super::prepared::own_name;
 use super::super::renamed::Shifts;
 use super::super::replies::{Owed, To, What};
 use super::super::request::{HEADER, NAME_LIMIT, Request, put_header, put_query, string};
@@ -89,7 +90,7 @@ impl Tracker {
         }
         if request.is_long() {
             self.provide_for(None, Traces::ALL, input);
-            return Ok(self.parse_long(name));
+            return Ok(self.parse_long(name, request, input));
         }
         if self.waits_to_read() {
             return Ok(Fate::Held);
@@ -104,7 +105,7 @@ impl Tracker {
             return Ok(Fate::Held);
         }
         match self.names.get(&name) {
-            Some(Named::Own(_)) => {
+            Some(Named::Own(_) | Named::BySql) => {
                 // The backend has it, and will say so.
                 self.push_extended(Owed::new(What::Parse, To::Client));
                 Ok(self.pass_about(request, &name, source, input))
@@ -180,7 +181,7 @@ impl Tracker {
     }
 
     /// A statement too long to be read. It stays where it is, and so does its client.
-    fn parse_long(&mut self, name: &[u8]) -> Fate {
+    fn parse_long(&mut self, name: &[u8], request: Request<'_>, input: &mut Passing<'_>) -> Fate {
         if name.is_empty() {
             self.parse_unkept(Some(Rc::default()), Traces::ALL);
             return Fate::Passes;
@@ -190,10 +191,24 @@ impl Tracker {
             return Fate::Held;
         }
         match self.names.get(&name) {
-            Some(_) => self.push_extended(Owed::new(What::Parse, To::Client)),
-            None => self.push_parse_own(name, Some(Rc::default())),
+            Some(Named::Shared(..)) if self.may_own_yet(&name) => return Fate::Held,
+            Some(named) => {
+                if !named.is_own() {
+                    self.occupy(&name, input);
+                }
+                self.push_extended(Owed::new(What::Parse, To::Client));
+            }
+            None => self.push_parse_own(name.clone(), Some(Rc::default())),
         }
-        Fate::Passes
+        let own = own_name(&name);
+        if own == name {
+            return Fate::Passes;
+        }
+        let out = input.ours();
+        put_header(out, b'P', request.total - HEADER - name.len() + own.len());
+        out.extend_from_slice(&own);
+        out.extend_from_slice(b"\0");
+        Fate::Rewritten(HEADER + name.len() + 1)
     }
 
     fn push_parse_own(&mut self, name: Bytes, script: Option<Rc<Script>>) {

@@ -76,7 +76,7 @@ impl Tracker {
             Change::Name {
                 name: other,
                 before,
-            } => other == name && matches!(before, Some(Named::Own(_))),
+            } => other == name && before.as_ref().is_some_and(Named::is_own),
             _ => false,
         };
         let link = self.link.as_deref();
@@ -92,13 +92,18 @@ impl Tracker {
         request: Request<'_>,
         input: &mut Passing<'_>,
     ) -> Fate {
+        self.occupy(name, input);
+        self.push_extended(Owed::new(What::Parse, To::Client));
+        self.pass_about(request, name, source, input)
+    }
+
+    /// Gives the backend a statement of this name, until the batch is over.
+    pub(super) fn occupy(&mut self, name: &Bytes, input: &mut Passing<'_>) {
         put_parse(input.ours(), &own_name(name), EMPTY_STATEMENT);
         self.push_extended(Owed::new(What::Parse, To::NobodyUnlessError));
-        self.push_extended(Owed::new(What::Parse, To::Client));
         if let Some(link) = &mut self.link {
             link.leftovers.push(own_name(name));
         }
-        self.pass_about(request, name, source, input)
     }
 
     /// A Parse under the client's own name, which is nearly always forwarded as it is.

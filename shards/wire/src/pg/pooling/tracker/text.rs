@@ -159,7 +159,7 @@ impl Tracker {
                 key: None,
                 script: script.clone(),
             },
-            None => Meaning {
+            Some(Named::BySql) | None => Meaning {
                 key: None,
                 script: None,
             },
