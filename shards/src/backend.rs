@@ -142,6 +142,10 @@ impl pool::Pooled for Backend {
     fn shape(&self) -> &Shape {
         &self.shape
     }
+
+    fn is_repeatable(shape: &Shape) -> bool {
+        !matches!(shape, Shape::Guest(_))
+    }
 }
 
 impl fmt::Display for Backend {

@@ -14,6 +14,11 @@ pub trait Pooled {
 
     /// The shape this connection was dialled with.
     fn shape(&self) -> &Self::Shape;
+
+    /// Whether others of this shape could be dialled.
+    fn is_repeatable(_shape: &Self::Shape) -> bool {
+        true
+    }
 }
 
 /// For connections that are too big to go from hand to hand themselves.
@@ -22,6 +27,10 @@ impl<C: Pooled> Pooled for Box<C> {
 
     fn shape(&self) -> &C::Shape {
         (**self).shape()
+    }
+
+    fn is_repeatable(shape: &C::Shape) -> bool {
+        C::is_repeatable(shape)
     }
 }
 

@@ -149,7 +149,9 @@ impl<C: Pooled, W> Pool<C, W> {
     ) -> Placed<C, W> {
         self.spend(&permit);
         self.backoff.opened();
-        self.usual = permit.shape;
+        if C::is_repeatable(&permit.shape) {
+            self.usual = permit.shape;
+        }
         self.leased += 1;
         self.opened += 1;
         let terms = Terms {

@@ -2,7 +2,7 @@
 
 use pool::{BACKOFF_FIRST, BACKOFF_LAST, Blame, DialReason, INFANCY, Limits, Placed};
 
-use crate::world::{LIMITS, World, handed};
+use crate::world::{LIMITS, ONCE, World, handed};
 
 #[test]
 fn idle_connections_are_opened_up_to_min_and_said_why() {
@@ -65,14 +65,17 @@ fn a_dial_under_way_serves_whoever_comes_next() {
 
 #[test]
 fn what_is_opened_ahead_of_need_has_the_shape_that_was_dialled_last() {
-    let mut world = World::new(Limits { min: 2, ..LIMITS });
-    world.wait('b');
-    let mut permits = world.permits();
-    let (ahead, waited) = (permits.pop().unwrap(), permits.remove(0));
-    assert_eq!((*ahead.shape(), *waited.shape()), ('a', 'b'));
-    assert_eq!(world.fail(ahead, Blame::Database), []);
-    let _held = handed(world.open(waited));
-    assert_eq!(*world.permits().pop().unwrap().shape(), 'b');
+    // But for one that there is a single connection of.
+    for (dialled, next) in [('b', 'b'), (ONCE, 'a')] {
+        let mut world = World::new(Limits { min: 2, ..LIMITS });
+        world.wait(dialled);
+        let mut permits = world.permits();
+        let (ahead, waited) = (permits.pop().unwrap(), permits.remove(0));
+        assert_eq!((*ahead.shape(), *waited.shape()), ('a', dialled));
+        assert_eq!(world.fail(ahead, Blame::Database), []);
+        let _held = handed(world.open(waited));
+        assert_eq!(*world.permits().pop().unwrap().shape(), next);
+    }
 }
 
 #[test]

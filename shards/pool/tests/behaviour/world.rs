@@ -15,7 +15,14 @@ impl Pooled for Conn {
     fn shape(&self) -> &char {
         &self.1
     }
+
+    fn is_repeatable(shape: &char) -> bool {
+        *shape != ONCE
+    }
 }
+
+/// A shape that there is one connection of.
+pub const ONCE: char = '!';
 
 pub const LIMITS: Limits = Limits {
     min: 0,
