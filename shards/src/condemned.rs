@@ -10,11 +10,12 @@ use std::rc::Rc;
 
 use pool::CloseReason;
 use wire::WireError;
-use wire::mysql::Ask;
+use wire::mysql::{Ask, code};
 
 use crate::backend::{Backend, Shape, Welcome};
 use crate::conn::Broken;
 use crate::dial;
+use crate::farewell::budget::{self, About};
 use crate::lease::Lease;
 use crate::tenant::Tenant;
 
@@ -42,8 +43,11 @@ async fn attend(tenant: Rc<Tenant>) {
             break;
         };
         if let Err(spared) = kill(&tenant, &mut killer, doomed.backend()).await {
-            let id = &tenant.spec().id;
-            log::info!("tenant {id}: {} was not killed: {spared}", doomed.backend());
+            if let Some(more) = budget::spend(About::NotKilled) {
+                let id = &tenant.spec().id;
+                let doomed = doomed.backend();
+                log::info!("tenant {id}: {doomed} was not killed: {spared}{more}");
+            }
             if let Spared::WithTheOthers(_) = spared {
                 killer = None;
                 let others = std::mem::take(&mut *tenant.condemned.in_line.borrow_mut());
@@ -102,9 +106,12 @@ async fn kill(
     let asked = sockets::timeout(spec.connect_timeout, conn.carry(&mut request)).await;
     match asked {
         Ok(Ok(_)) => Ok(()),
-        // It has gone already (1094).
         Ok(Err(Broken::Wire(WireError::Refused(refusal)))) => {
-            Err(Spared::Alone(refusal.to_string()))
+            match refusal.number == code::ER_NO_SUCH_THREAD.number {
+                // It has gone already.
+                true => Ok(()),
+                false => Err(Spared::Alone(refusal.to_string())),
+            }
         }
         Ok(Err(broken)) => Err(Spared::WithTheOthers(broken.to_string())),
         Err(_) => {

@@ -13,9 +13,18 @@ use sockets::Address;
 
 use crate::random;
 
-/// The ids of one tenant's clients, and for each the server of its backend and the backend's id there.
+/// The ids of one tenant's clients, and what stands behind each.
 #[derive(Default)]
-pub struct OwnIds(RefCell<HashMap<u32, (Address, u32)>>);
+pub struct OwnIds(RefCell<HashMap<u32, Behind>>);
+
+/// A client's backend.
+struct Behind {
+    server: Address,
+    /// The id that the server has for it.
+    backend: u32,
+    /// A client of the tenant's has had it, or its query, killed.
+    is_killed: bool,
+}
 
 /// An id that is in force until this is dropped.
 pub struct Alias<'a> {
@@ -26,16 +35,30 @@ pub struct Alias<'a> {
 impl OwnIds {
     /// From now on `own` means the connection that `server` knows as `backend`.
     pub fn register(&self, own: u32, server: Address, backend: u32) -> Alias<'_> {
-        self.0.borrow_mut().insert(own, (server, backend));
+        let behind = Behind {
+            server,
+            backend,
+            is_killed: false,
+        };
+        self.0.borrow_mut().insert(own, behind);
         Alias { ids: self, own }
     }
 
-    /// The id that `server` has for one of ours, if that is a connection to it. On another server, which a
-    /// tenant's name may mean after a fail-over, the number is somebody else's.
-    pub fn backend_of(&self, own: u32, server: &Address) -> Option<u32> {
-        let ids = self.0.borrow();
-        let (of, backend) = ids.get(&own)?;
-        (of == server).then_some(*backend)
+    /// A client kills `id` at `server`. Answers the id that the server has for one of ours, if that is a connection
+    /// to it. On another server, which a tenant's name may mean after a fail-over, the number is somebody else's.
+    pub fn kill(&self, id: u32, server: &Address) -> Option<u32> {
+        let mut ids = self.0.borrow_mut();
+        if let Some(behind) = ids.get_mut(&id) {
+            let is_there = behind.server == *server;
+            behind.is_killed |= is_there;
+            return is_there.then_some(behind.backend);
+        }
+        // It may be known by its real id, too, by which the server finds it without us.
+        let mut all = ids.values_mut();
+        if let Some(behind) = all.find(|it| it.backend == id && it.server == *server) {
+            behind.is_killed = true;
+        }
+        None
     }
 
     /// An id for a greeting that no other client of this process has. Databases count theirs up from 1, so that the
@@ -45,6 +68,14 @@ impl OwnIds {
     pub fn fresh() -> u32 {
         static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(random::u32()));
         (NEXT.fetch_add(1, Ordering::Relaxed) % OURS) | OURS
+    }
+}
+
+impl Alias<'_> {
+    /// Whether a client of the tenant's has had the connection, or its query, killed.
+    pub fn was_killed(&self) -> bool {
+        let ids = self.ids.0.borrow();
+        ids.get(&self.own).is_some_and(|behind| behind.is_killed)
     }
 }
 
@@ -68,10 +99,21 @@ mod tests {
         let own = OwnIds::fresh();
         let servers = [1, 2].map(|host| Address::from(SocketAddr::from(([10, 0, 0, host], 3306))));
         let alias = ids.register(own, servers[0].clone(), 42);
-        assert_eq!(ids.backend_of(own, &servers[0]), Some(42));
-        assert_eq!(ids.backend_of(own, &servers[1]), None);
+        assert_eq!(ids.kill(own, &servers[1]), None);
+        assert!(!alias.was_killed());
+        assert_eq!(ids.kill(own, &servers[0]), Some(42));
+        assert!(alias.was_killed());
         drop(alias);
-        assert_eq!(ids.backend_of(own, &servers[0]), None);
+        assert_eq!(ids.kill(own, &servers[0]), None);
+    }
+
+    #[test]
+    fn who_is_killed_by_its_real_id_is_known_to_be() {
+        let ids = OwnIds::default();
+        let servers = [1, 2].map(|host| Address::from(SocketAddr::from(([10, 0, 0, host], 3306))));
+        let [one, other] = [0, 1].map(|it| ids.register(OwnIds::fresh(), servers[it].clone(), 42));
+        assert_eq!(ids.kill(42, &servers[1]), None);
+        assert!(!one.was_killed() && other.was_killed());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a session ended, and what its client and the log are told: one enum, one table.
 
-mod budget;
+pub mod budget;
 mod refusal;
 mod sentence;
 mod tally;
@@ -16,6 +16,7 @@ use wire::mysql::code::{self, Code};
 use wire::pg::{ErrorResponse, sqlstate};
 use wire::{Refusal, WireError, mysql, pg};
 
+use self::budget::About;
 use self::refusal::refused;
 pub use self::refusal::{is_about_the_client, is_full};
 pub use self::tally::Unproven;
@@ -191,12 +192,8 @@ impl SessionEnd {
         if !log::log_enabled!(level) {
             return;
         }
-        let Some(unsaid) = budget::spend(self.kind()) else {
+        let Some(more) = budget::spend(About::End(self.kind())) else {
             return;
-        };
-        let more = match unsaid {
-            0 => String::new(),
-            unsaid => format!(" (and {unsaid} lines of this reason were left out before)"),
         };
         log::log!(
             level,

@@ -2,10 +2,12 @@
 //! that a server would have used, and then ended. What they held is fit for the next client. And clients that wait for a
 //! backend, and cancel that.
 
+use std::time::Duration;
+
 use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 use tokio_postgres::error::SqlState;
 
-use crate::answers::session;
+use crate::answers::{change_of_user, is_changed, session};
 use crate::drivers::postgres;
 use crate::operator::{ask, json, read};
 use crate::raw::{Complaint, Raw, message, packet, startup};
@@ -24,6 +26,12 @@ pub fn plan(plan: &mut Plan) {
         &mysql,
         "each_time_out_has_its_error",
         mysql_each_time_out_has_its_error,
+    );
+    plan.add(
+        World::Bouncer,
+        &mysql[..1],
+        "who_is_in_time_is_left_alone",
+        mysql_who_is_in_time_is_left_alone,
     );
     plan.add(
         World::Bouncer,
@@ -299,6 +307,34 @@ async fn mysql_each_time_out_has_its_error(server: &'static Server) {
             });
         }
     }
+    bouncer.stop();
+}
+
+/// One that sends a long value in pieces, which have no answers, is saying something; and one that has changed its user has
+/// no transaction open any more.
+async fn mysql_who_is_in_time_is_left_alone(server: &'static Server) {
+    let timeouts = ["idle_transaction_timeout: 1s"; 2];
+    let (bouncer, tenants) = limited(server, "pool_mode: session", &timeouts);
+    let doors = [0, 1].map(|it| bouncer.door(&tenants[it]));
+    let [mut sends, mut changes] = [0, 1].map(|it| session(&doors[it], 0));
+    for raw in [&mut sends, &mut changes] {
+        raw.say(&command("BEGIN")).packet();
+    }
+    changes.say(&change_of_user(&doors[1]));
+    is_changed(&mut changes);
+    sends.say(&packet(0, b"\x16SELECT LENGTH(?)"));
+    // Its number, a parameter, a column.
+    (0..5).for_each(|_| drop(sends.packet()));
+    for _ in 0..15 {
+        sends.say(&packet(0, b"\x18\x01\0\0\0\0\0piece"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let bound = b"\x17\x01\0\0\0\0\x01\0\0\0\0\x01\xFC\0";
+    let (_, count) = sends.say(&packet(0, bound)).packet();
+    assert_eq!(count, b"\x01", "one column");
+    let (_, ok) = changes.say(&packet(0, b"\x0E")).packet();
+    assert_eq!(ok[0], 0, "{ok:?}");
+    drop((sends, changes));
     bouncer.stop();
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use testbed::{Door, Front, Kind, Middleman, Plan, Server, Tenant, World, eventually};
 
+use crate::answers::session;
 use crate::drivers::{mysql, mysql_options, postgres, whoami};
 use crate::raw::{Raw, message, packet, startup};
 pub fn plan(plan: &mut Plan) {
@@ -29,6 +30,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::MariaDb, Kind::MySql],
         "a_client_that_vanishes_at_any_byte",
         a_mysql_client_that_vanishes,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::MariaDb, Kind::MySql],
+        "who_says_goodbye_behind_a_query",
+        who_says_goodbye_behind_a_query,
     );
     plan.add(
         World::Any,
@@ -195,6 +202,55 @@ async fn a_mysql_client_that_vanishes(server: &'static Server) {
         "nothing was committed"
     );
     assert_eq!(whoami(&door).await, tenant.id);
+    front.close();
+}
+
+/// The server reads the goodbye behind its answer: whoever waits for that gets it, and what nobody waits for is ended
+/// before the place is given away.
+async fn who_says_goodbye_behind_a_query(server: &'static Server) {
+    let tenant = tight(Tenant::on(server, "goodbye")).with("client_auth: trust");
+    let front = Front::for_tenants(std::slice::from_ref(&tenant));
+    let door = front.door(&tenant);
+    let said = |text: &str| {
+        let query = packet(0, &[b"\x03", text.as_bytes()].concat());
+        // With a byte too many, as a server would not mind.
+        [query, packet(0, b"\x01\0")].concat()
+    };
+    let mut raw = session(&door, 0);
+    raw.say(&said("SELECT SLEEP(0.3), 'the answer'"));
+    raw.0.shutdown(Shutdown::Write).unwrap();
+    let heard = raw.rest();
+    let answer = b"the answer";
+    assert_eq!(
+        heard
+            .windows(answer.len())
+            .filter(|it| it == answer)
+            .count(),
+        2,
+        "its name and its value: {}",
+        heard.escape_ascii()
+    );
+    let count = |what: &str| {
+        format!(
+            "SELECT count(*) FROM information_schema.processlist WHERE user = '{}' AND info LIKE '%{what}%'",
+            tenant.username
+        )
+    };
+    for round in 0..6 {
+        let mut raw = session(&door, 0);
+        let mark = format!("round {round}");
+        raw.say(&said(&format!("SELECT SLEEP(100), '{mark}'")));
+        eventually(&format!("it is at work: {mark}"), || {
+            (server.sql("", &count(&mark)) == "1").then_some(())
+        });
+        raw.vanish();
+    }
+    let at_work = server.sql("", &count("SLEEP(100)"));
+    assert!(
+        ["0", "1", "2"].contains(&&*at_work),
+        "{at_work} at work, 2 places"
+    );
+    until_all_gone(server, &tenant);
     front.close();
 }
 

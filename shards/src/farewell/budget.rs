@@ -7,15 +7,42 @@ use std::time::{Duration, Instant};
 use crate::contract::EndKind;
 
 thread_local! {
-    /// One for each kind of end: a storm of one kind does not silence the others.
-    static BUDGETS: RefCell<[Budget; EndKind::ALL.len()]> = const {
-        RefCell::new([Budget::FRESH; EndKind::ALL.len()])
+    /// One for each: a storm of one kind does not silence the others.
+    static BUDGETS: RefCell<[Budget; About::COUNT]> = const {
+        RefCell::new([Budget::FRESH; About::COUNT])
     };
 }
 
-/// Whether there is a line left for this kind; if so, how many have not been said since the last.
-pub fn spend(kind: EndKind) -> Option<u64> {
-    BUDGETS.with_borrow_mut(|budgets| budgets[kind as usize].spend(Instant::now()))
+/// What lines are about that clients can cause.
+#[derive(Clone, Copy, Debug)]
+pub enum About {
+    /// The end of a session, for a reason of this kind.
+    End(EndKind),
+    /// A MySQL server whose answers could not be followed.
+    LostTrack,
+    /// A MySQL backend that was not killed.
+    NotKilled,
+}
+
+impl About {
+    const COUNT: usize = EndKind::ALL.len() + 2;
+
+    fn index(self) -> usize {
+        match self {
+            About::End(kind) => kind as usize,
+            About::LostTrack => EndKind::ALL.len(),
+            About::NotKilled => EndKind::ALL.len() + 1,
+        }
+    }
+}
+
+/// Whether there is a line left for this; if so, what it has to say at its end of those that have been left out.
+pub fn spend(about: About) -> Option<String> {
+    let unsaid = BUDGETS.with_borrow_mut(|budgets| budgets[about.index()].spend(Instant::now()))?;
+    Some(match unsaid {
+        0 => String::new(),
+        unsaid => format!(" (and {unsaid} lines of this reason were left out before)"),
+    })
 }
 
 /// Lines for one second, and how many more were wanted.

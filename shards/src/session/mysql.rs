@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 use log::warn;
+use pool::CloseReason;
 use sockets::timeout_at;
 use wire::WireError;
 use wire::mysql::{
     BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Flavour, Greet, LoggedIn,
-    Named, Nonce, Replies, Shape as MySqlShape, Verifier, packet,
+    Named, Nonce, Replies, Shape as MySqlShape, UserChanged, Verifier, packet,
 };
 
 use super::{
@@ -22,7 +23,9 @@ use crate::condemned::condemn;
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Dialect, TenantSpec, Users};
+use crate::control::Control;
 use crate::dial::{self, DialFailure, login_request};
+use crate::farewell::budget::{self, About};
 use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd};
@@ -188,7 +191,7 @@ impl Session<'_> {
 
         let own_ids = &self.tenant.own_ids;
         let server = lease.backend().route.address.clone();
-        let _alias = own_ids.register(self.own_id, server.clone(), welcome.connection_id);
+        let alias = own_ids.register(self.own_id, server.clone(), welcome.connection_id);
         let replies = Replies::new(self.capabilities, welcome.status);
         let mut watch = MySqlWatch::new(
             self.capabilities,
@@ -197,58 +200,81 @@ impl Session<'_> {
             &listed.control,
             replies,
         );
-        let end = loop {
+        let relayed = self.relay(&mut client, &mut lease, &mut watch, &listed.control);
+        let end = relayed.await;
+        self.part(client, lease, &watch, &end, alias.was_killed());
+    }
+
+    /// Passes what is said, and changes the user whenever the client asks for that, until the session ends.
+    async fn relay(
+        &self,
+        client: &mut Client,
+        lease: &mut Lease,
+        watch: &mut MySqlWatch<'_>,
+        control: &Control,
+    ) -> SessionEnd {
+        loop {
             let backend = lease.backend();
-            let stall = self.shard.settings.client_stall_timeout;
             let relay = Relay {
                 client: &mut client.conn,
                 backend: &backend.conn,
-                watch: &mut watch,
-                control: &listed.control,
-                stall,
+                watch: &mut *watch,
+                control,
+                stall: self.shard.settings.client_stall_timeout,
             };
-            match relay.run().await {
-                RelayEnd::Over(end) => break end,
-                RelayEnd::Interrupted => {
-                    let Some(request) = watch.change.take() else {
-                        unreachable!(
-                            "a MySQL relay is interrupted by what its watch holds, and by nothing else"
-                        )
-                    };
-                    if watch.replies.lost().is_some() {
-                        break SessionEnd::ClientUnsupported(
-                            "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
-                        );
-                    }
-                    match self.change_user(&mut client, &mut lease, request).await {
-                        Ok(status) => watch.replies.begun_anew(status),
-                        Err((end, sequence)) => {
-                            watch.say_next = Some(sequence);
-                            break end;
-                        }
-                    }
-                    client.conn.put_back(std::mem::take(&mut watch.held));
+            if let RelayEnd::Over(end) = relay.run().await {
+                return end;
+            }
+            let Some(request) = watch.change.take() else {
+                unreachable!(
+                    "a MySQL relay is interrupted by what its watch holds, and by nothing else"
+                )
+            };
+            if watch.replies.lost().is_some() {
+                return SessionEnd::ClientUnsupported(
+                    "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
+                );
+            }
+            match self.change_user(client, lease, request).await {
+                Ok(status) => watch.begun_anew(status),
+                Err((end, sequence)) => {
+                    watch.say_next = Some(sequence);
+                    return end;
                 }
             }
-        };
-        if let Some(lost) = watch.replies.lost() {
-            log::warn!(
-                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}",
+            client.conn.put_back(std::mem::take(&mut watch.held));
+        }
+    }
+
+    /// The client hears why, if it would, and its backend is given up.
+    fn part(
+        &self,
+        client: Client,
+        mut lease: Lease,
+        watch: &MySqlWatch<'_>,
+        end: &SessionEnd,
+        was_killed: bool,
+    ) {
+        if let Some(lost) = watch.replies.lost()
+            && let Some(more) = budget::spend(About::LostTrack)
+        {
+            warn!(
+                "mysql client {} tenant {}: lost track of the database's answers, so the session counted as busy: {lost}{more}",
                 client.peer,
                 client.id.as_str()
             );
         }
         let sequence = watch.say_next.or(watch.replies.next_sequence());
-        leave(self.shard, client, Some(self.tenant), &end, sequence);
-        let (is_midway, is_at_work) = (watch.is_midway(), watch.is_at_work());
-        let is_answered = watch.is_answered();
-        if is_midway {
+        leave(self.shard, client, Some(self.tenant), end, sequence);
+        if watch.is_midway() {
             lease.cut_short();
         }
         match end {
-            SessionEnd::DatabaseLeft { .. } => lease.end_with(&end, is_answered),
-            _ if is_at_work => condemn(self.tenant, lease),
-            _ => lease.end_with(&end, is_answered),
+            // A client of the tenant's had it so; that says nothing about its database.
+            SessionEnd::DatabaseLeft { .. } if was_killed => lease.close(CloseReason::SessionEnd),
+            SessionEnd::DatabaseLeft { .. } => lease.end_with(end, watch.is_answered()),
+            _ if watch.is_at_work() => condemn(self.tenant, lease),
+            _ => lease.end_with(end, watch.is_answered()),
         }
     }
 
@@ -286,33 +312,43 @@ impl Session<'_> {
         let proven = in_time(self.shard, timeout_at(deadline, proving).await);
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
 
+        let changed = self.change_backend(lease, request.charset, named.database);
+        let changed = changed
+            .await
+            .map_err(|failure| (failure.into(), sequence))?;
+        let mut words = BytesMut::new();
+        packet::put(&mut words, sequence, &changed.ok);
+        client.conn.say(words);
+        Ok(changed.status)
+    }
+
+    /// The backend logs in anew as well, with what its client asks for.
+    async fn change_backend(
+        &self,
+        lease: &mut Lease,
+        charset: Option<u16>,
+        database: Option<String>,
+    ) -> Result<UserChanged, DialFailure> {
         let spec = self.tenant.spec();
+        let backend = lease.backend_mut();
         let shape = MySqlShape {
             capabilities: self.capabilities.of_session(),
-            charset: request
-                .charset
-                .unwrap_or_else(|| welcome_of(lease.backend()).charset),
-            database: named.database.or_else(|| Some(spec.dbname.clone())),
+            charset: charset.unwrap_or_else(|| welcome_of(backend).charset),
+            database: database.or_else(|| Some(spec.dbname.clone())),
         };
-        let backend = lease.backend();
         let mut exchange = BackendChangeUser::new(
             login_request(&spec, &shape, &backend.route),
             welcome_of(backend),
             backend.conn.is_secured(),
         );
         let limit = spec.connect_timeout;
-        let changing = lease.backend_mut().conn.carry(&mut exchange);
-        let changed = match sockets::timeout(limit, changing).await {
+        let changing = backend.conn.carry(&mut exchange);
+        match sockets::timeout(limit, changing).await {
             Ok(changed) => changed.map_err(dial::database_broke),
             Err(_) => Err(DialFailure::Unreachable(format!(
                 "no change of user within {limit:?}"
             ))),
-        };
-        let changed = changed.map_err(|failure| (failure.into(), sequence))?;
-        let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &changed.ok);
-        client.conn.say(words);
-        Ok(changed.status)
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 use sockets::{Address, Chunk};
 use wire::WireError;
+use wire::mysql::command::{self, COM_QUIT};
 use wire::mysql::watch::MAX_HELD;
 use wire::mysql::{Capabilities, ChangeUser, Intercepted, Kill, Next, Replies};
 
@@ -61,9 +62,26 @@ impl<'a> MySqlWatch<'a> {
         }
     }
 
-    /// Whether the server may go on with something though its client is gone.
+    /// Whether the server may go on with something though its client is gone. A COM_QUIT behind it changes
+    /// nothing: the server reads that only when it is done.
     pub fn is_at_work(&self) -> bool {
-        self.replies.awaited() > 0 && !self.quit
+        self.replies.awaited() > 0
+    }
+
+    /// A change of user has begun the session anew, with this status.
+    pub fn begun_anew(&mut self, status: u16) {
+        self.replies.begun_anew(status);
+        let open = self.replies.in_transaction();
+        self.meter.answered(0, 0, false, open);
+    }
+
+    /// The client is saying something that asks for nothing yet: a part of a long command, or of a
+    /// parameter. It is heard, lest it be taken for one that says nothing.
+    fn goes_on(&self) {
+        if self.replies.awaited() == 0 && self.replies.lost().is_none() {
+            let open = self.replies.in_transaction();
+            self.control.turn(false, open, sockets::now());
+        }
     }
 
     /// Whether the backend has been passed the beginning of a packet and not its end.
@@ -101,7 +119,7 @@ impl<'a> MySqlWatch<'a> {
     /// A KILL of one of our ids goes on with the backend's; of any other id, and of a backend at another server, as
     /// it was sent: what to say to it is the server's business.
     fn kill(&self, kill: &Kill, as_sent: Chunk, backend: &Channel) {
-        match self.tenant.own_ids.backend_of(kill.id, &self.server) {
+        match self.tenant.own_ids.kill(kill.id, &self.server) {
             Some(id) => {
                 self.tenant.stats.count(|counts| counts.cancels += 1);
                 let mut out = BytesMut::new();
@@ -120,6 +138,10 @@ impl Watch for MySqlWatch<'_> {
         _client: &Channel,
         backend: &Channel,
     ) -> Result<Said, SessionEnd> {
+        if self.quit {
+            // As the server does.
+            return Ok(Said::Passed);
+        }
         if self.change.is_some() {
             return self.hold(&chunk);
         }
@@ -139,6 +161,8 @@ impl Watch for MySqlWatch<'_> {
             self.meter.client_said(look.pass, asked);
             if asked > 0 {
                 self.meter.asked(self.replies.in_transaction());
+            } else if look.pass > 0 {
+                self.goes_on();
             }
             if look.pass > 0 {
                 backend.send(bytes.split_to(look.pass));
@@ -149,13 +173,16 @@ impl Watch for MySqlWatch<'_> {
                     self.held.extend_from_slice(&bytes);
                     return Ok(Said::Passed);
                 }
-                Next::Command(command, length) => {
+                Next::Command(stopped, length) => {
                     let as_sent = bytes.split_to(length);
-                    match command {
+                    match stopped {
                         Intercepted::Kill(kill) => self.kill(&kill, as_sent, backend),
                         Intercepted::Quit => {
                             self.quit = true;
-                            backend.send(as_sent);
+                            let mut out = BytesMut::new();
+                            command::put(&mut out, COM_QUIT);
+                            backend.send(out);
+                            return Ok(Said::Passed);
                         }
                         Intercepted::ChangeUser(request) => {
                             self.change = Some(request);
@@ -199,7 +226,8 @@ impl Watch for MySqlWatch<'_> {
     fn at_rest(&self) -> bool {
         let nothing_begun =
             self.client.at_boundary() && self.held.is_empty() && self.change.is_none();
-        self.quit || (nothing_begun && self.replies.at_rest())
+        let has_left = self.quit && self.replies.awaited() == 0;
+        has_left || (nothing_begun && self.replies.at_rest())
     }
 }
 

@@ -5,7 +5,7 @@
 //!            ▼                                                      │
 //!        Beginning ── count ─▶ Definitions ─▶ [EOF] ─▶ Rows ─▶ OK/EOF ─▶ end
 //!            │                     │                                │
-//!            │                     └─ [EOF with CURSOR_EXISTS] ─────┤
+//!            │                     └─ [EOF of a cursor] ────────────┤
 //!            ├─ file wanted ─▶ Beginning                            │
 //!            └─ OK ─────────────────────────────────────────────────┘
 //!        ERR ends it, wherever it stands
@@ -37,9 +37,11 @@ pub enum Form {
     Execution,
     /// A prepared statement's number, and definitions of its parameters and columns.
     Preparation,
-    /// Packets up to an EOF or ERR: rows of a cursor, columns of a table, a binary log (which ends
-    /// only if the server is asked to end it, or fails).
+    /// Packets up to an EOF or ERR: columns of a table, a binary log (which ends only if the server
+    /// is asked to end it, or fails).
     Rows,
+    /// The same: rows of a cursor, of which there may be more.
+    Fetch,
 }
 
 impl Form {
@@ -54,10 +56,10 @@ impl Form {
             com::COM_QUERY | com::COM_PROCESS_INFO => Some(Form::Results),
             com::COM_STMT_EXECUTE | com::COM_STMT_BULK_EXECUTE => Some(Form::Execution),
             com::COM_STMT_PREPARE => Some(Form::Preparation),
-            com::COM_STMT_FETCH
-            | com::COM_FIELD_LIST
-            | com::COM_BINLOG_DUMP
-            | com::COM_BINLOG_DUMP_GTID => Some(Form::Rows),
+            com::COM_STMT_FETCH => Some(Form::Fetch),
+            com::COM_FIELD_LIST | com::COM_BINLOG_DUMP | com::COM_BINLOG_DUMP_GTID => {
+                Some(Form::Rows)
+            }
             com::COM_STATISTICS => Some(Form::Text),
             _ => Some(Form::Word),
         }
@@ -84,6 +86,8 @@ pub enum Heard {
     WantsFile,
     /// Its end; the status flags, if the command's last packet has any.
     End(Option<u16>),
+    /// Its end, with rows left in a cursor of the client's; the status flags.
+    Cursor(u16),
     /// Its end by an ERR, which has no status flags.
     Failed,
 }
@@ -91,8 +95,6 @@ pub enum Heard {
 /// Why the server's packets cannot be followed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// More commands wait for their answers than are remembered.
-    TooManyAwaited,
     /// A packet came that no command asked for.
     Unasked,
     /// A packet came that an answer of this form does not have.
@@ -109,7 +111,6 @@ pub enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lost::TooManyAwaited => write!(f, "too many commands wait for their answers"),
             Lost::Unasked => write!(f, "a packet came that no command asked for"),
             Lost::Unexpected {
                 form,
@@ -132,7 +133,10 @@ enum Place {
     /// The EOF behind definitions is due.
     DefinitionsEnd { then: Then },
     /// Rows, up to their end.
-    Rows,
+    Rows {
+        /// Another result follows, whatever their end says of that.
+        more: bool,
+    },
 }
 
 /// What stands behind definitions.
@@ -148,7 +152,7 @@ impl Answer {
     /// An answer of which nothing has come.
     pub fn new(form: Form, deprecate_eof: bool) -> Answer {
         let place = match form {
-            Form::Rows => Place::Rows,
+            Form::Rows | Form::Fetch => Place::Rows { more: false },
             _ => Place::Beginning,
         };
         Answer {
@@ -174,19 +178,27 @@ impl Answer {
             }
             (Place::DefinitionsEnd { then }, Some(&EOF)) => {
                 let flags = self.status(front)?;
-                if self.form == Form::Execution && flags & status::CURSOR_EXISTS != 0 {
-                    return Ok(self.end_result(flags));
+                if self.form == Form::Execution && is_of_cursor(flags) {
+                    return Ok(Heard::Cursor(flags));
                 }
                 Ok(match self.behind_definitions(then) {
-                    Heard::Part => Heard::Status(flags),
+                    Heard::Part => {
+                        if let Place::Rows { more } = &mut self.place {
+                            *more = is_of_out_parameters(flags);
+                        }
+                        Heard::Status(flags)
+                    }
                     end => end,
                 })
             }
-            (Place::Rows, Some(&EOF)) if self.ends_rows(front) => {
+            (Place::Rows { more }, Some(&EOF)) if self.ends_rows(front) => {
                 let flags = self.status(front)?;
-                Ok(self.end_result(flags))
+                Ok(match self.form {
+                    Form::Execution | Form::Fetch if is_of_cursor(flags) => Heard::Cursor(flags),
+                    _ => self.end_result(flags, more),
+                })
             }
-            (Place::Rows, _) => Ok(Heard::Part),
+            (Place::Rows { .. }, _) => Ok(Heard::Part),
             (Place::DefinitionsEnd { .. }, _) => Err(self.lost(front)),
         }
     }
@@ -202,7 +214,7 @@ impl Answer {
             // A few statements end with EOF instead of OK (MariaDB's SHUTDOWN).
             (_, [OK | EOF, ..]) => {
                 let flags = self.status(front)?;
-                Ok(self.end_result(flags))
+                Ok(self.end_result(flags, false))
             }
             (Form::Results | Form::Execution, [WANTS_FILE, ..]) => Ok(Heard::WantsFile),
             (Form::Results | Form::Execution, bytes) => {
@@ -215,7 +227,7 @@ impl Answer {
                     _ => Err(self.lost(front)),
                 }
             }
-            (Form::Word | Form::Rows, _) => Err(self.lost(front)),
+            (Form::Word | Form::Rows | Form::Fetch, _) => Err(self.lost(front)),
         }
     }
 
@@ -231,7 +243,7 @@ impl Answer {
 
     fn behind_definitions(&mut self, then: Then) -> Heard {
         match then {
-            Then::Rows => self.go_on(Place::Rows),
+            Then::Rows => self.go_on(Place::Rows { more: false }),
             Then::Nothing | Then::Columns(0) => Heard::End(None),
             Then::Columns(columns) => self.go_on(Place::Definitions {
                 due: columns.into(),
@@ -246,9 +258,9 @@ impl Answer {
     }
 
     /// A result has ended, and with the last of them the answer.
-    fn end_result(&mut self, flags: u16) -> Heard {
+    fn end_result(&mut self, flags: u16, more: bool) -> Heard {
         let has_results = matches!(self.form, Form::Results | Form::Execution);
-        if has_results && flags & status::MORE_RESULTS != 0 {
+        if has_results && (more || flags & status::MORE_RESULTS != 0) {
             self.place = Place::Beginning;
             Heard::Status(flags)
         } else {
@@ -282,6 +294,21 @@ impl Answer {
             length: front.length,
         }
     }
+}
+
+/// Whether rows are left in a cursor of the client's. It opens one for a single SELECT, behind which no
+/// result follows; while a procedure has one of its own open, servers say so in whatever it returns.
+fn is_of_cursor(flags: u16) -> bool {
+    const SAYS_SO: u16 = status::CURSOR_EXISTS;
+    const ENDED: u16 = status::MORE_RESULTS | status::LAST_ROW_SENT;
+    flags & (SAYS_SO | ENDED) == SAYS_SO
+}
+
+/// Whether the rows are what a procedure has put into its parameters. MySQL says in the EOF in front of
+/// them that another result follows, and behind them that none does, when one does all the same.
+fn is_of_out_parameters(flags: u16) -> bool {
+    const BOTH: u16 = status::PS_OUT_PARAMS | status::MORE_RESULTS;
+    flags & BOTH == BOTH
 }
 
 /// First byte of a LOCAL INFILE request.

@@ -176,8 +176,10 @@ pub mod status {
     pub const MORE_RESULTS: u16 = 0x0008;
     /// The rows of this statement are fetched through a cursor, and there may be more.
     pub const CURSOR_EXISTS: u16 = 0x0040;
-    /// A backslash is no escape in a string literal.
-    pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
+    /// The cursor has been read to its end.
+    pub const LAST_ROW_SENT: u16 = 0x0080;
+    /// The result is what a procedure has put into its parameters.
+    pub const PS_OUT_PARAMS: u16 = 0x1000;
     /// Behind the status flags stands what changed in the session.
     pub const SESSION_STATE_CHANGED: u16 = 0x4000;
 }
@@ -186,7 +188,7 @@ pub mod status {
 mod tests {
     use super::*;
 
-    /// What the servers we support say in their greetings (mysql.md, section 6; MySQL 8.0.36).
+    /// What the servers we support say in their greetings (10.11.14; 8.0.36).
     const MARIADB_10_11: Capabilities = Capabilities(0x81FF_F7FE);
     const MYSQL_8_0: Capabilities = Capabilities(0xDFFF_FFFF);
 

@@ -1,4 +1,4 @@
-//! The commands, by number, and the dialogues of those that have one answer: ping, reset and KILL.
+//! The commands, by number, and the dialogues of two that have one answer: ping and KILL.
 
 use bytes::BytesMut;
 
@@ -33,6 +33,8 @@ pub const COM_STMT_EXECUTE: u8 = 0x17;
 pub const COM_STMT_SEND_LONG_DATA: u8 = 0x18;
 /// A prepared statement is forgotten; there is no answer.
 pub const COM_STMT_CLOSE: u8 = 0x19;
+/// A prepared statement's parameters are forgotten, and its cursor is closed.
+pub const COM_STMT_RESET: u8 = 0x1A;
 /// Rows of an open cursor.
 pub const COM_STMT_FETCH: u8 = 0x1C;
 /// A replica asks for the binary log from a set of transactions on.
@@ -59,15 +61,6 @@ impl Ask {
     pub fn ping() -> Self {
         Ask {
             command: vec![COM_PING],
-            asked: false,
-        }
-    }
-
-    /// COM_RESET_CONNECTION. It keeps the database, an activated role, and the capabilities; the
-    /// character set becomes the login's at MariaDB and the server's default at MySQL.
-    pub fn reset() -> Self {
-        Ask {
-            command: vec![COM_RESET_CONNECTION],
             asked: false,
         }
     }
@@ -143,7 +136,7 @@ mod tests {
     fn a_server_that_gave_up_on_us_is_heard_though_its_err_was_unasked() {
         let mut inbound = BytesMut::from(&b"\x0B\x00\x00\x00\xFF\xBF\x0F#HY000gone"[..]);
         inbound[0] = (inbound.len() - 4) as u8;
-        match Ask::reset().advance(&mut inbound, &mut BytesMut::new()) {
+        match Ask::ping().advance(&mut inbound, &mut BytesMut::new()) {
             Err(WireError::Refused(refusal)) => assert_eq!(refusal.number, 4031),
             other => panic!("{other:?}"),
         }

@@ -9,11 +9,14 @@
 //! not understood is followed packet by packet from then on, and nothing is concluded from it: see
 //! [`Replies::lost`].
 
+use std::collections::VecDeque;
+
 use super::answer::{Answer, Form, Heard, Lost};
 use super::capability::{Capabilities, status};
-use super::command::COM_STMT_CLOSE;
+use super::command::{COM_RESET_CONNECTION, COM_STMT_CLOSE, COM_STMT_RESET};
 use super::message::ERR;
 use super::walker::{Front, Walker};
+use crate::error::WireError;
 use crate::sqlstate_class::SqlstateClass;
 
 /// What a server owes, and the state of its session as far as it has said it.
@@ -22,7 +25,8 @@ pub struct Replies {
     walker: Walker,
     /// The client has [`Capabilities::DEPRECATE_EOF`].
     deprecate_eof: bool,
-    due: Due,
+    /// The answers that are due, in order.
+    due: VecDeque<Question>,
     /// The answer to the first of `due`.
     answer: Option<Answer>,
     /// Some of the answer has come.
@@ -35,6 +39,9 @@ pub struct Replies {
     status: u16,
     /// An ERR has come since, which has none.
     failed_since: bool,
+    /// The client has left rows in a cursor. What the server says of one in other answers is of cursors
+    /// that its procedures have had.
+    reads_cursor: bool,
     /// The server has said unasked why it will close.
     explained: bool,
     lost: Option<Lost>,
@@ -47,13 +54,14 @@ impl Replies {
         Replies {
             walker: Walker::default(),
             deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF),
-            due: Due::default(),
+            due: VecDeque::new(),
             answer: None,
             begun: false,
             next: 0,
             wants_file: false,
             status,
             failed_since: false,
+            reads_cursor: false,
             explained: false,
             lost: None,
         }
@@ -61,18 +69,32 @@ impl Replies {
 
     /// The client has sent `command`, in packets of which the last has this sequence id. To be told
     /// before the server can have answered.
-    pub fn asked(&mut self, command: u8, sequence: u8) {
+    ///
+    /// # Errors
+    /// If more than [`MAX_AWAITED`] wait; the session ends by it.
+    pub fn asked(&mut self, command: u8, sequence: u8) -> Result<(), WireError> {
         let Some(form) = Form::of(command) else {
-            if command == COM_STMT_CLOSE {
-                self.status &= !status::CURSOR_EXISTS;
+            match self.due.back_mut() {
+                _ if command != COM_STMT_CLOSE => {}
+                Some(before) => before.closes_cursor = true,
+                None => self.reads_cursor = false,
             }
-            return;
+            return Ok(());
         };
-        if !self.due.push(Question { form, sequence }) {
-            self.lose(Lost::TooManyAwaited);
-        } else if self.answer.is_none() {
+        if self.due.len() == MAX_AWAITED {
+            let what = format!("sending more than {MAX_AWAITED} commands ahead of their answers");
+            return Err(WireError::Unsupported { what });
+        }
+        let closes_cursor = matches!(command, COM_STMT_RESET | COM_RESET_CONNECTION);
+        self.due.push_back(Question {
+            form,
+            sequence,
+            closes_cursor,
+        });
+        if self.answer.is_none() {
             self.turn_to_next();
         }
+        Ok(())
     }
 
     /// The sequence id of the first packet of the file that the server wants, if it wants one.
@@ -106,21 +128,17 @@ impl Replies {
     pub fn begun_anew(&mut self, status: u16) {
         self.status = status;
         self.failed_since = false;
+        self.reads_cursor = false;
     }
 
     /// How many commands wait for an answer or for the rest of it.
     pub fn awaited(&self) -> usize {
-        self.due.count
-    }
-
-    /// Whether a part of an answer has come, and not all of it.
-    pub fn in_answer(&self) -> bool {
-        self.begun || !self.walker.at_boundary()
+        self.due.len()
     }
 
     /// Whether everything has been answered.
     pub fn is_quiet(&self) -> bool {
-        self.lost.is_none() && self.due.count == 0 && self.walker.at_boundary()
+        self.lost.is_none() && self.due.is_empty() && self.walker.at_boundary()
     }
 
     /// Whether a transaction is open, or may be.
@@ -134,15 +152,14 @@ impl Replies {
     }
 
     /// Whether the session may end here without a loss: nothing is awaited, no transaction is open,
-    /// and no cursor is being read.
+    /// and the client has left no rows in a cursor.
     pub fn at_rest(&self) -> bool {
-        let reads_cursor = self.status & status::CURSOR_EXISTS != 0;
-        self.is_quiet() && !self.in_transaction() && !reads_cursor
+        self.is_quiet() && !self.in_transaction() && !self.reads_cursor
     }
 
     /// Whether the client waits for a packet, and has not been told why there will be none.
     pub fn client_waits(&self) -> bool {
-        (self.due.count > 0 || self.lost.is_some()) && !self.explained
+        (!self.due.is_empty() || self.lost.is_some()) && !self.explained
     }
 
     /// The sequence id for a packet of our own in place of the server's next one; `None` where the
@@ -152,7 +169,7 @@ impl Replies {
     /// has the number 1.
     pub fn next_sequence(&self) -> Option<u8> {
         let takes_one = self.walker.at_boundary() && !self.wants_file;
-        let waits = self.due.count > 0 || self.lost.is_some();
+        let waits = !self.due.is_empty() || self.lost.is_some();
         takes_one.then_some(if waits { self.next } else { 1 })
     }
 
@@ -188,7 +205,7 @@ impl Replies {
 
     fn note(&mut self, heard: Heard) {
         match heard {
-            Heard::Status(flags) | Heard::End(Some(flags)) => {
+            Heard::Status(flags) | Heard::End(Some(flags)) | Heard::Cursor(flags) => {
                 self.status = flags;
                 self.failed_since = false;
             }
@@ -196,9 +213,21 @@ impl Replies {
             Heard::WantsFile => self.wants_file = true,
             Heard::Part | Heard::End(None) => {}
         }
-        if matches!(heard, Heard::End(_) | Heard::Failed) {
-            self.due.pop();
+        if matches!(heard, Heard::End(_) | Heard::Cursor(_) | Heard::Failed) {
+            self.answered(matches!(heard, Heard::Cursor(_)));
             self.turn_to_next();
+        }
+    }
+
+    /// The first of the answers has come, and has perhaps left rows in a cursor.
+    fn answered(&mut self, left_rows: bool) {
+        if let Some(question) = self.due.pop_front() {
+            let was_read = self.reads_cursor && question.form != Form::Fetch;
+            self.reads_cursor = (left_rows || was_read) && !question.closes_cursor;
+        }
+        if self.due.is_empty() {
+            // Who has once asked for a great deal at once does not keep the room.
+            self.due.shrink_to(KEPT);
         }
     }
 
@@ -206,7 +235,7 @@ impl Replies {
     fn turn_to_next(&mut self) {
         self.begun = false;
         self.wants_file = false;
-        self.answer = self.due.first().map(|question| {
+        self.answer = self.due.front().map(|question| {
             self.next = question.sequence.wrapping_add(1);
             Answer::new(question.form, self.deprecate_eof)
         });
@@ -226,58 +255,19 @@ fn class_of(packet: &[u8]) -> SqlstateClass {
     }
 }
 
-/// The answers that are due, in order: a ring.
-#[derive(Debug, Clone)]
-struct Due {
-    questions: [Question; MAX_AWAITED],
-    first: usize,
-    count: usize,
-}
-
+/// A command that waits for its answer.
 #[derive(Debug, Clone, Copy)]
 struct Question {
     form: Form,
     /// The sequence id of the command's last packet.
     sequence: u8,
+    /// It closes a cursor, or what stands behind it and has no answer does.
+    closes_cursor: bool,
 }
 
-impl Default for Due {
-    fn default() -> Self {
-        let unused = Question {
-            form: Form::Word,
-            sequence: 0,
-        };
-        Due {
-            questions: [unused; MAX_AWAITED],
-            first: 0,
-            count: 0,
-        }
-    }
-}
+/// Most commands of a client that may wait for their answers, of three bytes each. Drivers that send
+/// without waiting have no limit of their own.
+pub const MAX_AWAITED: usize = 1 << 16;
 
-impl Due {
-    /// Adds one; false if there is no room.
-    fn push(&mut self, question: Question) -> bool {
-        let has_room = self.count < MAX_AWAITED;
-        if has_room {
-            self.questions[(self.first + self.count) % MAX_AWAITED] = question;
-            self.count += 1;
-        }
-        has_room
-    }
-
-    fn first(&self) -> Option<Question> {
-        (self.count > 0).then(|| self.questions[self.first])
-    }
-
-    fn pop(&mut self) {
-        if self.count > 0 {
-            self.first = (self.first + 1) % MAX_AWAITED;
-            self.count -= 1;
-        }
-    }
-}
-
-/// Most commands that may wait for their answers and be told apart; a client that sends more at once
-/// makes its session [`Lost::TooManyAwaited`]. MariaDB's connectors send up to 100.
-pub const MAX_AWAITED: usize = 128;
+/// For so many the room is kept.
+const KEPT: usize = 128;

@@ -64,7 +64,8 @@ pub enum Intercepted {
     Kill(Kill),
     /// A new login: see [`super::change_user`].
     ChangeUser(ChangeUser),
-    /// The client takes its leave; its backend is closed, or in transaction mode cleaned.
+    /// The client takes its leave; servers read nothing that stands behind it, in its packet or beyond.
+    /// So many of the packet's bytes are there as have come.
     Quit,
 }
 
@@ -72,7 +73,8 @@ impl Watch {
     /// Looks at `bytes`, which begin where the last look left off, and tells `replies` what they
     /// ask for. `capabilities` are the client's.
     ///
-    /// An error is a COM_CHANGE_USER that is too large or malformed; the session ends by it.
+    /// An error is a COM_CHANGE_USER that is too large or malformed, or a command too many
+    /// ([`Replies::asked`]); the session ends by it.
     pub fn look(
         &mut self,
         bytes: &[u8],
@@ -104,13 +106,14 @@ impl Watch {
                     break Next::Incomplete;
                 }
                 let command = body.first().copied().filter(|_| header.length > 0);
-                self.begin_command(command.unwrap_or(NO_COMMAND), header, replies);
+                self.begin_command(command.unwrap_or(NO_COMMAND), header, replies)?;
                 if let Verdict::Stop(command) = verdict {
                     self.remaining = 0;
-                    break Next::Command(command, HEADER + header.length);
+                    let length = HEADER + header.length;
+                    break Next::Command(command, length.min(rest.len()));
                 }
             } else {
-                self.begin_other(header, replies);
+                self.begin_other(header, replies)?;
             }
             pass += HEADER;
         };
@@ -131,22 +134,28 @@ impl Watch {
         header.sequence == 0 && !self.continues && !goes_on && !begins_file
     }
 
-    fn begin_command(&mut self, command: u8, header: Header, replies: &mut Replies) {
+    fn begin_command(
+        &mut self,
+        command: u8,
+        header: Header,
+        replies: &mut Replies,
+    ) -> Result<(), WireError> {
         self.command = command;
         self.in_data = false;
         self.begin(header);
-        if !self.continues {
-            replies.asked(command, header.sequence);
+        match self.continues {
+            true => Ok(()),
+            false => replies.asked(command, header.sequence),
         }
     }
 
     /// The rest of a long command, or data.
-    fn begin_other(&mut self, header: Header, replies: &mut Replies) {
+    fn begin_other(&mut self, header: Header, replies: &mut Replies) -> Result<(), WireError> {
         let continued = self.continues;
         self.begin(header);
         if continued {
             if !self.in_data && !self.continues {
-                replies.asked(self.command, header.sequence);
+                replies.asked(self.command, header.sequence)?;
             }
         } else {
             self.in_data = header.length > 0;
@@ -154,6 +163,7 @@ impl Watch {
                 replies.file_ended(header.sequence);
             }
         }
+        Ok(())
     }
 
     fn begin(&mut self, header: Header) {
@@ -195,7 +205,7 @@ fn judge(header: Header, body: &[u8], capabilities: Capabilities) -> Result<Verd
         ([COM_CHANGE_USER, ..], Some(whole)) => Verdict::Stop(Intercepted::ChangeUser(
             ChangeUser::parse(whole, capabilities)?,
         )),
-        ([COM_QUIT, ..], _) if header.length == 1 => Verdict::Stop(Intercepted::Quit),
+        ([COM_QUIT, ..], _) => Verdict::Stop(Intercepted::Quit),
         _ => Verdict::Pass,
     })
 }
@@ -300,6 +310,20 @@ mod tests {
                 ),
                 "cut at {cut}: {intercepted:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_quit_is_one_whatever_stands_behind_it_in_its_packet() {
+        for (bytes, there) in [
+            (&b"\x01\0\0\0\x01"[..], 5),
+            (b"\x02\0\0\0\x01\0", 6),
+            (b"\x02\0\0\0\x01", 5),
+            (b"\0\0\x10\0\x01KILL 5", 11),
+        ] {
+            let look = Watch::default().look(bytes, CAPABILITIES, &mut replies());
+            let next = Next::Command(Intercepted::Quit, there);
+            assert_eq!(look, Ok(Look { pass: 0, next }), "{bytes:?}");
         }
     }
 
