@@ -169,14 +169,14 @@ pub fn list() -> Vec<Scenario> {
             .client(3)
             .says(&[show("work_mem"), query("EXECUTE s('x')")]),
         Scenario::named("functions of their own, where they do not show at once")
-            .says(&[query("CREATE FUNCTION seven() RETURNS int LANGUAGE plpgsql AS 'BEGIN SET work_mem TO ''7MB''; RETURN 1; END'")])
-            .says(&[query("SELECT (ARRAY[1, 2])[1:seven()]")])
+            .says(&[query("CREATE FUNCTION sets() RETURNS int LANGUAGE plpgsql AS 'BEGIN SET work_mem TO ''7MB''; RETURN 1; END'")])
+            .says(&[query("SELECT (ARRAY[1, 2])[1:sets()]")])
             .client(1)
             .says(&[show("work_mem")])
             .client(0)
-            .says(&[parse("s", "SELECT seven()"), sync(), query("CREATE TABLE scratch AS EXECUTE s")])
+            .says(&[parse("s", "SELECT sets()"), sync(), query("CREATE TABLE scratch AS EXECUTE s")])
             .client(1)
-            .says(&[show("work_mem"), query("DROP TABLE scratch; DROP FUNCTION seven")]),
+            .says(&[show("work_mem"), query("DROP TABLE scratch; DROP FUNCTION sets")]),
         Scenario::named("names in escapes")
             .says(&[query(r#"CREATE TABLE U&"pg\005ftemp".scratch (i int)"#), query(r#"PREPARE U&"\0078" AS SELECT 42"#)])
             .leaves()

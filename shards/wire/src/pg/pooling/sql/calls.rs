@@ -99,7 +99,17 @@ impl<'a> Calls<'a> {
             true => self.schema == b"pg_catalog",
             false => self.schema.is_empty() || is(self.schema, "pg_catalog"),
         };
-        self.quoted || !own || !is_harmless(self.name)
+        let ambiguous = || AMBIGUOUS.iter().any(|word| is(self.name, word));
+        self.quoted || !own || !is_harmless(self.name) || ambiguous() && self.begins_value()
+    }
+
+    /// Whether a value or a table must begin with the name, by what stands before it. (Behind a value, a table or
+    /// another name, it is a word of SQL's.)
+    fn begins_value(&self) -> bool {
+        match self.behind {
+            0 => self.is_after(&BEFORE_VALUES),
+            symbol => !matches!(symbol, b')' | b']'),
+        }
     }
 }
 
@@ -128,6 +138,59 @@ const LIST: &str = include_str!("harmless.txt");
 
 /// Longest word of the list, in bytes.
 const LONGEST: usize = 64;
+
+/// Words of that list that are SQL's own, and by which a function may be called as well.
+const AMBIGUOUS: [&str; 21] = [
+    "by",
+    "columns",
+    "delete",
+    "each",
+    "explain",
+    "filter",
+    "groups",
+    "identity",
+    "include",
+    "index",
+    "key",
+    "operator",
+    "options",
+    "over",
+    "partition",
+    "range",
+    "rows",
+    "set",
+    "sets",
+    "statistics",
+    "within",
+];
+
+/// Words behind which a value begins, or a table.
+const BEFORE_VALUES: [&str; 24] = [
+    "select",
+    "distinct",
+    "all",
+    "from",
+    "join",
+    "lateral",
+    "using",
+    "on",
+    "where",
+    "having",
+    "by",
+    "and",
+    "or",
+    "not",
+    "like",
+    "ilike",
+    "between",
+    "case",
+    "when",
+    "then",
+    "else",
+    "limit",
+    "offset",
+    "returning",
+];
 
 /// Words behind which a name with a parenthesis is defined, not called: a table, an alias.
 const DEFINE: [&str; 12] = [
@@ -179,6 +242,9 @@ mod tests {
             "create function f(a int) returns int language sql as 'select 1'",
             "copy t (a, b) from stdin",
             "select t.*, \"a\" = (1) from t",
+            "select count(*) filter (where a), rank() over (partition by (a) order by (b)) from t group by grouping sets ((a))",
+            "create table t (a int generated always as identity (start 1), primary key (a) include (b))",
+            "update t set (a, b) = (1, 2); explain (analyze) select 1 where a operator(pg_catalog.=) b",
             "select (array[1, 2])[1:2], \"pg_catalog\".lower('x'), '1'::numeric(3), 1 :: app.money(2)",
         ] {
             assert!(!traces(text).calls, "{text}");
@@ -204,6 +270,9 @@ mod tests {
             "select \"PG_CATALOG\".lower('x')",
             "explain analyze execute s",
             "create table t as execute s",
+            "select key(1), 2",
+            "select 1, sets()",
+            "select * from t join options(1) on over(2)",
         ] {
             assert!(traces(text).calls, "{text}");
         }
