@@ -232,3 +232,49 @@ fn nothing_is_put_into_a_message_that_passes() {
     assert_eq!(tracker.backend_said(rest, &mut out), Ok(Passage::Whole));
     assert_eq!(out.to_client, message(b'3', b""));
 }
+
+#[test]
+fn a_function_that_is_called_by_its_number_finds_no_values_of_others() {
+    let (commons, mut drew) = client();
+    query_done(&mut drew, "SELECT nextval('s')", &["SELECT 1"]);
+    let Some(Release::Clean(memory)) = drew.detach() else {
+        panic!("nothing is left to be cleaned");
+    };
+    let mut tracker = Tracker::new(commons, &Parameters::default()).unwrap();
+    let mut out = Outbound::default();
+    tracker.attach(memory, &mut out).unwrap();
+    assert!(out.to_backend.is_empty(), "nobody has asked for one yet");
+    // lastval()
+    let call = message(b'F', b"\0\0\x09\xff\0\0\0\0\0\0");
+    let _ = tracker.client_said(&call, &mut out).unwrap();
+    let said = String::from_utf8_lossy(&out.to_backend);
+    assert!(said.contains("DISCARD SEQUENCES"), "{said}");
+}
+
+#[test]
+fn a_lock_that_was_waited_for_in_vain_is_asked_about() {
+    let (_, mut tracker) = client();
+    let mut out = Outbound::default();
+    let asked = message(b'Q', b"SELECT pg_advisory_lock(9)\0");
+    let _ = tracker.client_said(&asked, &mut out).unwrap();
+    out.to_backend.clear();
+    let error = message(b'E', b"SERROR\0VERROR\0C55P03\0Mno\0\0");
+    let answer = [error, message(b'Z', b"I")].concat();
+    let _ = tracker.backend_said(&answer, &mut out).unwrap();
+    let said = String::from_utf8_lossy(&out.to_backend);
+    assert!(said.contains("pg_locks"), "{said}");
+    let none = [
+        message(b'D', b"\0\x01\0\0\0\x01f"),
+        message(b'C', b"SELECT 1\0"),
+        message(b'Z', b"I"),
+    ];
+    let _ = tracker.backend_said(&none.concat(), &mut out).unwrap();
+    assert!(tracker.may_release());
+}
+
+#[test]
+fn a_text_of_which_less_was_run_than_was_read_is_not_known() {
+    let (_, mut tracker) = client();
+    query_done(&mut tracker, "SELECT 1; LISTEN a", &["SELECT 1"]);
+    assert!(tracker.pins().contains(Pin::Unknown));
+}
