@@ -360,7 +360,7 @@ fn give_up(
         _ if cancelled || !lease.backend().conn.is_quiet() => lease.close(CloseReason::Unclean),
         Release::Clean(memory) => lease.give_back(memory),
         Release::Cleanup(cleanup) => sockets::spawn(lease.clean(cleanup)).detach(),
-        Release::Close { .. } => lease.close(reason),
+        Release::Close => lease.close(reason),
     }
 }
 

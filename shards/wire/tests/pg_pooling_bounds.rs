@@ -278,3 +278,123 @@ fn a_text_of_which_less_was_run_than_was_read_is_not_known() {
     query_done(&mut tracker, "SELECT 1; LISTEN a", &["SELECT 1"]);
     assert!(tracker.pins().contains(Pin::Unknown));
 }
+
+/// What is said to the backend of a chunk of the client's.
+fn says(tracker: &mut Tracker, said: &[u8]) -> Vec<u8> {
+    let mut out = Outbound::default();
+    match tracker.client_said(said, &mut out).unwrap() {
+        Passage::Whole => [said, &out.to_backend].concat(),
+        Passage::Copied => out.to_backend.to_vec(),
+    }
+}
+
+/// What is said to the client of a chunk of the backend's, and to the backend.
+fn hears(tracker: &mut Tracker, said: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut out = Outbound::default();
+    let to_client = match tracker.backend_said(said, &mut out).unwrap() {
+        Passage::Whole => [said, &out.to_client].concat(),
+        Passage::Copied => out.to_client.to_vec(),
+    };
+    (to_client, out.to_backend.to_vec())
+}
+
+/// How many messages of a type there are.
+fn count(mut said: &[u8], kind: u8) -> usize {
+    let mut count = 0;
+    while let [first, a, b, c, d, ..] = *said {
+        count += usize::from(first == kind);
+        said = &said[1 + u32::from_be_bytes([a, b, c, d]) as usize..];
+    }
+    count
+}
+
+/// A client that has prepared `s`, a statement of so many bytes, on another backend than the one that it has now.
+fn client_elsewhere(length: usize) -> (Rc<Commons>, Tracker) {
+    let (commons, mut tracker) = client();
+    let text = format!("s\0select 1{}\0\0\0", " ".repeat(length));
+    let asked = [message(b'P', text.as_bytes()), message(b'S', b"")].concat();
+    says(&mut tracker, &asked);
+    let answer = [message(b'1', b""), message(b'Z', b"I")].concat();
+    hears(&mut tracker, &answer);
+    assert!(matches!(tracker.detach(), Some(Release::Clean(_))));
+    let memory = commons.backend_opened(&Parameters::default());
+    tracker.attach(memory, &mut Outbound::default()).unwrap();
+    (commons, tracker)
+}
+
+#[test]
+fn a_long_pipeline_goes_on_in_windows() {
+    const ALL: usize = 10_000;
+    const WINDOW: usize = 2048;
+    for (kind, body, answer) in [
+        (b'S', &b""[..], message(b'Z', b"I")),
+        (b'E', &[0; 5], message(b'C', b"SELECT 1\0")),
+    ] {
+        let said = message(kind, body).repeat(ALL);
+        let (_commons, mut tracker) = client();
+        let mut sent = says(&mut tracker, &said);
+        let mut all = 0;
+        loop {
+            let window = count(&sent, kind);
+            assert!(window <= WINDOW, "{window}");
+            all += window;
+            if window == 0 {
+                break;
+            }
+            if all < ALL && kind == b'E' {
+                assert!(sent.ends_with(b"H\0\0\0\x04"), "or nobody would answer");
+            }
+            sent = hears(&mut tracker, &answer.repeat(window)).1;
+        }
+        assert_eq!(all, ALL);
+    }
+}
+
+#[test]
+fn short_messages_do_not_make_us_send_long_texts_without_end() {
+    let length = 100_000;
+    let (_commons, mut tracker) = client_elsewhere(length);
+    let many = "execute s;".repeat(1000);
+    let sent = says(&mut tracker, &message(b'Q', format!("{many}\0").as_bytes()));
+    assert_eq!(count(&sent, b'P'), 1, "a text needs it once");
+
+    let (_commons, mut tracker) = client_elsewhere(length);
+    let sent = says(&mut tracker, &message(b'Q', b"execute s\0").repeat(1000));
+    assert!(sent.len() < 12 * length, "{}", sent.len());
+    // When some of it is answered, it goes on.
+    let first = [message(b'1', b""), message(b'Z', b"I")].concat();
+    let (_, sent) = hears(&mut tracker, &first);
+    assert_eq!(count(&sent, b'P'), 1);
+}
+
+#[test]
+fn what_the_client_has_set_it_is_told_with_a_sync_of_ours() {
+    let (_commons, mut tracker) = client_elsewhere(1);
+    query_answered(
+        &mut tracker,
+        "BEGIN",
+        &[message(b'C', b"BEGIN\0"), message(b'Z', b"T")],
+    );
+    says(&mut tracker, &unnamed("SET timezone TO 'Asia/Tokyo'"));
+    says(&mut tracker, &message(b'Q', b"EXECUTE s\0"));
+    let done = [
+        message(b'1', b""),
+        message(b'2', b""),
+        message(b'C', b"SET\0"),
+    ]
+    .concat();
+    let (_, sent) = hears(&mut tracker, &done);
+    assert_eq!(
+        (count(&sent, b'P'), count(&sent, b'S'), count(&sent, b'Q')),
+        (1, 1, 1)
+    );
+    let status = message(b'S', b"TimeZone\0Asia/Tokyo\0");
+    let synced = [message(b'1', b""), status.clone(), message(b'Z', b"T")].concat();
+    assert_eq!(hears(&mut tracker, &synced).0, status);
+}
+
+/// A Query, and what the backend says to it.
+fn query_answered(tracker: &mut Tracker, text: &str, answer: &[Vec<u8>]) {
+    says(tracker, &message(b'Q', format!("{text}\0").as_bytes()));
+    hears(tracker, &answer.concat());
+}

@@ -277,7 +277,7 @@ impl World {
                 backend.settle();
                 carry(cleanup, &mut backend.database)
             }
-            Release::Close { .. } => {
+            Release::Close => {
                 *backend = Backend::open(&self.commons);
                 return;
             }

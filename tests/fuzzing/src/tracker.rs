@@ -298,7 +298,7 @@ impl<'a> Session<'a> {
                 );
                 self.idle.extend(clean(cleanup));
             }
-            Release::Close { .. } => {
+            Release::Close => {
                 assert!(!releasable, "a backend that may be released is closed");
             }
         }

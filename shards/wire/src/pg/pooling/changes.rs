@@ -128,6 +128,14 @@ impl Change {
         }
     }
 
+    /// How long the text is of the statement that it puts on the backend, or takes from it.
+    pub(super) fn text(&self) -> usize {
+        match self {
+            Change::Prepared { key, .. } => key.statement.source.len(),
+            _ => 0,
+        }
+    }
+
     /// This change was made to what an earlier one left, which was never made.
     pub(super) fn found_instead(&mut self, earlier: Change) {
         // They concern the same, so all that a change is, besides, is what it found.

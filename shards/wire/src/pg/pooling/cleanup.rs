@@ -23,10 +23,7 @@ pub enum Release {
     /// back. If it fails, close the backend.
     Cleanup(Cleanup),
     /// It cannot be used again.
-    Close {
-        /// A statement may be running: the database would go on with it unless it is cancelled.
-        busy: bool,
-    },
+    Close,
 }
 
 /// The dialogue that takes away what a client left: Close of what stands under the client's own

@@ -41,6 +41,7 @@ mod sql;
 mod statement;
 mod tally;
 mod tracker;
+mod work;
 
 pub use backend_memory::BackendMemory;
 pub use cleanup::{Cleanup, Release};

@@ -86,6 +86,13 @@ pub(super) enum Advance {
 /// Room for so many is kept between transactions.
 const ROOM_KEPT: usize = 32;
 
+/// How much may be owed at a time before the client's next message waits. Each message is held against all of it, so that
+/// the work of a pipeline grows with the square of this.
+const REPLIES_LIMIT: usize = 2048;
+
+/// How many bytes of statements may be under way to be prepared before it waits. One may have as many.
+const TEXTS_LIMIT: usize = 1024 * 1024;
+
 impl Owed {
     pub(super) fn new(what: What, to: To) -> Owed {
         Owed {
@@ -166,6 +173,8 @@ impl Owed {
 pub(super) struct Replies {
     queue: VecDeque<Owed>,
     barriers: usize,
+    /// How many bytes the shared statements have that are being prepared.
+    texts: usize,
     /// What was changed in our tables in the belief that it will succeed: by what is owed first, by what is owed next,
     /// and so on.
     changes: VecDeque<Change>,
@@ -174,10 +183,6 @@ pub(super) struct Replies {
 impl Replies {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
     }
 
     /// Gives back room that was needed for once.
@@ -215,6 +220,7 @@ impl Replies {
     pub(super) fn note(&mut self, change: Change) {
         if let Some(last) = self.queue.back_mut() {
             last.changes += 1;
+            self.texts += change.text();
             self.changes.push_back(change);
         }
     }
@@ -231,7 +237,9 @@ impl Replies {
         let owed = self.queue.pop_front()?;
         self.barriers -= usize::from(owed.barrier);
         for _ in 0..owed.changes {
-            self.changes.pop_front();
+            if let Some(change) = self.changes.pop_front() {
+                self.texts -= change.text();
+            }
         }
         Some(owed)
     }
@@ -265,6 +273,12 @@ impl Replies {
         self.barriers > 0
     }
 
+    /// Whether so much is owed that the client's next message waits: because each look at what is owed takes as long, or
+    /// because of the texts that we send for messages of a few bytes, where the backend lacks what these mean.
+    pub(super) fn is_full(&self) -> bool {
+        self.queue.len() >= REPLIES_LIMIT || self.texts >= TEXTS_LIMIT
+    }
+
     /// Whether the last thing owed is a Query that later messages must wait for.
     pub(super) fn ends_with_barrier(&self) -> bool {
         let last = self.queue.back();
@@ -290,6 +304,13 @@ impl Replies {
             }
         }
         false
+    }
+
+    /// The changes that such messages have made.
+    pub(super) fn before_sync(&self) -> impl Iterator<Item = &Change> {
+        let behind_sync = (self.queue.iter().rev()).take_while(|owed| owed.what != What::Sync);
+        let behind: usize = behind_sync.map(|owed| owed.changes).sum();
+        self.changes.range(..self.changes.len() - behind)
     }
 
     /// Whether such a change is not certain yet, in whichever batch.
@@ -343,6 +364,7 @@ impl Replies {
             self.queue.pop_front();
         }
         for change in undone.into_iter().rev() {
+            self.texts -= change.text();
             self.undo(change, tables);
         }
         !self.queue.is_empty()
@@ -364,7 +386,7 @@ impl Replies {
     /// CopyInResponse at the front: what has been sent behind it is read as part of the COPY, where a
     /// Sync is ignored. Whether the end of the COPY is among it.
     ///
-    /// Nothing else can be: it waited for the reply.
+    /// Nothing else can be: it waited for the reply, as behind all that may turn out to be a COPY.
     pub(super) fn enter_copy(&mut self) -> bool {
         while let Some(What::Sync | What::CopyEnd) = self.queue.get(1).map(|next| next.what) {
             let removed = self.queue.remove(1);

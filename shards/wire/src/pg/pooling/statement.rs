@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::budget::{Budget, Share};
 use super::prepared::PREFIX;
 use super::shape::Shape;
-use super::sql::{Reading, Script, Traces};
+use super::sql::{Reading, Script, Traces, is_planned};
 
 /// A statement: its text, the types of its parameters, and what it does to a session.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Statement {
     pub(super) names_others: bool,
     /// What its execution may leave behind beside that.
     pub(super) traces: Traces,
+    /// Whether PostgreSQL plans it, once that has been asked: it is found out behind as much white space as there is.
+    planned: OnceCell<bool>,
     /// What it is called on backends where nothing is set that decides its analysis, once it has been.
     pub(super) server_name: OnceCell<Bytes>,
     /// When a backend has accepted it last, outside of transactions and without a remark.
@@ -102,14 +104,17 @@ impl Statement {
 }
 
 impl Statement {
-    /// Whether it is called so on a backend, in whichever context.
-    pub(super) fn is_called(&self, server_name: &[u8]) -> bool {
-        let id = self.id.to_string();
-        let behind = server_name
-            .strip_prefix(PREFIX.as_bytes())
-            .and_then(|rest| rest.strip_prefix(id.as_bytes()));
-        matches!(behind, Some([] | [b'_', ..]))
+    /// Whether PostgreSQL holds it to the shape that it had.
+    pub(super) fn keeps_shape(&self) -> bool {
+        !self.names_others && *self.planned.get_or_init(|| is_planned(&self.source))
     }
+}
+
+/// The number of the statement that is called so on a backend, in whichever context.
+pub(super) fn numbered(server_name: &[u8]) -> Option<u64> {
+    let rest = server_name.strip_prefix(PREFIX.as_bytes())?;
+    let digits = rest.split(|&byte| byte == b'_').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Two statements are the same if they are one.
@@ -189,6 +194,7 @@ impl Statements {
             script: draft.script,
             names_others: draft.names_others,
             traces: draft.traces,
+            planned: OnceCell::new(),
             server_name: OnceCell::new(),
             accepted: Cell::default(),
             described: RefCell::default(),
@@ -229,6 +235,7 @@ const OVERHEAD: usize = 384;
 
 #[cfg(test)]
 mod tests {
+    use super::super::work;
     use super::*;
 
     fn draft(source: &'static str) -> Draft {
@@ -249,6 +256,31 @@ mod tests {
         let id = one.id;
         drop(one);
         assert_ne!(statements.share(draft("select 1\0\0\0")).id, id);
+    }
+
+    #[test]
+    fn what_it_is_held_to_is_found_out_once() {
+        let mut statements = Statements::charged_to(&Budget::of(0));
+        let source = format!("/*{}*/ select 1\0\0\0", " ".repeat(10_000));
+        let long = statements.share(Draft {
+            source: source.clone().into(),
+            ..draft("")
+        });
+        let work = work::of(|| (0..100).for_each(|_| assert!(long.keeps_shape())));
+        assert!(work <= source.len(), "{work}");
+    }
+
+    #[test]
+    fn a_name_on_the_backend_has_a_number() {
+        for (name, number) in [
+            ("dbb_7", Some(7)),
+            ("dbb_7_00000000000000ff", Some(7)),
+            ("dbb_~7", None),
+            ("dbb_", None),
+            ("x_7", None),
+        ] {
+            assert_eq!(numbered(name.as_bytes()), number, "{name}");
+        }
     }
 
     #[test]

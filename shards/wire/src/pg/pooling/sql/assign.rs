@@ -392,3 +392,28 @@ const LISTS_OF_NAMES: [&str; 4] = [
 
 /// Longest value that is followed, in bytes.
 pub(super) const VALUE_LIMIT: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::work;
+    use super::super::read;
+    use super::*;
+
+    #[test]
+    fn calls_in_the_arguments_of_calls_are_not_read_again() {
+        for text in ["set_config(".repeat(5000), "set_config('a', ".repeat(5000)] {
+            let text = format!("SELECT {text}");
+            let work = work::of(|| read(text.as_bytes(), Dialect::USUAL));
+            assert!(work <= 3 * text.len(), "{work} for {}", text.len());
+        }
+        let only = |text: &str| {
+            let script = read(text.as_bytes(), Dialect::USUAL).script.unwrap();
+            script.steps[0].clone()
+        };
+        // What the inner one sets, nobody has read.
+        let nested = only("SELECT set_config('a', set_config('b', 'c', true), true)");
+        assert!(nested.pins.contains(Pin::Setting) && nested.pins.contains(Pin::RandomSeed));
+        let behind = only("SELECT set_config('a', '1', true), set_config('b', '2', true)");
+        assert!(matches!(behind.act, Act::Assign(all) if all.len() == 2));
+    }
+}

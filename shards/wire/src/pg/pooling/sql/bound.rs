@@ -208,6 +208,9 @@ fn parameters(said: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     Some(values)
 }
 
+/// How many calls in one statement are followed: each Bind, however short, goes through all of them.
+pub(super) const CALLS_LIMIT: usize = 64;
+
 /// To be found out; text, unknown, varchar.
 const TEXTS: [u32; 4] = [0, 25, 705, 1043];
 
@@ -289,6 +292,17 @@ mod tests {
             let script = script("SELECT set_config('a.b', $1, false)");
             assert_eq!(script.bound_with(said, Encoding::UTF8), None, "{cut}");
         }
+    }
+
+    #[test]
+    fn more_calls_than_a_bind_should_go_through_pin() {
+        let text = |count| {
+            let literal = ", set_config('a', 'b', false)".repeat(count - 1);
+            format!("SELECT set_config('a', $1, false){literal}")
+        };
+        assert!(script(&text(CALLS_LIMIT)).is_bound());
+        let many = script(&text(CALLS_LIMIT + 1));
+        assert!(!many.is_bound() && many.steps[0].pins.contains(Pin::Setting));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::super::work;
+
 /// A token, with quotes and prefixes still on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -64,6 +66,7 @@ impl<'a> Lexer<'a> {
     /// The next token and where it stands. An unterminated quote or comment reaches to the end of
     /// the text (PostgreSQL refuses such a text as a whole).
     pub(super) fn next_token(&mut self) -> Option<(Token<'a>, Range<usize>)> {
+        let from = self.at;
         self.skip_blanks();
         let start = self.at;
         let byte = *self.text.get(start)?;
@@ -79,7 +82,13 @@ impl<'a> Lexer<'a> {
                 Token::Symbol(byte)
             }
         };
+        work::note(self.at - from);
         Some((token, start..self.at))
+    }
+
+    /// Behind the token that was read last.
+    pub(super) fn at(&self) -> usize {
+        self.at
     }
 
     fn peek(&self, ahead: usize) -> Option<u8> {

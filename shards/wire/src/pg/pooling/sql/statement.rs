@@ -20,6 +20,8 @@ pub(super) struct Reader<'a> {
     steps: Vec<Step>,
     mentions: Vec<Mention>,
     calls: Calls<'a>,
+    /// Up to here the arguments of a `set_config` have been read.
+    arguments_end: usize,
     /// What may be left behind, save by calls.
     pub(super) traces: Traces,
 }
@@ -56,6 +58,7 @@ impl<'a> Reader<'a> {
             steps: Vec::new(),
             mentions: Vec::new(),
             calls: Calls::default(),
+            arguments_end: 0,
             traces: Traces::default(),
         }
     }
@@ -198,7 +201,9 @@ impl<'a> Reader<'a> {
             Notable::Hold => {
                 statement.holds |= statement.lead == Lead::Declare && after(&["with"]);
             }
-            Notable::Stdin => statement.copies |= statement.lead == Lead::Copy,
+            Notable::Client => {
+                statement.copies |= statement.lead == Lead::Copy && after(&["from"]);
+            }
             Notable::Settings if self.calls.is_after(&["update", "only"]) => {
                 statement.pins.insert(Pin::Setting);
             }
@@ -224,10 +229,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A call of `set_config`, whose name has been read.
+    /// A call of `set_config`, whose name has been read. One that stands in the arguments of another is not read: they
+    /// have been read once, and in a text of nothing but such calls each would be read as often as there are any around it.
     fn set_config(&mut self, statement: &mut Statement<'a>) {
+        if self.lexer.at() < self.arguments_end {
+            // Of whatever name.
+            let any = Pins::from_iter([Pin::Setting, Pin::RandomSeed]);
+            statement.pins = statement.pins.union(any);
+            return;
+        }
         let mut behind = self.lexer.clone();
-        match assign::call(&mut behind) {
+        let call = assign::call(&mut behind);
+        self.arguments_end = behind.at();
+        match call {
             Call::Assigns(assignment) => {
                 // Within an expression it may be left out: COALESCE, AND, an operator that is strict.
                 let is_item = statement.depth == 0 && self.calls.begins_item() && ends_item(behind);

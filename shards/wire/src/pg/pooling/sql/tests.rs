@@ -390,3 +390,11 @@ fn no_text_makes_it_stumble() {
         }
     }
 }
+
+#[test]
+fn who_sends_is_said_by_from_and_to() {
+    for name in ["stdin", "STDOUT"] {
+        assert_eq!(act(&format!("COPY t (a) FROM {name}")), Act::CopyIn);
+        assert!(steps(&format!("COPY t TO {name}")).is_empty());
+    }
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::super::pins::Pin;
-use super::bound::Bound;
+use super::bound::{Bound, CALLS_LIMIT};
 use super::lexer::{Lexer, Token};
 use super::statement::{Reader, Statement, identifier, is, next_is, peek, skip};
 use super::vocabulary::Lead;
@@ -33,7 +33,8 @@ impl<'a> Reader<'a> {
     /// What it does by the calls of `set_config` in it, if that can be followed. What cannot pins, whatever else it does.
     fn assigned(&mut self, statement: &mut Statement<'a>) -> Option<Act> {
         let shared = statement.parameters.any_shared(&statement.assignments);
-        let once = statement.lead == Lead::Select && !statement.conditional && !shared;
+        let few = statement.assignments.len() <= CALLS_LIMIT;
+        let once = statement.lead == Lead::Select && !statement.conditional && !shared && few;
         let mut all = statement.assignments.iter();
         if once && !statement.assignments.is_empty() {
             let assignments = std::mem::take(&mut statement.assignments);

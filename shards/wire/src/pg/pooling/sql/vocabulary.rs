@@ -52,7 +52,8 @@ pub(super) enum Notable {
     /// The schema of temporary objects, by any of its names.
     TemporarySchema,
     Hold,
-    Stdin,
+    /// STDIN or STDOUT, which COPY takes for the same: it is FROM or TO that says who sends.
+    Client,
     /// A clause by which functions in the select list may run never, or many times.
     Conditional,
     Execute,
@@ -120,7 +121,7 @@ impl Notable {
             b"function" | b"procedure" => Notable::Routine,
             b"temp" | b"temporary" => Notable::Temporary,
             b"hold" => Notable::Hold,
-            b"stdin" => Notable::Stdin,
+            b"stdin" | b"stdout" => Notable::Client,
             b"execute" => Notable::Execute,
             b"insert" => Notable::Draws,
             b"default" => Notable::Default,

@@ -14,7 +14,7 @@ use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_about_statement, put_bare, put_header};
 use super::super::statement::Statement;
 use super::said::Fate;
-use super::shapes::{By, Changed, Described, is_followed};
+use super::shapes::{By, Changed, Described};
 use super::statements::about;
 use super::{Fault, Tracker};
 use crate::pg::TransactionStatus;
@@ -78,7 +78,7 @@ impl Tracker {
         name: &[u8],
     ) -> Option<Box<Described>> {
         let by = match (&self.unnamed, self.names.shared(name)) {
-            _ if !is_followed(statement) => By::Nobody,
+            _ if !statement.keeps_shape() => By::Nobody,
             (Unnamed::Known(_, None), _) if name.is_empty() => By::Unnamed,
             (_, Some((name, shared))) if shared.told.is_none() => By::name(name, shared),
             _ => By::Nobody,

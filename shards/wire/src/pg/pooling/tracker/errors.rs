@@ -1,5 +1,8 @@
 //! ErrorResponse on its way to the client.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 
 use super::super::names::Named;
@@ -7,6 +10,8 @@ use super::super::outbound::Passing;
 use super::super::prepared::clients_own;
 use super::super::renamed::in_clients_words;
 use super::super::request::put_header;
+use super::super::statement::numbered;
+use super::super::work;
 use super::Tracker;
 use super::link::Copy;
 use super::said::offence;
@@ -49,17 +54,23 @@ impl Tracker {
         let Some(link) = self.link.as_deref().filter(|link| link.inbound.kept) else {
             return;
         };
+        // An error may speak of many statements, and the client may have many.
+        let by_number = LazyCell::new(|| {
+            let names = self.names.iter().chain(link.replies.names());
+            let numbers = names.filter_map(|(name, named)| match named {
+                Named::Shared(shared) => Some((shared.statement.id, name)),
+                Named::Own(_) | Named::BySql => None,
+            });
+            work::note(1);
+            numbers.collect::<HashMap<u64, &Bytes>>()
+        });
         let shifts = link.replies.front().and_then(|owed| owed.shifts.as_ref());
         let clients = |server_name: &[u8]| {
             if let Some(own) = clients_own(server_name) {
                 return Some(Bytes::copy_from_slice(own));
             }
-            let names = self.names.iter().chain(link.replies.names());
-            let mut same = names.filter(|(_, named)| match named {
-                Named::Shared(shared) => shared.statement.is_called(server_name),
-                Named::Own(_) | Named::BySql => false,
-            });
-            same.next().map(|(name, _)| name.clone())
+            let name = by_number.get(&numbered(server_name)?)?;
+            Some(Bytes::clone(name))
         };
         let changed = in_clients_words(body, shifts, clients);
         let said = match self.is_refused(body) {

@@ -167,6 +167,7 @@ impl Tracker {
         if front.is_none_or(|owed| owed.advance(kind) != Advance::Completes) {
             return Ok(());
         }
+        link.moved = true;
         match link.replies.pop().map(|owed| owed.to) {
             Some(To::Us) => self.is_set(input)?,
             Some(To::Client) if kind == b'Z' => self.tally.ready(self.status),
@@ -260,6 +261,7 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
+        link.moved = true;
         let Some(front) = link.replies.front() else {
             return;
         };
@@ -299,6 +301,7 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
+        link.moved = true;
         link.copy = if link.replies.enter_copy() {
             Copy::Ended
         } else {
@@ -365,7 +368,9 @@ fn belongs_to_client(replies: &Replies, kind: u8) -> Result<bool, BackendFault> 
     };
     match kind {
         b'A' => Ok(true),
-        b'S' | b'N' => Ok(front.to == To::Client),
+        b'N' => Ok(front.to == To::Client),
+        // Of what the client has set, it may be said only with a Sync of ours.
+        b'S' => Ok(front.to != To::Us),
         b'E' => Ok(matches!(front.to, To::Client | To::NobodyUnlessError)),
         kind if front.advance(kind) == Advance::OutOfTurn => Err(out_of_turn(kind)),
         _ => Ok(front.to == To::Client),

@@ -32,6 +32,8 @@ pub(in super::super) struct Link {
     pub(super) refusal: Option<Refusal>,
     /// The client's next message waits for a reply.
     pub(super) holds: bool,
+    /// Something has come to its end that it may wait for: no row does, nor a notice.
+    pub(super) moved: bool,
     /// Something of the client's has been sent.
     pub(super) touched: bool,
     /// Statements under clients' names that must go as soon as a message has ended the batch.
@@ -116,6 +118,7 @@ impl Link {
             setting: false,
             refusal: None,
             holds: false,
+            moved: false,
             touched: false,
             leftovers: Vec::new(),
             ended: false,
@@ -152,6 +155,7 @@ impl Link {
             &mut self.skipping,
             &mut self.setting,
             &mut self.holds,
+            &mut self.moved,
             &mut self.touched,
             &mut self.ended,
             &mut self.calls,

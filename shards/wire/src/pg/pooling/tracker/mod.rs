@@ -33,10 +33,12 @@ use super::names::Names;
 use super::outbound::Passing;
 use super::pins::Pins;
 use super::portals::Portals;
+use super::request::Request;
 use super::settings::Settings;
 use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
+use link::Copy;
 pub(super) use link::Link;
 pub(super) use shapes::Described;
 
@@ -210,6 +212,9 @@ impl Tracker {
         let passage = passing.end();
         heard?;
         self.tidy(&mut out.to_backend);
+        if self.kept.is_empty() || !self.may_go_on() {
+            return Ok(passage);
+        }
         self.go_on(out).inspect_err(|_| {
             // It is the client's fault, not the chunk's: what the client is told stands behind the chunk.
             if passage == Passage::Whole {
@@ -236,6 +241,17 @@ impl Tracker {
             self.correct(to_backend);
         }
         self.ask_what_is_left(to_backend);
+    }
+
+    /// Whether what has come may be what the client's next message waits for. One that takes long to read is looked at
+    /// again when all is answered, not with each reply.
+    fn may_go_on(&mut self) -> bool {
+        let Some(link) = &mut self.link else {
+            return true;
+        };
+        let moved = std::mem::take(&mut link.moved);
+        let answered = link.replies.is_empty() || link.copy == Copy::Open;
+        answered || moved && !is_long_to_read(&self.kept)
     }
 
     /// Lets go on what was kept of the client's, if it can.
@@ -335,6 +351,16 @@ impl Tracker {
     }
 }
 
+/// Whether the message at the front is a text of some length.
+fn is_long_to_read(kept: &[u8]) -> bool {
+    let request = Request::read(kept).ok().flatten();
+    request
+        .is_some_and(|request| matches!(request.kind, b'Q' | b'P') && request.total > LONG_TO_READ)
+}
+
+/// Longest text that is read again with each reply for as long as it must wait, in bytes.
+const LONG_TO_READ: usize = 4096;
+
 /// How much is kept of a client that waits before no more is received from it, in bytes.
 const KEPT_LIMIT: usize = 64 * 1024;
 
@@ -346,14 +372,46 @@ mod tests {
     use super::super::{PreparedStatements, Reset, Rules};
     use super::*;
     use crate::pg::pooling::request::put_query;
+    use crate::pg::pooling::work;
 
-    #[test]
-    fn what_was_long_once_holds_no_room() {
-        let commons = Commons::new(Rules {
+    fn commons() -> Rc<Commons> {
+        Commons::new(Rules {
             prepared_statements: PreparedStatements::Multiplex,
             max_prepared_statements: 1,
             reset: Reset::Smart,
+        })
+    }
+
+    #[test]
+    fn what_is_held_is_not_read_again_with_each_row_and_each_reply() {
+        let commons = commons();
+        let mut out = Outbound::default();
+        let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+        let memory = commons.backend_opened(&Parameters::default());
+        tracker.attach(memory, &mut out).unwrap();
+        // A batch that is not answered, behind which a Query that prepares must wait.
+        let execute = *b"E\0\0\0\x09\0\0\0\0\0";
+        let _ = tracker.client_said(&execute.repeat(100), &mut out).unwrap();
+        let text = format!("prepare x as {} select 1", " ".repeat(100_000));
+        let mut said = BytesMut::new();
+        put_query(&mut said, text.as_bytes());
+        let first = work::of(|| tracker.client_said(&said, &mut out));
+        assert!(first >= text.len() && !tracker.kept.is_empty());
+        let work = work::of(|| {
+            for heard in [&b"D\0\0\0\x06\0\0"[..], b"N\0\0\0\x05\0", b"C\0\0\0\x05\0"] {
+                for _ in 0..99 {
+                    let _ = tracker.backend_said(heard, &mut out).unwrap();
+                }
+            }
         });
+        assert_eq!(work, 0);
+        let last = work::of(|| tracker.backend_said(b"C\0\0\0\x05\0", &mut out));
+        assert!(last >= text.len() && tracker.kept.is_empty());
+    }
+
+    #[test]
+    fn what_was_long_once_holds_no_room() {
+        let commons = commons();
         let mut out = Outbound::default();
         let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
         let mut said = BytesMut::new();

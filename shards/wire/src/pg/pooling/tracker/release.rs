@@ -50,8 +50,7 @@ impl Tracker {
         let mut link = self.link.take()?;
         let settled = link.is_settled() && self.tail.is_none();
         if !settled || !before.for_good().is_empty() {
-            let busy = link.is_owed();
-            return Some(Release::Close { busy });
+            return Some(Release::Close);
         }
         let calls = link.calls;
         link.rest(self.number);

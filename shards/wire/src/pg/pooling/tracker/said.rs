@@ -143,7 +143,8 @@ impl Tracker {
         if link.skipping && request.kind != b'S' {
             return Ok(Fate::Dropped);
         }
-        if link.replies.len() >= REPLIES_LIMIT && request.kind != b'S' {
+        // (Not so where the backend ignores all up to a Sync: nothing is owed then.)
+        if link.replies.is_full() {
             return Ok(Fate::Held);
         }
         match request.kind {
@@ -230,6 +231,7 @@ fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>
             link.flushed = false;
             Some(Fate::Passes)
         }
+        (b'c' | b'f', _) if link.may_copy() && link.replies.is_full() => Some(Fate::Held),
         (b'c' | b'f', _) if link.may_copy() => {
             link.push(Owed::new(What::CopyEnd, To::Nobody));
             Some(Fate::Passes)
@@ -254,6 +256,3 @@ fn decide_in_copy(link: &mut Link, request: Request<'_>, input: &mut Passing<'_>
 pub(super) fn offence(kind: u8) -> String {
     format!("unexpected message type 0x{kind:02X} during COPY from stdin")
 }
-
-/// How much may be owed at a time before the client's next message waits.
-const REPLIES_LIMIT: usize = 32 * 1024;

@@ -27,7 +27,6 @@ use super::super::prepared::Key;
 use super::super::replies::{Owed, To, What};
 use super::super::request::put_about_statement;
 use super::super::shape::{Fit, PARAMETERS_LIMIT, ROWS_LIMIT, Shape};
-use super::super::sql::is_planned;
 use super::super::statement::{Acceptance, Statement};
 use super::Tracker;
 use super::errors::field;
@@ -270,7 +269,7 @@ impl Tracker {
         let bound = link.bound.as_ref().filter(|bound| bound.portal == portal)?;
         let (name, shared) = self.names.shared(&bound.name)?;
         let untold = shared.epoch == bound.epoch && shared.told.is_none();
-        if !untold || !is_followed(&shared.statement) || !link.is_bind_certain() {
+        if !untold || !shared.statement.keeps_shape() || !link.is_bind_certain() {
             return None;
         }
         let mut described = Described::new(&shared.statement, By::name(name, shared));
@@ -356,11 +355,6 @@ impl By {
             epoch: shared.epoch,
         }
     }
-}
-
-/// Whether PostgreSQL holds a statement to the shape that it had.
-pub(super) fn is_followed(statement: &Statement) -> bool {
-    !statement.names_others && is_planned(&statement.source)
 }
 
 /// The name of a statement that no backend has, by which it refuses a message.

@@ -95,15 +95,16 @@ impl Tracker {
         if self.waits_to_read() {
             return Ok(Fate::Held);
         }
+        // Before it is read, which may take long.
+        if !name.is_empty() && self.is_undecided(|change| is_about_name(change, name)) {
+            return Ok(Fate::Held);
+        }
         let reading = self.read_source(source);
         if name.is_empty() {
             self.parse_unnamed(source, reading);
             return Ok(Fate::Passes);
         }
         let name = Bytes::copy_from_slice(name);
-        if self.is_undecided(|change| is_about_name(change, &name)) {
-            return Ok(Fate::Held);
-        }
         match self.names.get(&name) {
             Some(Named::Own(_) | Named::BySql) => {
                 // The backend has it, and will say so.

@@ -1,6 +1,8 @@
 //! Names of statements that are taken: the backend, which knows the shared ones under other names, must refuse them as
 //! it would if it knew them under the client's.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::super::changes::Change;
@@ -40,9 +42,19 @@ impl Tracker {
 
     /// Whether it is not certain yet what a name means that a script prepares.
     pub(super) fn prepares_undecided(&self, script: Option<&Script>) -> bool {
-        prepared_by(script).any(|name| {
-            self.is_undecided(|change| is_about_name(change, name)) || self.may_own_yet(name)
-        })
+        let replies = self.link.as_deref().map(|link| &link.replies);
+        let Some(replies) = replies.filter(|replies| replies.has_changes()) else {
+            return false;
+        };
+        if prepared_by(script).next().is_none() {
+            return false;
+        }
+        // In one go for all of them: there may be as many as there are changes.
+        let names: HashSet<&Bytes> = prepared_by(script).collect();
+        let prepared =
+            |change: &Change| matches!(change, Change::Name { name, .. } if names.contains(name));
+        replies.before_sync().any(prepared)
+            || replies.has_change(|change| prepared(change) && was_own(change))
     }
 
     /// SQL PREPARE of a name that a shared statement has: the backend must refuse it, so it is given
@@ -72,13 +84,7 @@ impl Tracker {
 
     /// Whether the backend may turn out to have a statement of this name still.
     pub(super) fn may_own_yet(&self, name: &Bytes) -> bool {
-        let may = |change: &Change| match change {
-            Change::Name {
-                name: other,
-                before,
-            } => other == name && before.as_ref().is_some_and(Named::is_own),
-            _ => false,
-        };
+        let may = |change: &Change| is_about_name(change, name) && was_own(change);
         let link = self.link.as_deref();
         link.is_some_and(|link| link.replies.has_change(may))
     }
@@ -133,8 +139,13 @@ fn prepared_by(script: Option<&Script>) -> impl Iterator<Item = &Bytes> {
 }
 
 /// A name of the client's that is taken; it is about this one.
-pub(super) fn is_about_name(change: &Change, name: &Bytes) -> bool {
+pub(super) fn is_about_name(change: &Change, name: &[u8]) -> bool {
     matches!(change, Change::Name { name: other, .. } if other == name)
+}
+
+/// A name is taken of which the backend may turn out to have a statement still.
+fn was_own(change: &Change) -> bool {
+    matches!(change, Change::Name { before: Some(before), .. } if before.is_own())
 }
 
 /// A Parse's body behind the name, for a statement without text or parameters.

@@ -1,6 +1,9 @@
 //! Texts of the client: read, and made to name shared statements as the backend knows them.
 
+use std::collections::HashSet;
 use std::rc::Rc;
+
+use bytes::Bytes;
 
 use super::super::changes::Change;
 use super::super::names::Named;
@@ -10,6 +13,7 @@ use super::super::renamed::Shifts;
 use super::super::request::string;
 use super::super::sql::{Act, Dialect, Encoding, Mention, Reading, Script, Step, Traces};
 use super::super::statement::{Draft, Statement};
+use super::super::work;
 use super::Tracker;
 
 /// A text that has been read.
@@ -75,17 +79,24 @@ impl Tracker {
                 traces: reading.traces,
             });
         }
+        let undecided = self.undecided_names();
         let mut meanings = Vec::with_capacity(reading.mentions.len());
+        let mut gone = Gone::default();
         let mentions = std::mem::take(&mut reading.mentions);
         for mention in &mentions {
+            if undecided.contains(&mention.name) {
+                return None;
+            }
             // One after another: what one of them executes may deallocate the next.
-            let meaning = self.meaning(&reading, mention)?;
+            gone.go_on(mention.step, reading.script.as_ref());
+            let meaning = self.meaning(mention, &gone);
             note_meaning(&mut reading, mention, &meaning);
             meanings.push(meaning);
         }
-        let needs: Vec<Key> = (meanings.iter())
-            .filter_map(|meaning| meaning.key.clone())
-            .collect();
+        let needs = needs(&meanings);
+        if needs.len() > NEEDS_LIMIT {
+            return Some(Text::unread());
+        }
         let (renamed, shifts) = match needs.is_empty() {
             true => (None, None),
             false => {
@@ -112,7 +123,8 @@ impl Tracker {
         }
         let reading = self.commons.read(text, self.dialect());
         let as_text = |script: &Script| !script.is_bound() || script.binds_texts(types);
-        match reading.script.as_ref().is_none_or(as_text) {
+        let is_short = reading.mentions.is_empty() || text.len() <= NAMING_LIMIT;
+        match is_short && reading.script.as_ref().is_none_or(as_text) {
             true => reading,
             false => Reading::unread(),
         }
@@ -138,16 +150,22 @@ impl Tracker {
         })
     }
 
-    /// What a statement is that a text names. `None` if a reply must come first.
-    fn meaning(&self, reading: &Reading, mention: &Mention) -> Option<Meaning> {
-        let concerned =
-            |change: &Change| matches!(change, Change::Name { name, .. } if *name == mention.name);
-        if self.is_undecided(concerned) {
-            return None;
-        }
-        let named = self.names.get(&mention.name);
-        Some(match named {
-            _ if is_gone_before(reading, mention) => Meaning {
+    /// The names of which a reply must come before it is certain what they mean.
+    fn undecided_names(&self) -> HashSet<&Bytes> {
+        let link = self.link.as_deref();
+        let changes = link.into_iter().flat_map(|link| link.replies.before_sync());
+        changes
+            .filter_map(|change| match change {
+                Change::Name { name, .. } => Some(name),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What a statement is that a text names, where these are gone.
+    fn meaning(&self, mention: &Mention, gone: &Gone) -> Meaning {
+        match self.names.get(&mention.name) {
+            _ if gone.contains(&mention.name) => Meaning {
                 key: None,
                 script: None,
             },
@@ -163,7 +181,7 @@ impl Tracker {
                 key: None,
                 script: None,
             },
-        })
+        }
     }
 
     /// How the client's texts are to be read.
@@ -182,14 +200,47 @@ impl Tracker {
     }
 }
 
-/// Whether a text deallocates a statement before it names it.
-fn is_gone_before(reading: &Reading, mention: &Mention) -> bool {
-    let steps = reading.script.iter().flat_map(|script| &script.steps);
-    steps.take(mention.step).any(|step| match &step.act {
-        Act::Deallocate(name, _) => *name == mention.name,
-        Act::DeallocateAll | Act::DiscardAll => true,
-        _ => false,
-    })
+/// What a text has deallocated before the place that has been come to. (A text may name as many statements as it has
+/// steps, so that all of these cannot be gone through for each of them.)
+#[derive(Default)]
+struct Gone {
+    all: bool,
+    names: HashSet<Bytes>,
+    /// How many steps have been gone through.
+    steps: usize,
+}
+
+impl Gone {
+    /// Goes on to a step, behind those that have been gone through.
+    fn go_on(&mut self, to: usize, script: Option<&Script>) {
+        let steps = script.map_or(&[][..], |script| &script.steps);
+        let to = to.min(steps.len());
+        for step in &steps[self.steps.min(to)..to] {
+            work::note(1);
+            match &step.act {
+                Act::Deallocate(name, _) => {
+                    self.names.insert(name.clone());
+                }
+                Act::DeallocateAll | Act::DiscardAll => self.all = true,
+                _ => {}
+            }
+        }
+        self.steps = to;
+    }
+
+    fn contains(&self, name: &Bytes) -> bool {
+        self.all || self.names.contains(name)
+    }
+}
+
+/// The shared statements that are meant, each once however often it is named: it is sent to the backend for each.
+fn needs(meanings: &[Meaning]) -> Vec<Key> {
+    let mut known = HashSet::new();
+    let keys = meanings.iter().filter_map(|meaning| meaning.key.as_ref());
+    // They are all of the session's present context.
+    keys.filter(|key| known.insert(key.statement.id))
+        .cloned()
+        .collect()
 }
 
 /// Notes in a script what its text does by naming a statement: that it deallocates it, or what that
@@ -222,14 +273,19 @@ fn rename(text: &[u8], mentions: &[Mention], meanings: &[Meaning]) -> (Vec<u8>, 
     let mut renamed = Vec::with_capacity(text.len());
     let mut shifts = Vec::new();
     let mut done = 0;
+    // Characters of it so far.
+    let mut at = 0;
     for (mention, meaning) in mentions.iter().zip(meanings) {
         if let Some(key) = &meaning.key {
             let said = &text[mention.at.clone()];
             let name = key.server_name();
-            renamed.extend_from_slice(&text[done..mention.at.start]);
+            let before = &text[done..mention.at.start];
+            renamed.extend_from_slice(before);
+            at += characters(before);
             let by = name.len().cast_signed() - characters(said).cast_signed();
-            shifts.push((characters(&renamed), by));
+            shifts.push((at, by));
             renamed.extend_from_slice(&name);
+            at += name.len();
             done = mention.at.end;
         }
     }
@@ -239,5 +295,77 @@ fn rename(text: &[u8], mentions: &[Mention], meanings: &[Meaning]) -> (Vec<u8>, 
 
 /// How many characters the database counts in a text; without UTF-8 it is taken that each is a byte.
 fn characters(text: &[u8]) -> usize {
+    work::note(text.len());
     std::str::from_utf8(text).map_or(text.len(), |text| text.chars().count())
+}
+
+/// The longest statement that names others and is read, in bytes: it is read again, and made anew with the names that these
+/// have on the backend, for each Bind and each Describe of it, which have a few bytes.
+const NAMING_LIMIT: usize = 4 * 1024;
+
+/// How many shared statements a text may name that is read: the backend must have all of them before it.
+const NEEDS_LIMIT: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::names::Shared;
+    use super::super::super::{Commons, PreparedStatements, Reset, Rules};
+    use super::*;
+    use crate::pg::Parameters;
+
+    /// A client that has prepared these.
+    fn client(names: &[&'static str]) -> Tracker {
+        let commons = Commons::new(Rules {
+            prepared_statements: PreparedStatements::Multiplex,
+            max_prepared_statements: 1,
+            reset: Reset::Smart,
+        });
+        let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+        for name in names {
+            let shared = Shared {
+                statement: commons.share(Draft::new(name.as_bytes(), Reading::default())),
+                epoch: 1,
+                told: None,
+            };
+            let name = Bytes::from_static(name.as_bytes());
+            tracker.names.set(&name, Some(Named::Shared(shared)));
+        }
+        tracker
+    }
+
+    #[test]
+    fn a_text_that_names_many_statements_is_gone_through_once() {
+        let tracker = client(&["s", "t"]);
+        let gone: Vec<String> = (0..5000).map(|n| format!("deallocate a{n};")).collect();
+        for text in ["execute s;".repeat(5000), gone.concat()] {
+            let work = work::of(|| tracker.read(text.as_bytes()));
+            assert!(work <= 4 * text.len(), "{work} for {}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_statement_is_needed_once_however_often_it_is_named() {
+        let tracker = client(&["s", "t"]);
+        let read = tracker.read(b"execute s; execute t; execute s; deallocate t; execute t");
+        let read = read.unwrap();
+        assert_eq!(read.needs.len(), 2);
+        assert_eq!(
+            read.renamed.unwrap(),
+            b"execute dbb_1; execute dbb_2; execute dbb_1; deallocate dbb_2; execute t"
+        );
+        assert_eq!(
+            read.shifts.unwrap()[..],
+            [(8, 4), (23, 4), (38, 4), (56, 4)]
+        );
+    }
+
+    #[test]
+    fn what_names_others_at_length_is_not_read() {
+        let tracker = client(&["s"]);
+        for (blanks, known) in [(10, true), (NAMING_LIMIT, false)] {
+            let source = format!("execute s{}\0\0\0", " ".repeat(blanks));
+            let reading = tracker.read_source(source.as_bytes());
+            assert_eq!(reading != Reading::unread(), known, "{blanks}");
+        }
+    }
 }
