@@ -151,7 +151,10 @@ async fn a_probe_is_no_event(server: &'static Server) {
     let peer = say_nonsense(&scene);
     scene.bouncer.log_line(&[&peer]);
     let log = scene.bouncer.log();
-    let lines: Vec<_> = log[before.len()..].lines().collect();
+    // What is said of the scene's own login may have come late.
+    let of_login = |line: &&str| line.contains("listen.mysql_version");
+    let lines = log[before.len()..].lines();
+    let lines: Vec<_> = lines.filter(|line| !of_login(line)).collect();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     scene.end().await;
 }
