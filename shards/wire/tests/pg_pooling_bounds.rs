@@ -398,3 +398,20 @@ fn query_answered(tracker: &mut Tracker, text: &str, answer: &[Vec<u8>]) {
     says(tracker, &message(b'Q', format!("{text}\0").as_bytes()));
     hears(tracker, &answer.concat());
 }
+
+#[test]
+fn what_sets_a_backend_waits_for_no_snapshot() {
+    let (commons, mut tracker) = client();
+    query(
+        &mut tracker,
+        "SET SESSION CHARACTERISTICS AS TRANSACTION DEFERRABLE",
+    );
+    let Some(Release::Clean(memory)) = tracker.detach() else {
+        panic!("settings are followed");
+    };
+    let mut next = Tracker::new(commons, &Parameters::default()).unwrap();
+    let mut out = Outbound::default();
+    next.attach(memory, &mut out).unwrap();
+    let sql = b"SET TRANSACTION NOT DEFERRABLE;RESET \"default_transaction_deferrable\";\0";
+    assert_eq!(out.to_backend, message(b'Q', sql));
+}

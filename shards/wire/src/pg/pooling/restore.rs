@@ -64,6 +64,15 @@ pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
     sql
 }
 
+/// What goes before that where no transaction is open. One that the last client has made deferrable by default would wait
+/// for its snapshot as long as anybody's serializable transaction writes.
+pub(super) fn begin(actual: &Map) -> &'static str {
+    match actual.contains_key("default_transaction_deferrable") {
+        true => "SET TRANSACTION NOT DEFERRABLE;",
+        false => "",
+    }
+}
+
 /// The settings that end what runs longer. (As another role, too, a session may set them.)
 const TIMEOUTS: [&str; 2] = ["statement_timeout", "transaction_timeout"];
 

@@ -197,7 +197,11 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        let sql = restore::statements(self.settings.actual(), self.settings.wanted());
+        let actual = self.settings.actual();
+        let mut sql = restore::statements(actual, self.settings.wanted());
+        if self.status == TransactionStatus::Idle {
+            sql.insert_str(0, restore::begin(actual));
+        }
         put_query(to_backend, sql.as_bytes());
         link.setting = true;
         // As every Query does; the client still has its own.
