@@ -89,15 +89,21 @@ impl<'a> Calls<'a> {
         self.behind == b',' || self.is_after(&["select"])
     }
 
+    /// Whether an opening parenthesis stands right before it.
+    pub(super) fn is_in_parentheses(&self) -> bool {
+        self.behind == b'('
+    }
+
     fn is_call(&self) -> bool {
         // What something is cast to is a type. (The colon of an array's slice stands alone.)
         let is_type = self.behind == CAST;
         if self.name.is_empty() || is_type || self.is_after(&DEFINE) {
             return false;
         }
-        let own = match self.schema_quoted {
-            true => self.schema == b"pg_catalog",
-            false => self.schema.is_empty() || is(self.schema, "pg_catalog"),
+        let own = match self.schema {
+            b"" => true,
+            schema if self.schema_quoted => schema == b"pg_catalog",
+            schema => is(schema, "pg_catalog"),
         };
         let ambiguous = || AMBIGUOUS.iter().any(|word| is(self.name, word));
         self.quoted || !own || !is_harmless(self.name) || ambiguous() && self.begins_value()
@@ -245,6 +251,8 @@ mod tests {
             "select count(*) filter (where a), rank() over (partition by (a) order by (b)) from t group by grouping sets ((a))",
             "create table t (a int generated always as identity (start 1), primary key (a) include (b))",
             "update t set (a, b) = (1, 2); explain (analyze) select 1 where a operator(pg_catalog.=) b",
+            "select \"t\".\"id\", count(*) from \"t\" where \"t\".\"id\" in (1) and lower(\"t\".\"a\") = 'x'",
+            "insert into \"s\".\"t\" (\"id\") values (1) returning \"s\".\"t\".\"id\", coalesce(\"a\", 1)",
             "select (array[1, 2])[1:2], \"pg_catalog\".lower('x'), '1'::numeric(3), 1 :: app.money(2)",
         ] {
             assert!(!traces(text).calls, "{text}");

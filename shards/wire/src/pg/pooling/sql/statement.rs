@@ -204,10 +204,14 @@ impl<'a> Reader<'a> {
             Notable::Client => {
                 statement.copies |= statement.lead == Lead::Copy && after(&["from"]);
             }
-            Notable::Settings if self.calls.is_after(&["update", "only"]) => {
-                statement.pins.insert(Pin::Setting);
+            Notable::Settings => {
+                // UPDATE ONLY (pg_settings) is one, too.
+                let in_parentheses =
+                    self.calls.is_in_parentheses() && statement.lead != Lead::Select;
+                if in_parentheses || self.calls.is_after(&["update", "only"]) {
+                    statement.pins.insert(Pin::Setting);
+                }
             }
-            Notable::Settings => {}
             Notable::SetConfig => self.set_config(statement),
             Notable::Execute => {
                 let runs = statement.lead == Lead::Explain

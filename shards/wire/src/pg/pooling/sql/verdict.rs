@@ -227,6 +227,11 @@ mod tests {
                 "EXPLAIN ANALYZE UPDATE ONLY pg_catalog.\"pg_settings\" SET setting = 'x'",
                 Pin::Setting,
             ),
+            ("UPDATE ONLY (pg_settings) SET setting = 'x'", Pin::Setting),
+            (
+                "EXPLAIN ANALYZE UPDATE ONLY (pg_catalog.pg_settings) SET setting = 'x'",
+                Pin::Setting,
+            ),
             (
                 "PREPARE x AS UPDATE pg_settings SET setting = 'x'",
                 Pin::Setting,
