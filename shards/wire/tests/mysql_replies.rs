@@ -256,6 +256,31 @@ fn a_cursor_of_a_procedure_is_none_of_the_clients() {
     });
 }
 
+/// MySQL says so behind rows that a function with a cursor of its own is called for.
+#[test]
+fn rows_that_come_with_an_execution_are_left_in_no_cursor() {
+    in_each_mode(|talk| {
+        let end = talk.terminator(AUTOCOMMIT | status::CURSOR_EXISTS);
+        talk.asks(b"\x17\x01\0\0\0\0")
+            .says(b"\x01")
+            .says(DEFINITION);
+        talk.definitions_end(AUTOCOMMIT);
+        talk.says(BINARY_ROW).ends(&end).rests();
+    });
+}
+
+/// Of a session that cannot be followed no answer is seen; its client waits for each all the same.
+#[test]
+fn who_is_lost_goes_on_for_ever() {
+    let mut replies = Replies::new(MODES[0], AUTOCOMMIT);
+    replies.backend_said(&ok(AUTOCOMMIT));
+    for _ in 0..70_000 {
+        replies.asked(0x0E, 0).unwrap();
+        replies.backend_said(b"\x01\0\0\x01\x00");
+    }
+    assert!(replies.lost().is_some() && replies.awaited() > 0);
+}
+
 /// MySQL says of the result of OUT parameters in front of it that another one follows, and not behind it.
 #[test]
 fn what_a_procedure_has_put_into_its_parameters_is_not_its_last_word() {

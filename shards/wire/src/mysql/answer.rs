@@ -136,6 +136,8 @@ enum Place {
     Rows {
         /// Another result follows, whatever their end says of that.
         more: bool,
+        /// Some have come, or would not come later.
+        sent: bool,
     },
 }
 
@@ -152,7 +154,7 @@ impl Answer {
     /// An answer of which nothing has come.
     pub fn new(form: Form, deprecate_eof: bool) -> Answer {
         let place = match form {
-            Form::Rows | Form::Fetch => Place::Rows { more: false },
+            Form::Rows | Form::Fetch => ROWS,
             _ => Place::Beginning,
         };
         Answer {
@@ -183,22 +185,26 @@ impl Answer {
                 }
                 Ok(match self.behind_definitions(then) {
                     Heard::Part => {
-                        if let Place::Rows { more } = &mut self.place {
+                        if let Place::Rows { more, sent } = &mut self.place {
                             *more = is_of_out_parameters(flags);
+                            // Of a cursor this packet would have said so.
+                            *sent = true;
                         }
                         Heard::Status(flags)
                     }
                     end => end,
                 })
             }
-            (Place::Rows { more }, Some(&EOF)) if self.ends_rows(front) => {
+            (Place::Rows { more, sent }, Some(&EOF)) if self.ends_rows(front) => {
                 let flags = self.status(front)?;
-                Ok(match self.form {
-                    Form::Execution | Form::Fetch if is_of_cursor(flags) => Heard::Cursor(flags),
-                    _ => self.end_result(flags, more),
+                // Rows that come with an execution are no cursor's, whatever a function in it has had open.
+                let may_be_left = self.form == Form::Fetch || self.form == Form::Execution && !sent;
+                Ok(match may_be_left && is_of_cursor(flags) {
+                    true => Heard::Cursor(flags),
+                    false => self.end_result(flags, more),
                 })
             }
-            (Place::Rows { .. }, _) => Ok(Heard::Part),
+            (Place::Rows { more, .. }, _) => Ok(self.go_on(Place::Rows { more, sent: true })),
             (Place::DefinitionsEnd { .. }, _) => Err(self.lost(front)),
         }
     }
@@ -243,7 +249,7 @@ impl Answer {
 
     fn behind_definitions(&mut self, then: Then) -> Heard {
         match then {
-            Then::Rows => self.go_on(Place::Rows { more: false }),
+            Then::Rows => self.go_on(ROWS),
             Then::Nothing | Then::Columns(0) => Heard::End(None),
             Then::Columns(columns) => self.go_on(Place::Definitions {
                 due: columns.into(),
@@ -295,6 +301,12 @@ impl Answer {
         }
     }
 }
+
+/// Before the first row.
+const ROWS: Place = Place::Rows {
+    more: false,
+    sent: false,
+};
 
 /// Whether rows are left in a cursor of the client's. It opens one for a single SELECT, behind which no
 /// result follows; while a procedure has one of its own open, servers say so in whatever it returns.

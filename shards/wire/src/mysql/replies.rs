@@ -81,6 +81,10 @@ impl Replies {
             }
             return Ok(());
         };
+        if self.lost.is_some() && self.due.len() >= KEPT {
+            // None of them will be seen to be answered: that some are awaited is all that is known.
+            return Ok(());
+        }
         if self.due.len() == MAX_AWAITED {
             let what = format!("sending more than {MAX_AWAITED} commands ahead of their answers");
             return Err(WireError::Unsupported { what });
