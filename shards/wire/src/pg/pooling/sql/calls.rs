@@ -171,7 +171,7 @@ const AMBIGUOUS: [&str; 21] = [
 ];
 
 /// Words behind which a value begins, or a table.
-const BEFORE_VALUES: [&str; 24] = [
+const BEFORE_VALUES: [&str; 31] = [
     "select",
     "distinct",
     "all",
@@ -196,6 +196,13 @@ const BEFORE_VALUES: [&str; 24] = [
     "limit",
     "offset",
     "returning",
+    "variadic",
+    "to",
+    "symmetric",
+    "asymmetric",
+    "escape",
+    "zone",
+    "default",
 ];
 
 /// Words behind which a name with a parenthesis is defined, not called: a table, an alias.
@@ -281,6 +288,8 @@ mod tests {
             "select key(1), 2",
             "select 1, sets()",
             "select * from t join options(1) on over(2)",
+            "select concat(variadic options(1))",
+            "select 'x' similar to key('x')",
         ] {
             assert!(traces(text).calls, "{text}");
         }
