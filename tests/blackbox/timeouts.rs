@@ -313,7 +313,7 @@ async fn mysql_each_time_out_has_its_error(server: &'static Server) {
 /// One that sends a long value in pieces, which have no answers, is saying something; and one that has changed its user has
 /// no transaction open any more.
 async fn mysql_who_is_in_time_is_left_alone(server: &'static Server) {
-    let timeouts = ["idle_transaction_timeout: 1s"; 2];
+    let timeouts = ["idle_transaction_timeout: 2s"; 2];
     let (bouncer, tenants) = limited(server, "pool_mode: session", &timeouts);
     let doors = [0, 1].map(|it| bouncer.door(&tenants[it]));
     let [mut sends, mut changes] = [0, 1].map(|it| session(&doors[it], 0));
@@ -327,7 +327,7 @@ async fn mysql_who_is_in_time_is_left_alone(server: &'static Server) {
     let statement = &prepared[1..5];
     // A parameter and a column.
     (0..4).for_each(|_| drop(sends.packet()));
-    for _ in 0..15 {
+    for _ in 0..25 {
         let piece = [b"\x18", statement, b"\0\0piece"].concat();
         sends.say(&packet(0, &piece));
         tokio::time::sleep(Duration::from_millis(100)).await;
