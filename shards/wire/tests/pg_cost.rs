@@ -25,7 +25,7 @@ const LIMITS: [Limit; 3] = [
     },
     Limit {
         mode: Mode::Extended,
-        instructions: 8_300,
+        instructions: 8_200,
         allocations: 0,
     },
     Limit {
