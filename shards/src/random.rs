@@ -15,7 +15,7 @@ pub fn u32() -> u32 {
     u32::from_ne_bytes(bytes())
 }
 
-/// How many bytes are drawn at once. Each drawing costs as much as a tenth of all that a login does by itself,
+/// How many bytes are drawn at once. Each drawing costs as much as a twentieth of all that a login does by itself,
 /// however few bytes it is for.
 const DRAWN: usize = 512;
 

@@ -27,7 +27,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     }
 }
 
-/// Awaits `future` for at most `duration`. A future that is ready at once wins over a time that is
+/// Awaits `future` for at most `duration` from now on. A future that is ready at once wins over a time that is
 /// over.
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
