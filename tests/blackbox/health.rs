@@ -155,15 +155,18 @@ async fn a_dead_idle_backend_is_replaced_at_once(server: &'static Server) {
 
 async fn checks_run_on_idle_backends(server: &'static Server) {
     let (middleman, tenant, bouncer) = troubled(server, &["min_connections: 1", QUICK_CHECKS]);
-    let passed = format!(
-        "dbbouncer_health_checks_total{{tenant=\"{}\",result=\"passed\"}}",
-        tenant.id
-    );
-    eventually("checks pass", || {
-        (sample(bouncer.api(), &passed) >= 5.0).then_some(())
-    });
-    // Perhaps the first check came before the first backend.
-    assert!(middleman.accepted() <= 2, "{}", middleman.accepted());
+    let checks = |result: &str| {
+        let labels = format!("{{tenant=\"{}\",result=\"{result}\"}}", tenant.id);
+        sample(
+            bouncer.api(),
+            &format!("dbbouncer_health_checks_total{labels}"),
+        )
+    };
+    eventually("checks pass", || (checks("passed") >= 5.0).then_some(()));
+    // Perhaps the first check came before the first backend; and a check that was late, which a busy machine may see, takes
+    // its backend with it.
+    let (dialed, late) = (middleman.accepted() as f64, checks("failed"));
+    assert!(dialed <= 2.0 + 2.0 * late, "{dialed} dialed, {late} late");
     // A network that swallows everything is found by the time-out.
     middleman.hold();
     bouncer.log_line(&[&tenant.id, "is unhealthy", "within"]);
