@@ -10,6 +10,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -122,12 +123,16 @@ impl Scene {
     /// p50 and p99 of the quiet group, the noise going on meanwhile.
     fn latency(&mut self, common: &Common, group: GroupId) -> Outcome<[f64; 2]> {
         let Scene { quiet, noise } = self;
+        // The noise waits for that: it would keep the processor from the program that gives priorities.
+        let (ready, is_first) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            let measured = scope.spawn(|| {
+            let measured = scope.spawn(move || {
                 host::go_first();
+                drop(ready);
                 // Errors of any kind are not for other threads.
                 latency(quiet, common, group).map_err(|why| why.to_string())
             });
+            let _ = is_first.recv();
             while !measured.is_finished() {
                 noise.run(TICK)?;
             }
