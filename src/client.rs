@@ -58,12 +58,29 @@ pub enum Failure {
 impl Target {
     /// The API that the command line names; the error says what is missing.
     pub fn find(which: &WhichApi) -> Result<Target, String> {
+        Target::find_at(which, |api| api.address)
+    }
+
+    /// The same for the probes, which the port of the metrics answers, too.
+    pub fn find_probes(which: &WhichApi) -> Result<Target, String> {
+        Target::find_at(which, |api| api.address.or(api.metrics_address))
+    }
+
+    fn find_at(
+        which: &WhichApi,
+        at: impl FnOnce(&config::Api) -> Option<SocketAddr>,
+    ) -> Result<Target, String> {
         let key = match &which.key_file {
             Some(path) => Some(key_in(path)?),
             None => std::env::var("DBBOUNCER_API_KEY").ok().map(Secret::new),
         };
         let key = key.filter(|key| !key.expose().is_empty());
         if let Some(url) = &which.url {
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(format!(
+                    "{url:?} is not the URL of an API, such as {BY_DEFAULT_URL}"
+                ));
+            }
             let url = url.trim_end_matches('/').to_owned();
             return Ok(Target { url, key });
         }
@@ -77,7 +94,7 @@ impl Target {
                 .collect::<Vec<_>>()
                 .join("; ")
         })?;
-        let address = api.address.ok_or_else(|| {
+        let address = at(&api).ok_or_else(|| {
             format!(
                 "{}: api_port is 0, so there is no API to ask",
                 path.display()
@@ -157,6 +174,8 @@ impl Client {
 
 /// Where the API is unless a config says otherwise.
 const BY_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// And as a URL.
+const BY_DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// The largest answer, in bytes: some 50,000 tenants with their statistics.
 const MAX_BODY: u64 = 256 << 20;
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
-use shards::PlaneSettings;
-use shards::contract::{Command, Reply, ShardId, Steering, TenantId};
+use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId};
 
 use crate::api::{
     InForce, Put, Refused, Reloaded, When, kept_for_another, lost, secret_of_the_defaults,
@@ -20,6 +19,7 @@ use crate::fleet::{Answer, Fleet};
 use crate::from_api::understand;
 use crate::herald;
 use crate::owed::{News, Owed};
+use crate::restart::keep_what_needs_a_restart;
 use crate::roster::{Before, Change, Entry, LeftOut, Roster};
 use crate::state_file::StateFile;
 use crate::vitals::Vitals;
@@ -340,56 +340,18 @@ impl Control {
         info!("tenant {id}: {told} by the API");
         Ok(self.fleet.steer(id, steering))
     }
-}
 
-/// Puts what only a restart can change back to what runs, and says what that was.
-fn keep_what_needs_a_restart(new: &mut Settings, running: &Settings) -> Vec<&'static str> {
-    let mut differs = differences(&new.plane, &running.plane);
-    new.plane = running.plane.clone();
-    let address = std::mem::replace(&mut new.api.address, running.api.address);
-    if address != running.api.address {
-        differs.push("the API's address");
-        // By default it moves to loopback with its key gone. Until then it must not be open to all.
-        if new.api.key.is_none() && running.api.key.is_some() {
-            new.api.key = running.api.key.clone();
-            differs.push("that there is no api_key");
-        }
+    /// Asks who is connected to the tenant.
+    pub fn sessions(&self, id: &TenantId) -> Result<Answer, Refused> {
+        self.roster.get(id).ok_or(Refused::NoTenant)?;
+        Ok(self.fleet.sessions(id))
     }
-    if new.api.metrics_address != running.api.metrics_address {
-        new.api.metrics_address = running.api.metrics_address;
-        differs.push("metrics_port");
-    }
-    if new.api.state_file != running.api.state_file {
-        new.api.state_file = running.api.state_file.clone();
-        differs.push("state_file");
-    }
-    if new.log_format != running.log_format {
-        new.log_format = running.log_format;
-        differs.push("log_format");
-    }
-    differs
-}
 
-/// The sections of the config in which the data plane's settings differ.
-fn differences(new: &PlaneSettings, running: &PlaneSettings) -> Vec<&'static str> {
-    type Part = (&'static str, fn(&PlaneSettings, &PlaneSettings) -> bool);
-    let parts: [Part; 4] = [
-        ("listen", |a, b| {
-            (a.postgres, a.mysql, &a.mysql_version) == (b.postgres, b.mysql, &b.mysql_version)
-        }),
-        ("runtime", |a, b| {
-            (a.shards, a.acceptors, &a.cpus) == (b.shards, b.acceptors, &b.cpus)
-        }),
-        ("limits", |a, b| {
-            a.places == b.places
-                && a.failed_logins == b.failed_logins
-                && a.login_timeout == b.login_timeout
-                && a.client_stall_timeout == b.client_stall_timeout
-        }),
-        ("proxy_protocol", |a, b| a.proxies == b.proxies),
-    ];
-    let differing = parts.into_iter().filter(|(_, same)| !same(new, running));
-    differing.map(|(section, _)| section).collect()
+    /// Has one of the tenant's sessions ended, also while stopping: it may be what holds that up.
+    pub fn end(&self, id: &TenantId, session: SessionId) -> Result<Answer, Refused> {
+        self.roster.get(id).ok_or(Refused::NoTenant)?;
+        Ok(self.fleet.end(id, session))
+    }
 }
 
 fn until_next_load(entry: &Entry) -> &'static str {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use shards::Silent;
-use shards::contract::{Command, Door, Reply, ShardSnapshot, Steering, TenantId};
+use shards::contract::{
+    Command, Door, Reply, SessionId, SessionSnapshot, ShardSnapshot, Steering, TenantId,
+};
 
 use crate::api::{Operator, Put, Refused, Reloaded, When};
 use crate::config::{Node, Settings};
@@ -79,6 +81,24 @@ impl Operator for Desk {
         match answer.within(CHANGE_WITHIN).map_err(Refused::Silent)? {
             Reply::Unknown => Err(Refused::NoTenant),
             _ => Ok(()),
+        }
+    }
+
+    fn sessions(&self, id: &TenantId) -> Result<Vec<SessionSnapshot>, Refused> {
+        let id = id.clone();
+        let answer = self.ask(move |control| control.sessions(&id))??;
+        match answer.within(CHANGE_WITHIN).map_err(Refused::Silent)? {
+            Reply::Sessions(sessions) => Ok(sessions),
+            _ => Err(Refused::NoTenant),
+        }
+    }
+
+    fn end(&self, id: &TenantId, session: SessionId) -> Result<(), Refused> {
+        let id = id.clone();
+        let answer = self.ask(move |control| control.end(&id, session))??;
+        match answer.within(CHANGE_WITHIN).map_err(Refused::Silent)? {
+            Reply::Done => Ok(()),
+            _ => Err(Refused::NoSession),
         }
     }
 

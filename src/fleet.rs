@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use shards::contract::{Command, Reply, ShardId, Steering, TenantId, TenantSpec};
+use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId, TenantSpec};
 use shards::{Plane, Silent};
 
 use crate::owed::News;
@@ -62,6 +62,16 @@ impl Fleet {
     /// Tells a tenant's shard to serve it in another way.
     pub fn steer(&self, id: &TenantId, steering: Steering) -> Answer {
         self.to_shard(self.plane.owner(id), Command::Steer(id.clone(), steering))
+    }
+
+    /// Asks a tenant's shard who is connected.
+    pub fn sessions(&self, id: &TenantId) -> Answer {
+        self.to_shard(self.plane.owner(id), Command::Sessions(id.clone()))
+    }
+
+    /// Tells a tenant's shard to end one of its sessions.
+    pub fn end(&self, id: &TenantId, session: SessionId) -> Answer {
+        self.to_shard(self.plane.owner(id), Command::End(id.clone(), session))
     }
 
     /// Passes news on to whom it concerns; answers whether all of them took it.

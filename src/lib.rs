@@ -25,6 +25,7 @@ pub mod logging;
 mod metrics;
 mod owed;
 pub mod preflight;
+mod restart;
 mod roster;
 mod seldom;
 mod state_file;

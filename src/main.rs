@@ -121,7 +121,7 @@ fn look(api: &WhichApi, show: Show) -> Result<Exit, Exit> {
 /// Asks a running DBBouncer how it is.
 fn healthcheck(api: &WhichApi, probe: &Probe) -> Result<Exit, Exit> {
     let path = if probe.ready { "/ready" } else { "/health" };
-    let target = Target::find(api).map_err(failed)?;
+    let target = Target::find_probes(api).map_err(failed)?;
     let (status, body) = Client::new(target, probe.timeout)
         .get(path)
         .map_err(failed)?;

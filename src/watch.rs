@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Watch {
     beside: Vec<PathBuf>,
     /// The fingerprint of all of them.
     seen: Option<Vec<u8>>,
+    /// There was no file when it was last looked for.
+    is_missing: bool,
 }
 
 impl Watch {
@@ -37,6 +40,7 @@ impl Watch {
             text: None,
             beside: Vec::new(),
             seen: None,
+            is_missing: false,
         };
         watch.has_changed();
         watch
@@ -85,14 +89,22 @@ impl Watch {
 
     /// Looks whether anything is other than it was the last time.
     fn has_changed(&mut self) -> bool {
-        // While it is being replaced there may be none for a moment; the next look will see it.
-        let Ok(text) = fs::read(&self.path) else {
-            return false;
-        };
-        if self.text.as_ref() != Some(&text) {
-            self.beside =
-                config::files_beside(&String::from_utf8_lossy(&text), folder_of(&self.path));
-            self.text = Some(text);
+        match fs::read(&self.path) {
+            Ok(text) => {
+                self.is_missing = false;
+                if self.text.as_ref() != Some(&text) {
+                    let words = String::from_utf8_lossy(&text);
+                    self.beside = config::files_beside(&words, folder_of(&self.path));
+                    self.text = Some(text);
+                }
+            }
+            // While it is being replaced there may be none for a moment.
+            Err(error) if error.kind() == NotFound && !self.is_missing => {
+                self.is_missing = true;
+                return false;
+            }
+            // Whoever loads it will say why it cannot be read.
+            Err(_) => self.text = None,
         }
         let now = self.fingerprint();
         let before = self.seen.replace(now);
@@ -238,6 +250,24 @@ mod tests {
         assert!(comes(&told), "the secret is there");
         map.swap_with(3, &[config, ("key", "second")]);
         assert!(comes(&told), "the secret is another");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_cannot_be_read_is_noticed_and_so_is_its_return() {
+        let map = ConfigMap::new("gone");
+        let told = Watch::begin(&map.file()).start();
+        fs::remove_file(map.file()).unwrap();
+        let stir = || fs::write(map.0.join("other"), "").unwrap();
+        let notices = (0..20).any(|_| {
+            stir();
+            told.recv_timeout(Duration::from_secs(1)).is_ok()
+        });
+        assert!(notices, "it is gone for good");
+        fs::write(map.file(), "second").unwrap();
+        assert!(comes(&told), "it is there again");
+        fs::remove_file(map.file()).unwrap();
+        fs::create_dir(map.file()).unwrap();
+        assert!(comes(&told), "it cannot be read");
     }
 
     #[test]

@@ -93,6 +93,18 @@ impl Backend {
         }
     }
 
+    /// The number that its database has for it: PostgreSQL's process id, MySQL's connection id. Some that speak
+    /// PostgreSQL's protocol tell none.
+    pub fn number(&self) -> Option<u32> {
+        match &self.welcome {
+            Welcome::Postgres(welcome) => {
+                let key = welcome.key.as_ref()?;
+                u32::try_from(key.process_id()).ok()
+            }
+            Welcome::MySql(welcome) => Some(welcome.connection_id),
+        }
+    }
+
     /// Ready when an idle backend is of no use any more; until then `cx` is woken by whatever it
     /// says. See [`is_sound`](Backend::is_sound) for what it may say.
     pub fn poll_useless(&mut self, cx: &mut Context<'_>) -> Poll<()> {

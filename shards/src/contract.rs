@@ -27,7 +27,10 @@ use crate::tls::DatabaseTls;
 pub use self::access::{Access, BackendUser, ClientAuth, Credential, Lookup, Users};
 pub use self::counts::{BOUNDS, Counts, DialFault, Disproof, EndKind, Errors, Timings};
 pub use self::networks::{IpNet, Neighbourhood, Networks};
-pub use self::snapshot::{Door, Health, ShardSnapshot, Standing, TenantSnapshot};
+pub use self::snapshot::{
+    Door, Health, SessionId, SessionSnapshot, SessionState, ShardSnapshot, Standing,
+    TenantSnapshot, Who,
+};
 
 /// The name of a tenant, as clients and operators write it.
 ///
@@ -270,6 +273,10 @@ pub enum Command {
     },
     /// Change how a tenant's pool serves, and nothing of the tenant itself.
     Steer(TenantId, Steering),
+    /// Who is connected to the tenant?
+    Sessions(TenantId),
+    /// End one session of the tenant's, whatever it is at.
+    End(TenantId, SessionId),
     /// Receive clients whose tenant does not exist like this.
     Receive(Reception),
     /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
@@ -317,13 +324,15 @@ pub enum Steering {
 pub enum Reply {
     /// As asked.
     Done,
-    /// There is no such tenant here.
+    /// There is no such tenant here, or no such session of it.
     Unknown,
     /// Clients that are connected now.
     Census {
         /// Sessions that have not ended.
         clients: usize,
     },
+    /// The sessions that are served, in no order.
+    Sessions(Vec<SessionSnapshot>),
     /// How everything stands.
     Snapshot(Box<ShardSnapshot>),
 }

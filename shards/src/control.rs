@@ -3,12 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
 use slab::Slab;
 
-use crate::contract::Timeouts;
+use crate::contract::{SessionId, SessionSnapshot, Timeouts, Who};
 use crate::pace::{Overdue, Pace, Verdict};
 
 /// Why a session shall go at its next boundary.
@@ -20,6 +22,18 @@ pub enum Leave {
     TenantClosed,
     /// Not at the next boundary but now: the time for reaching it is over.
     CutOff,
+    /// An operator has ended this session, now.
+    Ended,
+}
+
+impl Leave {
+    /// Whether no boundary is waited for.
+    pub fn is_at_once(self) -> bool {
+        match self {
+            Leave::Stopping | Leave::TenantClosed => false,
+            Leave::CutOff | Leave::Ended => true,
+        }
+    }
 }
 
 /// The sessions of one tenant.
@@ -31,8 +45,11 @@ pub struct Sessions {
 }
 
 /// One session's ear.
-#[derive(Default)]
 pub struct Control {
+    id: SessionId,
+    who: RefCell<Arc<Who>>,
+    /// What the database has for the number of the backend that the session holds.
+    backend: Cell<Option<u32>>,
     leave: Cell<Option<Leave>>,
     pace: Cell<Pace>,
     /// What has been found overdue, unless the session has gone on since.
@@ -51,11 +68,11 @@ pub struct Listed<'a> {
 impl Sessions {
     /// Enters a session. Where all have been told to go, whoever comes after that is told why and
     /// does not get in: nobody would tell it again.
-    pub fn enter(&self) -> Result<Listed<'_>, Leave> {
+    pub fn enter(&self, who: Who) -> Result<Listed<'_>, Leave> {
         if let Some(why) = self.closed.get() {
             return Err(why);
         }
-        let control = Rc::<Control>::default();
+        let control = Rc::new(Control::of(who));
         let key = self.listed.borrow_mut().insert(Rc::clone(&control));
         Ok(Listed {
             sessions: self,
@@ -69,6 +86,23 @@ impl Sessions {
         self.listed.borrow().len()
     }
 
+    /// Each of them, as it is now.
+    pub fn snapshots(&self, now: Instant) -> Vec<SessionSnapshot> {
+        let listed = self.listed.borrow();
+        let snapshots = listed.iter().map(|(_, control)| control.snapshot(now));
+        snapshots.collect()
+    }
+
+    /// Tells one of them to go at once. False if it is not here (any more).
+    pub fn end(&self, id: SessionId) -> bool {
+        let listed = self.listed.borrow();
+        let found = listed.iter().find(|(_, control)| control.id == id);
+        if let Some((_, control)) = found {
+            control.tell(Leave::Ended);
+        }
+        found.is_some()
+    }
+
     /// Tells all to go, and those who will come that they cannot stay.
     pub fn tell_to_leave(&self, why: Leave) {
         // Who comes is in the middle of nothing, so it hears the reason that has words.
@@ -76,8 +110,7 @@ impl Sessions {
             self.closed.set(Some(why));
         }
         for (_, control) in self.listed.borrow().iter() {
-            control.leave.set(Some(why));
-            control.wake();
+            control.tell(why);
         }
     }
 
@@ -110,9 +143,62 @@ impl Drop for Listed<'_> {
 }
 
 impl Control {
+    fn of(who: Who) -> Control {
+        /// Never the same again while the process lives, so that nobody ends a session that has taken another's place.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Control {
+            id: SessionId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            who: RefCell::new(Arc::new(who)),
+            backend: Cell::default(),
+            leave: Cell::default(),
+            pace: Cell::default(),
+            overdue: Cell::default(),
+            waker: RefCell::default(),
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> SessionSnapshot {
+        let pace = self.pace.get();
+        let who = Arc::clone(&self.who.borrow());
+        SessionSnapshot {
+            id: self.id,
+            connected: now.saturating_duration_since(who.since),
+            who,
+            state: pace.state(),
+            in_state: pace.lasted(now),
+            in_transaction: pace.transaction_lasted(now),
+            backend: self.backend.get(),
+        }
+    }
+
+    /// The client has proved to be another user.
+    pub fn becomes(&self, user: &str) {
+        let mut who = self.who.borrow_mut();
+        let changed = Who {
+            user: user.into(),
+            ..Who::clone(&who)
+        };
+        *who = Arc::new(changed);
+    }
+
+    /// The session has this backend now, or none.
+    pub fn holds(&self, backend: Option<u32>) {
+        self.backend.set(backend);
+    }
+
+    fn tell(&self, why: Leave) {
+        self.leave.set(Some(why));
+        self.wake();
+    }
+
     /// The session waits for a backend.
     pub fn waits(&self) {
         self.note(Pace::waits);
+    }
+
+    /// Nobody can tell what the session is at.
+    pub fn cannot_be_followed(&self) {
+        self.note(Pace::cannot_be_followed);
     }
 
     /// Somebody's turn begins: the database's if the client waits for an answer, else the client's.
@@ -158,27 +244,69 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::task::Waker;
 
     use super::*;
 
+    /// One whose client does not matter.
+    impl Default for Control {
+        fn default() -> Control {
+            Control::of(somebody())
+        }
+    }
+
+    fn somebody() -> Who {
+        Who {
+            user: "u".into(),
+            application: None,
+            peer: SocketAddr::from(([127, 0, 0, 1], 5)),
+            since: Instant::now(),
+        }
+    }
+
     #[test]
     fn who_comes_after_all_were_told_to_go_does_not_get_in() {
         let sessions = Sessions::default();
-        let early = sessions.enter().ok();
+        let early = sessions.enter(somebody()).ok();
         for (told, heard) in [
             (Leave::TenantClosed, Leave::TenantClosed),
             (Leave::CutOff, Leave::TenantClosed),
             (Leave::Stopping, Leave::Stopping),
         ] {
             sessions.tell_to_leave(told);
-            assert_eq!(sessions.enter().err(), Some(heard));
+            assert_eq!(sessions.enter(somebody()).err(), Some(heard));
             let cx = Context::from_waker(Waker::noop());
             let control = early.as_ref().map(|listed| &listed.control);
             assert_eq!(control.and_then(|it| it.asked_to_leave(&cx)), Some(told));
         }
         sessions.reopen();
-        assert!(sessions.enter().is_ok());
+        assert!(sessions.enter(somebody()).is_ok());
         assert_eq!(sessions.count(), 1);
+    }
+
+    #[test]
+    fn one_is_ended_alone_and_nobody_who_has_its_place_later() {
+        let sessions = Sessions::default();
+        let (Ok(first), Ok(second)) = (sessions.enter(somebody()), sessions.enter(somebody()))
+        else {
+            unreachable!("nobody has been told to go");
+        };
+        let cx = Context::from_waker(Waker::noop());
+        let (one, other) = (first.control.id, second.control.id);
+        assert!(sessions.end(one));
+        assert_eq!(first.control.asked_to_leave(&cx), Some(Leave::Ended));
+        assert_eq!(second.control.asked_to_leave(&cx), None);
+        drop(first);
+        let third = sessions.enter(somebody()).ok();
+        assert!(!sessions.end(one));
+        let third = third.and_then(|third| third.control.asked_to_leave(&cx));
+        assert_eq!(third, None);
+        let ids: Vec<_> = sessions
+            .snapshots(Instant::now())
+            .iter()
+            .map(|it| it.id)
+            .collect();
+        assert!(ids.contains(&other) && !ids.contains(&one), "{ids:?}");
     }
 }

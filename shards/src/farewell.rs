@@ -97,6 +97,8 @@ pub enum SessionEnd {
     Stopping,
     /// It had not come to a boundary in time, and nothing is said in the middle of a message.
     CutOff,
+    /// An operator ended it.
+    EndedByOperator,
 }
 
 impl From<Leave> for SessionEnd {
@@ -105,6 +107,7 @@ impl From<Leave> for SessionEnd {
             Leave::Stopping => SessionEnd::Stopping,
             Leave::TenantClosed => SessionEnd::TenantClosed,
             Leave::CutOff => SessionEnd::CutOff,
+            Leave::Ended => SessionEnd::EndedByOperator,
         }
     }
 }
@@ -305,7 +308,7 @@ impl SessionEnd {
                 code::ER_NET_READ_ERROR,
                 None,
             ),
-            SessionEnd::Stopping | SessionEnd::TenantClosed => (
+            SessionEnd::Stopping | SessionEnd::TenantClosed | SessionEnd::EndedByOperator => (
                 Level::Info,
                 sqlstate::ADMIN_SHUTDOWN,
                 code::ER_SERVER_SHUTDOWN,

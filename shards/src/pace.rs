@@ -14,13 +14,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::contract::Timeouts;
+use crate::contract::{SessionState, Timeouts};
 
 /// What a session is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Nothing that is limited here.
+    /// It waits for a backend, which has a time-out of its own.
     Exempt,
+    /// Nobody knows: no time-out may end it.
+    Unknown,
     /// The client says nothing, and has no transaction open.
     Idle,
     /// The client waits for an answer.
@@ -97,6 +99,12 @@ impl Pace {
         self.transaction = None;
     }
 
+    /// Nobody can tell what it is at (any more).
+    pub fn cannot_be_followed(&mut self) {
+        self.phase = Phase::Unknown;
+        self.transaction = None;
+    }
+
     /// Somebody's turn begins: the database's if the client waits for an answer, else the client's.
     pub fn turn(&mut self, busy: bool, in_transaction: bool, now: Instant) {
         self.since = now;
@@ -112,10 +120,33 @@ impl Pace {
         };
     }
 
+    /// What the session is at, for people.
+    pub fn state(&self) -> SessionState {
+        match self.phase {
+            Phase::Exempt => SessionState::Waiting,
+            Phase::Unknown => SessionState::Unknown,
+            Phase::Idle => SessionState::Idle,
+            Phase::Busy => SessionState::Active,
+            Phase::IdleInTransaction => SessionState::IdleInTransaction,
+        }
+    }
+
+    /// For how long; `None` where nobody looked at a clock when that began.
+    pub fn lasted(&self, now: Instant) -> Option<Duration> {
+        let is_timed = !matches!(self.phase, Phase::Exempt | Phase::Unknown);
+        is_timed.then(|| now.saturating_duration_since(self.since))
+    }
+
+    /// How long its transaction has been open; `None` if it has none.
+    pub fn transaction_lasted(&self, now: Instant) -> Option<Duration> {
+        let began = self.transaction?;
+        Some(now.saturating_duration_since(began))
+    }
+
     /// When the first of its time-outs is over, and which; `None` for never.
     fn deadline(&self, limits: &Timeouts) -> Option<(Instant, Overdue)> {
         let own = match self.phase {
-            Phase::Exempt => None,
+            Phase::Exempt | Phase::Unknown => None,
             Phase::Idle => limits.client_idle.map(|after| (Limit::ClientIdle, after)),
             Phase::Busy => limits.query.map(|after| (Limit::Query, after)),
             Phase::IdleInTransaction => {

@@ -21,7 +21,7 @@ use sockets::{Chunk, Sleep};
 
 use crate::channel::Channel;
 use crate::conn::Conn;
-use crate::control::{Control, Leave};
+use crate::control::Control;
 use crate::farewell::SessionEnd;
 
 /// What a dialect makes of the bytes that pass.
@@ -122,7 +122,7 @@ impl<W: Watch> Relay<'_, W> {
                 return over(SessionEnd::Overdue(overdue));
             }
             match self.control.asked_to_leave(cx) {
-                Some(why) if why == Leave::CutOff || self.watch.at_rest() => over(why.into()),
+                Some(why) if why.is_at_once() || self.watch.at_rest() => over(why.into()),
                 _ => Poll::Pending,
             }
         })

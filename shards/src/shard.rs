@@ -73,6 +73,14 @@ impl Shard {
                 }
                 None => Reply::Unknown,
             },
+            Command::Sessions(id) => match self.context.tenant(&id) {
+                Some(tenant) => Reply::Sessions(tenant.sessions.snapshots(sockets::now())),
+                None => Reply::Unknown,
+            },
+            Command::End(id, session) => match self.context.tenant(&id) {
+                Some(tenant) if tenant.sessions.end(session) => Reply::Done,
+                _ => Reply::Unknown,
+            },
             Command::Receive(reception) => {
                 self.context.reception.set(reception);
                 Reply::Done

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shards::Silent;
-use shards::contract::{Door, ShardSnapshot, Steering, TenantId};
+use shards::contract::{Door, SessionId, SessionSnapshot, ShardSnapshot, Steering, TenantId};
 
 use crate::config::{Complaint, Node, Settings};
 use crate::roster::Entry;
@@ -23,6 +23,10 @@ pub trait Operator: Send + Sync + 'static {
     fn remove(&self, id: &TenantId, when: When) -> Result<(), Refused>;
     /// The tenant's pool shall serve in another way.
     fn steer(&self, id: &TenantId, steering: Steering) -> Result<(), Refused>;
+    /// The tenant's sessions that are served, in no order.
+    fn sessions(&self, id: &TenantId) -> Result<Vec<SessionSnapshot>, Refused>;
+    /// One of them shall end, whatever it is at. It has been told when this comes back.
+    fn end(&self, id: &TenantId, session: SessionId) -> Result<(), Refused>;
     /// The config file shall be read again.
     fn reload(&self) -> Result<Reloaded, Refused>;
     /// How everything stands, shard by shard.
@@ -82,6 +86,8 @@ impl When {
 pub enum Refused {
     /// There is no tenant of that name.
     NoTenant,
+    /// The tenant has no session of that number (any more).
+    NoSession,
     /// The tenant is not as the asker believed.
     NotWhen,
     /// The tenant as written makes no sense; keys are relative to it.

@@ -7,7 +7,7 @@ mod resource;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use shards::contract::{ShardSnapshot, Steering, TenantId, TenantSnapshot};
+use shards::contract::{SessionId, ShardSnapshot, Steering, TenantId, TenantSnapshot};
 
 use self::resource::Resource;
 use super::access::Access;
@@ -17,6 +17,7 @@ use super::operator::{Operator, Put, Refused, When};
 use super::problem::{FieldError, Problem};
 use super::{InForce, body, etag::ETags, page, show};
 use crate::metrics::{self, Scene};
+use crate::roster::Entry;
 use crate::vitals::Vitals;
 
 /// The API's answers.
@@ -66,6 +67,7 @@ impl Router {
         let get = request.method == "GET";
         match (resource, request.method.as_str()) {
             (Resource::Steer(id, steering), "POST") => self.steer(id, steering),
+            (Resource::Session(id, session), "DELETE") => self.end(id, session),
             (Resource::Reload, "POST") => self.reload(),
             (Resource::Tenants, "POST") => self.create(request),
             (Resource::Tenant(id), "PUT") => self.put(id, request),
@@ -73,6 +75,7 @@ impl Router {
             (Resource::Tenants, _) if get => self.list(),
             (Resource::Tenant(id), _) if get => self.show(id),
             (Resource::TenantStats(id), _) if get => self.stats(id),
+            (Resource::Sessions(id), _) if get => self.sessions(id),
             (Resource::Config, _) if get => Ok(Response::json(
                 200,
                 &show::settings(&*self.operator.settings()?, &self.vitals.who_is_left_out()),
@@ -115,13 +118,13 @@ impl Router {
         let shown = entries
             .iter()
             .map(|entry| show::tenant(entry, standing.remove(&entry.spec.id), count));
-        Ok(Response::json(200, &shown.collect()))
+        Ok(Response::json_list(shown))
     }
 
     fn show(&self, id: &str) -> Result<Response, Problem> {
         let id = tenant_id(id)?;
-        let entry = self.operator.tenant(&id)?;
         let shards = self.operator.snapshots()?;
+        let entry = self.operator.tenant(&id)?;
         let now = tenants_of(&shards).find(|now| now.id == id);
         let shown = show::whole_tenant(&entry, now, shards.len());
         Ok(Response::json(200, &shown).with("ETag", self.etags.of(entry.revision)))
@@ -129,11 +132,8 @@ impl Router {
 
     fn stats(&self, id: &str) -> Result<Response, Problem> {
         let id = tenant_id(id)?;
-        let entry = self.operator.tenant(&id)?;
-        let shards = self.operator.snapshots()?;
-        let now = tenants_of(&shards).find(|now| now.id == id);
-        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
-        Ok(Response::json(200, &show::tenant_stats(&entry.spec, now)))
+        let (entry, now) = self.standing(&id)?;
+        Ok(Response::json(200, &show::tenant_stats(&entry.spec, &now)))
     }
 
     fn create(&self, request: &Request) -> Result<Response, Problem> {
@@ -198,12 +198,32 @@ impl Router {
     fn steer(&self, id: &str, steering: Steering) -> Result<Response, Problem> {
         let id = tenant_id(id)?;
         self.operator.steer(&id, steering)?;
-        let shards = self.operator.snapshots()?;
-        let now = tenants_of(&shards).find(|now| now.id == id);
-        let entry = self.operator.tenant(&id)?;
-        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
+        let (entry, now) = self.standing(&id)?;
         // What leaves is still leaving.
-        Ok(Response::json(202, &show::tenant_stats(&entry.spec, now)))
+        Ok(Response::json(202, &show::tenant_stats(&entry.spec, &now)))
+    }
+
+    /// A tenant, and how it stands.
+    fn standing(&self, id: &TenantId) -> Result<(Entry, TenantSnapshot), Problem> {
+        let shards = self.operator.snapshots()?;
+        // Asked for last: one that somebody removes meanwhile is no fault of its shard's.
+        let entry = self.operator.tenant(id)?;
+        let mut tenants = shards.into_iter().flatten().flat_map(|shard| shard.tenants);
+        let now = tenants.find(|now| now.id == *id);
+        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
+        Ok((entry, now))
+    }
+
+    fn sessions(&self, id: &str) -> Result<Response, Problem> {
+        let mut sessions = self.operator.sessions(&tenant_id(id)?)?;
+        sessions.sort_unstable_by_key(|session| session.id.0);
+        Ok(Response::json_list(sessions.iter().map(show::session)))
+    }
+
+    fn end(&self, id: &str, session: &str) -> Result<Response, Problem> {
+        let session = session.parse().map_err(|_| Refused::NoSession)?;
+        self.operator.end(&tenant_id(id)?, SessionId(session))?;
+        Ok(Response::empty(204))
     }
 
     fn reload(&self) -> Result<Response, Problem> {
@@ -284,6 +304,7 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
         match refused {
             Refused::NoTenant => Problem::new(404, "there is no such tenant"),
+            Refused::NoSession => Problem::new(404, "the tenant has no such session (any more)"),
             Refused::NotWhen => Problem::new(
                 412,
                 "the tenant is not what If-Match or If-None-Match asks for: read it again",

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use shards::contract::{
     BOUNDS, BackendUser, ClientAuth, Credential, Dialect, Health, HealthCheck, Networks, PG_AUTHID,
-    PoolMode, PreparedStatements, Reset, ShardSnapshot, Standing, TenantSnapshot, TenantSpec,
-    Timings, Users, WhenUnwell, shard_of,
+    PoolMode, PreparedStatements, Reset, SessionSnapshot, SessionState, ShardSnapshot, Standing,
+    TenantSnapshot, TenantSpec, Timings, Users, WhenUnwell, shard_of,
 };
 
 use shards::tls::{IdentityText, Mode, Negotiation, Roots, SslMode};
@@ -96,6 +96,28 @@ pub fn tenant_stats(spec: &TenantSpec, now: &TenantSnapshot) -> Value {
     shown["state"] = state(Some(now)).into();
     shown["max"] = spec.limits.max.into();
     shown
+}
+
+/// A session: who, from where, and what it is at for how long.
+pub fn session(session: &SessionSnapshot) -> Value {
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+    json!({
+        "id": session.id.0.to_string(),
+        "user": session.who.user,
+        "application": session.who.application,
+        "client": session.who.peer.to_string(),
+        "connected_seconds": session.connected.as_secs_f64(),
+        "state": match session.state {
+            SessionState::Idle => "idle",
+            SessionState::Active => "active",
+            SessionState::IdleInTransaction => "idle_in_transaction",
+            SessionState::Waiting => "waiting",
+            SessionState::Unknown => "unknown",
+        },
+        "state_seconds": seconds(session.in_state),
+        "transaction_seconds": seconds(session.in_transaction),
+        "backend": session.backend,
+    })
 }
 
 /// A shard's load; `null` where it did not say.

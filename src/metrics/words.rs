@@ -42,6 +42,7 @@ pub fn end(kind: EndKind) -> &'static str {
         EndKind::DatabaseUnhealthy => "database_unhealthy",
         EndKind::Stopping => "stopping",
         EndKind::CutOff => "cut_off",
+        EndKind::EndedByOperator => "ended_by_operator",
         EndKind::ClientNotSecured => "client_not_secured",
         EndKind::OwnLack => "own_lack",
     }

@@ -168,12 +168,25 @@ fn a_healthcheck_answers_by_its_exit_status() {
     ] {
         assert_eq!(dbbouncer(&arguments, "").0, 0, "{arguments:?}");
     }
+    // Where there are probes and no API.
+    let probes = program.folder.join("probes.yaml");
+    let text = format!("listen: {{api_port: 0, metrics_port: {}}}", program.api);
+    std::fs::write(&probes, text).unwrap();
+    let probes = probes.display().to_string();
+    assert_eq!(dbbouncer(&["healthcheck", "-c", &probes], "").0, 0);
+    let (status, _, error) = dbbouncer(&["top", "--once", "-c", &probes], "");
+    assert!(status == 1 && error.contains("no API"), "{error}");
     // A file that is wrong by now does not make the process unwell.
     program.write("tenants: nonsense");
     assert_eq!(dbbouncer(&["healthcheck", "-c", &config], "").0, 0);
     program.kill();
     let (status, _, error) = dbbouncer(&["healthcheck", "--url", &url], "");
     assert!(status == 1 && error.contains("no answer"), "{error}");
+    let (status, _, error) = dbbouncer(&["healthcheck", "--url", "localhost:8080"], "");
+    assert!(
+        status == 1 && error.contains("such as http://127.0.0.1:8080"),
+        "{error}"
+    );
 }
 
 /// By a validator that is not ours.

@@ -35,6 +35,7 @@ mod routing;
 mod scene;
 mod secrets;
 mod servers;
+mod sessions;
 mod stopping;
 mod storms;
 mod strangers;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
     secrets::plan(&mut plan);
     storms::plan(&mut plan);
     operator::plan(&mut plan);
+    sessions::plan(&mut plan);
     health::plan(&mut plan);
     names::plan(&mut plan);
     limits::plan(&mut plan);

@@ -27,7 +27,7 @@ pub fn plan(plan: &mut Plan) {
     );
 }
 
-fn tenant_of(server: &Server, name: &str) -> Tenant {
+pub fn tenant_of(server: &Server, name: &str) -> Tenant {
     let tenant = Tenant::on(server, name).with("client_auth: trust");
     if server.kind.is_postgres() {
         server.sql("", &format!("GRANT by_trust TO {}", tenant.username));
@@ -36,13 +36,13 @@ fn tenant_of(server: &Server, name: &str) -> Tenant {
 }
 
 /// A client made of bytes, of either protocol.
-struct Client {
-    raw: Raw,
+pub struct Client {
+    pub raw: Raw,
     postgres: bool,
 }
 
 impl Client {
-    fn of(bouncer: &Bouncer, tenant: &Tenant) -> Client {
+    pub fn of(bouncer: &Bouncer, tenant: &Tenant) -> Client {
         let door = bouncer.door(tenant);
         let postgres = door.kind.is_postgres();
         let raw = if postgres {
@@ -60,20 +60,27 @@ impl Client {
     }
 
     /// Runs a statement that has no rows.
-    fn runs(&mut self, statement: &str) {
+    pub fn runs(&mut self, statement: &str) {
+        self.says(statement);
         if self.postgres {
-            let text = [statement.as_bytes(), b"\0"].concat();
-            let answer = self.raw.say(&message(b'Q', &text)).until_ready();
-            assert_eq!(answer[0].0, b'C', "{statement}");
+            assert_eq!(self.raw.until_ready()[0].0, b'C', "{statement}");
         } else {
-            let command = [b"\x03", statement.as_bytes()].concat();
-            let (sequence, ok) = self.raw.say(&packet(0, &command)).packet();
+            let (sequence, ok) = self.raw.packet();
             assert_eq!((sequence, ok[0]), (1, 0), "{statement}");
         }
     }
 
-    /// Is told that the bouncer stops, and nothing else.
-    fn hears_of_the_stop(mut self) {
+    /// Sends a statement, and waits for nothing.
+    pub fn says(&mut self, statement: &str) {
+        let words = match self.postgres {
+            true => message(b'Q', &[statement.as_bytes(), b"\0"].concat()),
+            false => packet(0, &[b"\x03", statement.as_bytes()].concat()),
+        };
+        self.raw.say(&words);
+    }
+
+    /// Is told that the bouncer stops, or that its session is ended, and nothing else.
+    pub fn hears_of_the_stop(mut self) {
         if self.postgres {
             assert_eq!(self.raw.last_words().state, "57P01");
         } else {

@@ -291,6 +291,8 @@ kinds! {
         Stopping,
         /// Told to go, and not gone in time.
         CutOff,
+        /// An operator ended it.
+        EndedByOperator,
         /// There was no TLS with the client, and should have been.
         ClientNotSecured,
         /// There was no connection to the database for want of something of our own.

@@ -1,6 +1,8 @@
 //! How shards stand at one moment, as they answer it.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pool::Gauges;
 
@@ -54,6 +56,58 @@ pub struct TenantSnapshot {
     pub backends: Gauges,
     /// What it all adds up to.
     pub counts: Counts,
+}
+
+/// A number that a session has for itself, in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId(pub u64);
+
+/// Who a session's client is, as far as it has said or shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Whom it has proved to be, without the tenant.
+    pub user: Box<str>,
+    /// What it called itself when it logged in (`application_name`, `program_name`).
+    pub application: Option<Box<str>>,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// When it was let in.
+    pub since: Instant,
+}
+
+/// A session that is served, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSnapshot {
+    /// Which.
+    pub id: SessionId,
+    /// Whose.
+    pub who: Arc<Who>,
+    /// How long it has been.
+    pub connected: Duration,
+    /// What it is at.
+    pub state: SessionState,
+    /// For how long; `None` where that is not known.
+    pub in_state: Option<Duration>,
+    /// How long its transaction has been open, or its single statement has run; `None` if there is none.
+    pub in_transaction: Option<Duration>,
+    /// The backend that it holds, by the number that the database has for it: PostgreSQL's process id, MySQL's
+    /// connection id.
+    pub backend: Option<u32>,
+}
+
+/// What a session is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// The client says nothing, and has no transaction open.
+    Idle,
+    /// The client waits for an answer.
+    Active,
+    /// The client says nothing, and has a transaction open.
+    IdleInTransaction,
+    /// The client waits for a backend.
+    Waiting,
+    /// Its answers could not be followed.
+    Unknown,
 }
 
 /// Whether a tenant's pool serves.

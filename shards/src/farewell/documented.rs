@@ -83,6 +83,7 @@ fn ends() -> Vec<SessionEnd> {
         SessionEnd::DatabaseLeft { may_speak: true },
         SessionEnd::Stopping,
         SessionEnd::CutOff,
+        SessionEnd::EndedByOperator,
     ]
 }
 

@@ -87,6 +87,12 @@ impl fmt::Display for SessionEnd {
             SessionEnd::Stopping => {
                 write!(f, "terminating connection: the pooler is shutting down")
             }
+            SessionEnd::EndedByOperator => {
+                write!(
+                    f,
+                    "terminating connection: an operator of the pooler ended it"
+                )
+            }
             SessionEnd::CutOff => write!(f, "cut off: the time to finish was over"),
         }
     }

@@ -59,6 +59,7 @@ impl SessionEnd {
             SessionEnd::DatabaseLeft { .. } => EndKind::DatabaseLeft,
             SessionEnd::Stopping => EndKind::Stopping,
             SessionEnd::CutOff => EndKind::CutOff,
+            SessionEnd::EndedByOperator => EndKind::EndedByOperator,
         }
     }
 }

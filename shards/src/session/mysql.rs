@@ -22,7 +22,7 @@ use crate::backend::{Backend, Shape, Welcome};
 use crate::condemned::condemn;
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{ClientAuth, Dialect, TenantSpec, Users};
+use crate::contract::{ClientAuth, Dialect, TenantSpec, Users, Who};
 use crate::control::Control;
 use crate::dial::{self, DialFailure, login_request};
 use crate::farewell::budget::{self, About};
@@ -62,6 +62,7 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
         Ok(seated) => seated,
         Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
+    let who = who(&client, &login, &named);
     let shape = shape_for(&tenant.spec(), &login, &named);
     let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
         Ok(lease) => lease,
@@ -74,7 +75,7 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
         own_id: login.connection_id,
         nonce: login.nonce,
     };
-    session.work(client, lease, sequence).await;
+    session.work(client, lease, who, sequence).await;
 }
 
 /// The last words, if the client would take any; the line in the log, and the sums.
@@ -154,6 +155,18 @@ async fn prove(
     Ok(sequence)
 }
 
+/// Who the client is, for operators: as it called itself when it logged in.
+fn who(client: &Client, login: &ClientLogin, named: &Named) -> Who {
+    let mut attributes = login.response.attributes.iter();
+    let program = attributes.find(|(name, _)| name == b"program_name");
+    Who {
+        user: named.user.as_str().into(),
+        application: program.map(|(_, name)| String::from_utf8_lossy(name).into()),
+        peer: client.peer,
+        since: sockets::now(),
+    }
+}
+
 /// What this client's backend must be like. A client that names no database begins in the tenant's.
 fn shape_for(spec: &TenantSpec, login: &ClientLogin, named: &Named) -> MySqlShape {
     let shape = MySqlShape::of_client(&login.response, named);
@@ -175,14 +188,15 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Welcome, relay, farewell.
-    async fn work(self, mut client: Client, mut lease: Lease, sequence: u8) {
-        let listed = match self.tenant.sessions.enter() {
+    async fn work(self, mut client: Client, mut lease: Lease, who: Who, sequence: u8) {
+        let listed = match self.tenant.sessions.enter(who) {
             Ok(listed) => listed,
             Err(why) => {
                 let end = why.into();
                 return leave(self.shard, client, Some(self.tenant), &end, Some(sequence));
             }
         };
+        listed.control.holds(lease.backend().number());
         let welcome = welcome_of(lease.backend());
         warn_of_disguise(self.shard, self.tenant, welcome);
         let mut words = BytesMut::new();
@@ -235,7 +249,7 @@ impl Session<'_> {
                     "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
                 );
             }
-            match self.change_user(client, lease, request).await {
+            match self.change_user(client, lease, request, control).await {
                 Ok(status) => watch.begun_anew(status),
                 Err((end, sequence)) => {
                     watch.say_next = Some(sequence);
@@ -285,6 +299,7 @@ impl Session<'_> {
         client: &mut Client,
         lease: &mut Lease,
         mut request: ChangeUser,
+        control: &Control,
     ) -> Result<u16, (SessionEnd, u8)> {
         let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
         let named = request
@@ -311,6 +326,7 @@ impl Session<'_> {
         let proving = prove(self.shard, client, terms, &named, &mut greet);
         let proven = in_time(self.shard, timeout_at(deadline, proving).await);
         let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
+        control.becomes(&named.user);
 
         let changed = self.change_backend(lease, request.charset, named.database);
         let changed = changed

@@ -8,7 +8,7 @@ use std::task::Poll;
 use sockets::timeout_at;
 use wire::pg::NamedStartup;
 
-use super::postgres::{check, leave, work};
+use super::postgres::{check, leave, who, work};
 use super::{Client, admit, client_broke, close_turn, in_time, take_turn, unproven};
 use crate::backend::Shape;
 use crate::context::ShardContext;
@@ -75,7 +75,10 @@ pub async fn serve(
         Ok((lease, seated))
     });
     match admitted {
-        Ok((lease, _seated)) => work(shard, client, tenant, lease, named.minor).await,
+        Ok((lease, _seated)) => {
+            let who = who(&client, &named);
+            work(shard, client, tenant, lease, who, named.minor).await;
+        }
         Err(end) => leave(shard, client, Some(tenant), &end),
     }
 }

@@ -20,7 +20,7 @@ use crate::backend::{Shape, Welcome};
 use crate::cancel::{Aim, Registered, SecretLength};
 use crate::conn::Broken;
 use crate::context::ShardContext;
-use crate::contract::{Access, BackendUser, ClientAuth, Dialect, PoolMode, TenantSpec};
+use crate::contract::{Access, BackendUser, ClientAuth, Dialect, PoolMode, TenantSpec, Who};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
@@ -84,13 +84,26 @@ async fn serve_by_session(
 ) {
     let tenant = seated.tenant();
     let minor = named.minor;
+    let who = who(&client, &named);
     let shape = match tenant.spec().access.backend_user {
         BackendUser::Tenant => Shape::Postgres(named.parameters),
         BackendUser::Client => Shape::PostgresAs(named.user, named.parameters),
     };
     match lease_for(&mut client, tenant, &shape).await {
-        Ok(lease) => work(shard, client, tenant, lease, minor).await,
+        Ok(lease) => work(shard, client, tenant, lease, who, minor).await,
         Err(end) => leave(shard, client, Some(tenant), &end),
+    }
+}
+
+/// Who the client is, for operators: as it called itself when it logged in.
+pub(super) fn who(client: &Client, named: &NamedStartup) -> Who {
+    let application = named.parameters.get("application_name");
+    let application = application.map(|name| String::from_utf8_lossy(name));
+    Who {
+        user: named.user.as_str().into(),
+        application: application.map(|name| name.into()),
+        peer: client.peer,
+        since: sockets::now(),
     }
 }
 
@@ -237,13 +250,15 @@ pub(super) async fn work(
     mut client: Client,
     tenant: &Rc<Tenant>,
     mut lease: Lease,
+    who: Who,
     minor: u16,
 ) {
-    let listed = match tenant.sessions.enter() {
+    let listed = match tenant.sessions.enter(who) {
         Ok(listed) => listed,
         Err(why) => return leave(shard, client, Some(tenant), &why.into()),
     };
     let backend = lease.backend();
+    listed.control.holds(backend.number());
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
     };

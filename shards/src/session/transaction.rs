@@ -47,7 +47,7 @@ pub async fn serve(
     named: Box<NamedStartup>,
 ) {
     let tenant = seated.tenant();
-    let listed = match tenant.sessions.enter() {
+    let listed = match tenant.sessions.enter(postgres::who(&client, &named)) {
         Ok(listed) => listed,
         Err(why) => return postgres::leave(shard, *client, Some(tenant), &why.into()),
     };
@@ -221,7 +221,7 @@ impl Session<'_> {
     /// Ready when the session is told to end, from outside or by its own time.
     fn poll_ended(&self, cx: &Context<'_>) -> Poll<SessionEnd> {
         match self.control.asked_to_leave(cx) {
-            Some(why) if why == Leave::CutOff || self.tracker.at_rest() => Poll::Ready(why.into()),
+            Some(why) if why.is_at_once() || self.tracker.at_rest() => Poll::Ready(why.into()),
             _ => match self.control.overdue() {
                 Some(overdue) => Poll::Ready(SessionEnd::Overdue(overdue)),
                 None => Poll::Pending,
@@ -253,6 +253,7 @@ impl Session<'_> {
             unreachable!("a backend that is not lent out has its memory, in transaction mode");
         };
         self.last = lease.serial();
+        self.control.holds(lease.backend().number());
         self.lease = Some(lease);
         self.aimed = false;
         let attached = self.tracker.attach(memory, &mut self.out);
@@ -278,6 +279,9 @@ impl Session<'_> {
                     return Poll::Ready(Ok(None));
                 }
                 self.control.waits();
+            }
+            if let Some(why @ Leave::Ended) = self.control.asked_to_leave(cx) {
+                return Poll::Ready(Err(why.into()));
             }
             let gone = self.client.conn.poll_gone(cx);
             gone.map(|gone| Err(client_broke(gone)))
@@ -314,12 +318,14 @@ impl Session<'_> {
     /// Gives the backend up: clean, to be cleaned, or to be closed for `reason`.
     fn release(&mut self, reason: CloseReason) {
         let lease = self.lease.take();
+        self.control.holds(None);
         give_up(lease, &mut self.tracker, &self.registered, reason);
     }
 
     /// The backend broke.
     fn lose_backend(&mut self) {
         self.registered.aim(Aim::Nobody);
+        self.control.holds(None);
         if let Some(lease) = self.lease.take() {
             lease.lose();
         }

@@ -2,121 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::Mutex;
-use std::time::Duration;
+mod fake;
 
-use shards::Silent;
-use shards::contract::{Counts, Door, Gauges, Health, Standing, TenantSpec};
+use std::sync::atomic::Ordering;
 
-use super::super::operator::Reloaded;
+use self::fake::{Fake, fake};
 use super::*;
-use crate::config::{self, Habits, Node, Settings, settle_tenant};
-use crate::roster::{Entry, Roster};
-
-/// One shard, which has every tenant that is wanted, or is silent.
-struct Fake {
-    roster: Mutex<Roster>,
-    silent: bool,
-    steered: Mutex<Vec<(String, Steering)>>,
-}
-
-impl Operator for Fake {
-    fn tenants(&self) -> Result<Vec<Entry>, Refused> {
-        Ok(self.roster.lock().unwrap().iter().cloned().collect())
-    }
-
-    fn tenant(&self, id: &TenantId) -> Result<Entry, Refused> {
-        self.roster
-            .lock()
-            .unwrap()
-            .get(id)
-            .cloned()
-            .ok_or(Refused::NoTenant)
-    }
-
-    fn put(&self, id: &TenantId, written: Node, when: When) -> Result<Put, Refused> {
-        let mut roster = self.roster.lock().unwrap();
-        let before = roster.get(id).map(|entry| entry.revision);
-        if !when.holds(before) {
-            return Err(Refused::NotWhen);
-        }
-        let (spec, _): (TenantSpec, _) =
-            settle_tenant(id, &written, &Habits::BUILT_IN).map_err(Refused::Senseless)?;
-        Ok(Put {
-            entry: roster.put(spec, written),
-            created: before.is_none(),
-        })
-    }
-
-    fn remove(&self, id: &TenantId, _: When) -> Result<(), Refused> {
-        self.roster
-            .lock()
-            .unwrap()
-            .remove(id)
-            .map(drop)
-            .ok_or(Refused::NoTenant)
-    }
-
-    fn steer(&self, id: &TenantId, steering: Steering) -> Result<(), Refused> {
-        self.tenant(id)?;
-        self.steered
-            .lock()
-            .unwrap()
-            .push((id.to_string(), steering));
-        Ok(())
-    }
-
-    fn reload(&self) -> Result<Reloaded, Refused> {
-        Ok(Reloaded::default())
-    }
-
-    fn snapshots(&self) -> Result<Vec<Result<ShardSnapshot, Silent>>, Refused> {
-        if self.silent {
-            return Ok(vec![Err(Silent(0))]);
-        }
-        let tenants = self.tenants()?.into_iter().map(|entry| TenantSnapshot {
-            id: entry.spec.id.clone(),
-            standing: Standing::Active,
-            clients: 3,
-            pinned: 0,
-            backends: Gauges {
-                idle: 1,
-                leased: 2,
-                opening: 0,
-                waiting: 4,
-            },
-            health: Health::Well,
-            counts: Counts::default(),
-        });
-        Ok(vec![Ok(ShardSnapshot {
-            clients: 3,
-            busy: Duration::ZERO,
-            strangers: Counts::default(),
-            tenants: tenants.collect(),
-        })])
-    }
-
-    fn door(&self) -> Result<Door, Refused> {
-        Ok(Door {
-            clients: 3,
-            limit: 10,
-            ..Door::default()
-        })
-    }
-
-    fn settings(&self) -> Result<Arc<Settings>, Refused> {
-        Err(Refused::Busy)
-    }
-}
+use crate::config;
 
 fn router(silent: bool) -> Router {
-    let roster = Mutex::new(Roster::of_file(Vec::new()));
+    router_to(fake(silent))
+}
+
+fn router_to(operator: Arc<Fake>) -> Router {
     Router {
-        operator: Arc::new(Fake {
-            roster,
-            silent,
-            steered: Mutex::default(),
-        }),
+        operator,
         vitals: Arc::new(Vitals::new(1)),
         scope: Scope::Everything,
         access: Access::default(),
@@ -172,6 +72,45 @@ fn stats_are_those_of_the_tenants_shard() {
         metrics.contains("dbbouncer_connections_waiting{tenant=\"acme\",db_type=\"mysql\"} 4\n"),
         "{metrics}"
     );
+}
+
+#[test]
+fn sessions_are_listed_by_number_and_ended_one_by_one() {
+    let router = router(false);
+    assert_eq!(ask(&router, "GET", "/tenants/acme/sessions", "").0, 404);
+    assert_eq!(ask(&router, "POST", "/tenants", ACME).0, 201);
+    let (status, sessions) = ask(&router, "GET", "/tenants/acme/sessions", "");
+    assert_eq!((status, &sessions[1]["id"]), (200, &json!("7")));
+    assert_eq!(
+        sessions[0],
+        json!({"id": "3", "user": "alice", "application": "psql", "client": "10.0.0.3:5123", "connected_seconds": 9.0,
+               "state": "idle_in_transaction", "state_seconds": 2.0, "transaction_seconds": 3.0, "backend": 4711})
+    );
+    for (path, status) in [
+        ("/tenants/acme/sessions/3", 204),
+        ("/tenants/acme/sessions/4", 404),
+        ("/tenants/acme/sessions/-1", 404),
+        ("/tenants/acme/sessions/", 404),
+        ("/tenants/other/sessions/3", 404),
+    ] {
+        assert_eq!(ask(&router, "DELETE", path, "").0, status, "{path}");
+    }
+}
+
+#[test]
+fn who_is_removed_meanwhile_is_gone_and_no_shard_is_blamed() {
+    let operator = fake(false);
+    let router = router_to(Arc::clone(&operator));
+    for (method, path) in [
+        ("GET", "/tenants/acme/stats"),
+        ("POST", "/tenants/acme/pause"),
+        ("GET", "/tenants/acme"),
+    ] {
+        operator.vanish.store(false, Ordering::Relaxed);
+        assert_eq!(ask(&router, "POST", "/tenants", ACME).0, 201);
+        operator.vanish.store(true, Ordering::Relaxed);
+        assert_eq!(ask(&router, method, path, "").0, 404, "{method} {path}");
+    }
 }
 
 #[test]
@@ -241,7 +180,7 @@ fn probes_tell_stopping_from_living() {
 fn the_description_and_the_router_agree() {
     let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
     for (path, item) in document["paths"].as_object().unwrap() {
-        let (described_as, path) = (path, path.replace("{id}", "acme"));
+        let (described_as, path) = (path, path.replace("{id}", "acme").replace("{session}", "3"));
         let resource =
             Resource::of(&path).unwrap_or_else(|| panic!("{path} is described and not routed"));
         assert_eq!(resource.pattern(), described_as);
@@ -282,7 +221,7 @@ fn the_docs_name_every_route() {
 }
 
 /// How many kinds of path [`Resource::of`] knows.
-const PATHS: usize = 15;
+const PATHS: usize = 17;
 
 #[test]
 fn what_cannot_be_done_is_refused_with_what_can() {

@@ -206,7 +206,7 @@ impl Watch for MySqlWatch<'_> {
         }
         if self.replies.lost().is_some() {
             // Nothing is known of what it is at: no time-out may end it.
-            self.control.waits();
+            self.control.cannot_be_followed();
         }
         Ok(self.turn())
     }

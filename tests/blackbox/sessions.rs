@@ -1,0 +1,151 @@
+//! What an operator is shown of a tenant's sessions, and the end of one: it alone, and nothing of it is left at the database.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use testbed::{Bouncer, Config, Kind, Plan, Server, World, eventually};
+
+use crate::operator::{ask, read};
+use crate::stopping::{Client, tenant_of};
+
+pub fn plan(plan: &mut Plan) {
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres, Kind::MariaDb, Kind::MySql],
+        "an_operator_sees_sessions_and_ends_one",
+        an_operator_sees_sessions_and_ends_one,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "who_waits_for_a_connection_can_be_ended",
+        who_waits_for_a_connection_can_be_ended,
+    );
+}
+
+async fn an_operator_sees_sessions_and_ends_one(server: &'static Server) {
+    let tenant = tenant_of(server, "watched");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let (api, path) = (bouncer.api(), format!("/tenants/{}/sessions", tenant.id));
+    let mut open = Client::of(&bouncer, &tenant);
+    open.runs("BEGIN");
+    open.runs("INSERT INTO whoami VALUES ('lost')");
+    let mut bystander = Client::of(&bouncer, &tenant);
+    bystander.runs("BEGIN");
+    bystander.runs("INSERT INTO whoami VALUES ('kept')");
+    bystander.runs("COMMIT");
+    let mut asleep = Client::of(&bouncer, &tenant);
+    let sleep = format!("SELECT {}(601)", sleeper(server));
+    asleep.says(&sleep);
+
+    let shown = eventually("each is at what it should be", || {
+        let all = sessions(api, &path);
+        let states: Vec<_> = all.iter().map(|it| it["state"].as_str()).collect();
+        let wanted = ["idle_in_transaction", "idle", "active"];
+        (states == wanted.map(Some)).then_some(all)
+    });
+    for (session, client) in shown.iter().zip([&open, &bystander, &asleep]) {
+        let address = client.raw.0.local_addr().expect("a socket").to_string();
+        assert_eq!(
+            (&session["user"], &session["client"]),
+            (&"app".into(), &address.into())
+        );
+    }
+    for held in [&shown[0], &shown[2]] {
+        let number = held["backend"].as_u64().expect("it holds a connection");
+        assert_eq!(server.sql("", &numbered(server, number)), "1", "{held}");
+        assert!(held["transaction_seconds"].as_f64().is_some(), "{held}");
+    }
+
+    for (client, session) in [(open, &shown[0]), (asleep, &shown[2])] {
+        let one = format!("{path}/{}", session["id"].as_str().expect("a number"));
+        assert_eq!(ask(api, "DELETE", &one, ""), 204);
+        client.hears_of_the_stop();
+        eventually("it is gone from the list", || {
+            (!sessions(api, &path)
+                .iter()
+                .any(|it| it["id"] == session["id"]))
+            .then_some(())
+        });
+        assert_eq!(
+            ask(api, "DELETE", &one, ""),
+            404,
+            "nobody else has its number"
+        );
+    }
+    eventually("the database has given up what nobody waits for", || {
+        (server.sql("", asleep_at(server)) == "0").then_some(())
+    });
+    bystander.runs("BEGIN");
+    let kept = "SELECT COUNT(*) FROM whoami WHERE id IN ('lost', 'kept')";
+    assert_eq!(server.sql(&tenant.dbname, kept), "1");
+    assert_eq!(sessions(api, &path).len(), 1);
+    let counted = read(api, "GET", "/metrics", "");
+    let count = format!(
+        "{{tenant=\"{}\",reason=\"ended_by_operator\"}} 2\n",
+        tenant.id
+    );
+    assert!(counted.contains(&count), "{counted}");
+    bystander.runs("COMMIT");
+    bouncer.stop();
+}
+
+async fn who_waits_for_a_connection_can_be_ended(server: &'static Server) {
+    let tenant = tenant_of(server, "queue")
+        .with("pool_mode: transaction")
+        .with("max_connections: 1")
+        .with("min_connections: 0")
+        .with("acquire_timeout: 10m");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let (api, path) = (bouncer.api(), format!("/tenants/{}/sessions", tenant.id));
+    let mut holder = Client::of(&bouncer, &tenant);
+    holder.runs("BEGIN");
+    let mut waiter = Client::of(&bouncer, &tenant);
+    waiter.says("SELECT 1");
+    let waiting = eventually("it waits", || {
+        let all = sessions(api, &path);
+        all.into_iter().find(|it| it["state"] == "waiting")
+    });
+    assert!(waiting["backend"].is_null(), "{waiting}");
+    let one = format!("{path}/{}", waiting["id"].as_str().expect("a number"));
+    assert_eq!(ask(api, "DELETE", &one, ""), 204);
+    waiter.hears_of_the_stop();
+    holder.runs("COMMIT");
+    bouncer.stop();
+}
+
+fn sessions(api: SocketAddr, path: &str) -> Vec<Value> {
+    let answer = read(api, "GET", path, "");
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .expect("an answer with a body");
+    serde_json::from_str(body).expect("a list")
+}
+
+/// The function by which a query takes its time.
+fn sleeper(server: &Server) -> &'static str {
+    match server.kind.is_postgres() {
+        true => "pg_sleep",
+        false => "SLEEP",
+    }
+}
+
+/// How many connections of this number the database has.
+fn numbered(server: &Server, number: u64) -> String {
+    match server.kind.is_postgres() {
+        true => format!("SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {number}"),
+        false => format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {number}"),
+    }
+}
+
+/// How many of its connections sleep for so long.
+fn asleep_at(server: &Server) -> &'static str {
+    match server.kind.is_postgres() {
+        true => {
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(601)' AND state = 'active'"
+        }
+        false => {
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(601)'"
+        }
+    }
+}
