@@ -131,6 +131,6 @@ const ERRANDS_WAITING: usize = 64;
 /// How long the control thread may take to come to an errand, and to do its own part of it.
 const DESK_WITHIN: Duration = Duration::from_secs(5);
 /// How long a shard may take to carry out a change.
-const CHANGE_WITHIN: Duration = Duration::from_secs(2);
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a shard may take to say how it stands.
-const SNAPSHOT_WITHIN: Duration = Duration::from_millis(250);
+const SNAPSHOT_WITHIN: Duration = Duration::from_secs(2);

@@ -62,9 +62,11 @@ impl Program {
         text(self.postgres, self.api, lines)
     }
 
-    /// Writes the config in place.
+    /// Puts another config in place, in one step: it is looked at at any moment.
     pub fn write(&self, lines: &str) {
-        fs::write(self.config(), self.text(lines)).unwrap();
+        let half = self.folder.join("config.yaml.half");
+        fs::write(&half, self.text(lines)).unwrap();
+        fs::rename(half, self.config()).unwrap();
     }
 
     /// Starts it again, with the same files.

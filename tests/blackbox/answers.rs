@@ -338,7 +338,7 @@ async fn a_change_of_user_waits_for_the_answers_before_it(server: &'static Serve
 
 async fn a_change_of_user_at_a_silent_database_has_an_end(server: &'static Server) {
     let middleman = Middleman::before(server.address);
-    let mut tenant = tenant_of(server, "silent-change").with("connect_timeout: 1s");
+    let mut tenant = tenant_of(server, "silent-change").with("connect_timeout: 4s");
     tenant.address = middleman.address();
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let mut raw = session(&bouncer.door(&tenant), WITH_EOF);
@@ -348,7 +348,7 @@ async fn a_change_of_user_at_a_silent_database_has_an_end(server: &'static Serve
     raw.say(&packet(2, &[7; 20]));
     let (sequence, words) = raw.packet();
     assert_eq!((sequence, words[0]), (3, 0xFF), "{words:?}");
-    bouncer.log_line(&[&tenant.id, "no change of user within 1s"]);
+    bouncer.log_line(&[&tenant.id, "no change of user within 4s"]);
     middleman.release();
     bouncer.stop();
 }

@@ -154,19 +154,18 @@ async fn a_dead_idle_backend_is_replaced_at_once(server: &'static Server) {
 }
 
 async fn checks_run_on_idle_backends(server: &'static Server) {
-    let (middleman, tenant, bouncer) = troubled(server, &["min_connections: 1", QUICK_CHECKS]);
-    let checks = |result: &str| {
-        let labels = format!("{{tenant=\"{}\",result=\"{result}\"}}", tenant.id);
-        sample(
-            bouncer.api(),
-            &format!("dbbouncer_health_checks_total{labels}"),
-        )
-    };
-    eventually("checks pass", || (checks("passed") >= 5.0).then_some(()));
-    // Perhaps the first check came before the first backend; and a check that was late, which a busy machine may see, takes
-    // its backend with it.
-    let (dialed, late) = (middleman.accepted() as f64, checks("failed"));
-    assert!(dialed <= 2.0 + 2.0 * late, "{dialed} dialed, {late} late");
+    let quick = QUICK_CHECKS.replace("timeout: 10s", "timeout: 1s");
+    let (middleman, tenant, bouncer) = troubled(server, &["min_connections: 1", &quick]);
+    let passed = format!(
+        "dbbouncer_health_checks_total{{tenant=\"{}\",result=\"passed\"}}",
+        tenant.id
+    );
+    // Some are dialed for: the first, which may come before the first backend, and those behind one that a busy machine made
+    // late. Were each dialed for, there would never be more of them than dials.
+    eventually("checks pass that are not dialed for", || {
+        let passed = sample(bouncer.api(), &passed);
+        (passed >= 5.0 + middleman.accepted() as f64).then_some(())
+    });
     // A network that swallows everything is found by the time-out.
     middleman.hold();
     bouncer.log_line(&[&tenant.id, "is unhealthy", "within"]);
@@ -311,13 +310,18 @@ pub async fn refusal(door: &Door) -> String {
     }
 }
 
-/// The value of one sample; 0 where there is none yet.
+/// The value of one sample; 0 where there is none yet. Of a shard that a busy machine keeps from answering nothing is known,
+/// so it is asked again.
 pub fn sample(api: SocketAddr, series: &str) -> f64 {
-    let text = read(api, "GET", "/metrics", "");
+    let text = eventually("all shards answer", || {
+        let text = read(api, "GET", "/metrics", "");
+        let is_down = |line: &str| line.starts_with("dbbouncer_shard_up{") && line.ends_with(" 0");
+        (!text.lines().any(is_down)).then_some(text)
+    });
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.map_or(0.0, |value| value.trim().parse().expect("a number"))
 }
 
-/// Checks so quick that a test need not wait.
+/// Checks so quick that a test need not wait. A machine that stalls makes none of them fail.
 pub const QUICK_CHECKS: &str =
-    "health_check: {interval: 100ms, timeout: 300ms, failure_threshold: 2, success_threshold: 1}";
+    "health_check: {interval: 100ms, timeout: 10s, failure_threshold: 2, success_threshold: 1}";

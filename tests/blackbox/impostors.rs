@@ -88,8 +88,8 @@ fn before(server: &Server, impostors: &[Impostor]) -> (Vec<Tenant>, Tenant, Boun
             tenant.address = impostor.address;
             for setting in [
                 "min_connections: 0",
-                "acquire_timeout: 3s",
-                "connect_timeout: 2s",
+                "acquire_timeout: 10s",
+                "connect_timeout: 4s",
                 "health_check: {interval: 0}",
             ] {
                 tenant.set(setting);

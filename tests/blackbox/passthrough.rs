@@ -41,7 +41,7 @@ fn passed_on(tenant: Tenant) -> Tenant {
         .with("pool_mode: session")
         .with("client_auth: passthrough")
         .with("max_connections: 2")
-        .with("acquire_timeout: 500ms")
+        .with("acquire_timeout: 3s")
 }
 
 async fn logins_are_passed_on(server: &'static Server) {
@@ -117,7 +117,7 @@ async fn logins_are_passed_on(server: &'static Server) {
 }
 
 async fn unfinished(server: &'static Server) {
-    let tenant = passed_on(Tenant::on(server, "unfinished")).with("connect_timeout: 300ms");
+    let tenant = passed_on(Tenant::on(server, "unfinished")).with("connect_timeout: 3s");
     let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
     let door = Door {
         user: format!("{}__{}", tenant.id, tenant.username),

@@ -166,6 +166,12 @@ async fn clients_log_in_while_the_database_is_down(server: &'static Server) {
     assert_eq!(whoami(&door).await, tenant.id);
     middleman.refuse(true);
     middleman.cut();
+    // A statement that came before that was noticed would be told of a broken connection.
+    let stats = format!("/tenants/{}/stats", tenant.id);
+    eventually("no connection is left", || {
+        let stats = read(bouncer.api(), "GET", &stats, "");
+        stats.contains("\"idle\":0,").then_some(())
+    });
     let client = postgres(&door).await;
     let refused = client.batch_execute("SELECT 1").await.unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::CANNOT_CONNECT_NOW));

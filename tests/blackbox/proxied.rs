@@ -42,7 +42,7 @@ impl HaProxy {
     fn before(address: SocketAddr) -> HaProxy {
         let ports = [free_port(), free_port()];
         let mut config =
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n timeout check 30s\n"
                 .to_owned();
         for (port, send) in ports.iter().zip(["send-proxy", "send-proxy-v2"]) {
             config += &format!(

@@ -1,10 +1,11 @@
 //! Bad input, and good input at a bad time: whoever is refused is told why in its own protocol, the log has a line with
 //! the reason, and nobody else notices. Each scenario keeps a session open beside the trouble and uses it afterwards.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use socket2::{Domain, Socket, Type};
 use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, tool};
 use tokio_postgres::Client;
 
@@ -224,7 +225,7 @@ async fn garbage_is_refused(server: &'static Server) {
 
 /// Each command line at the other's port.
 async fn the_wrong_protocol_is_refused(server: &'static Server) {
-    let scene = Scene::set(server, |_| (), "limits: {login_timeout: 1s}").await;
+    let scene = Scene::set(server, |_| (), LOGINS_END).await;
     let said = if scene.tenant.kind.is_postgres() {
         // It waits for a greeting that PostgreSQL does not give, until the login has taken too long.
         let port = scene.port().port().to_string();
@@ -255,7 +256,7 @@ async fn the_wrong_protocol_is_refused(server: &'static Server) {
 }
 
 async fn a_slow_login_runs_out_of_time(server: &'static Server) {
-    let scene = Scene::set(server, |_| (), "limits: {login_timeout: 1s}").await;
+    let scene = Scene::set(server, |_| (), LOGINS_END).await;
     let is_postgres = scene.tenant.kind.is_postgres();
     let user = format!("{}__app", scene.tenant.id);
     let mut raw = Raw::to(scene.port());
@@ -370,17 +371,17 @@ async fn what_one_client_asks_for(server: &'static Server) {
 }
 
 async fn database_down(server: &'static Server) {
-    // A port that was free a moment ago and that nobody listens on.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let scene = Scene::set(
-        server,
-        |tenant| tenant.address = nobody,
-        "defaults: {acquire_timeout: 2s}",
-    )
-    .await;
+    // A port that is taken and that nobody listens on.
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let anything = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    taken.bind(&anything.into()).unwrap();
+    let nobody = taken.local_addr().unwrap().as_socket().unwrap();
+    // Attempts are made at least every five seconds, and each tells those who wait.
+    let patient = |tenant: &mut Tenant| {
+        tenant.address = nobody;
+        tenant.set("acquire_timeout: 30s");
+    };
+    let scene = Scene::set(server, patient, "").await;
     let complaint = scene.refusal().await;
     is_refused(server, &complaint, "57P03", ("HY000", 1429));
     scene.bouncer.log_line(&[&scene.tenant.id, "refused"]);
@@ -388,12 +389,7 @@ async fn database_down(server: &'static Server) {
 }
 
 async fn database_refuses_the_tenant(server: &'static Server) {
-    let scene = Scene::set(
-        server,
-        |_| (),
-        "defaults: {min_connections: 0, acquire_timeout: 2s}",
-    )
-    .await;
+    let scene = Scene::set(server, |_| (), "defaults: {min_connections: 0}").await;
     let other = "another secret";
     server.sql(
         "",
@@ -418,7 +414,7 @@ async fn pool_exhausted(server: &'static Server) {
         for setting in [
             "min_connections: 0",
             "max_connections: 2",
-            "acquire_timeout: 300ms",
+            "acquire_timeout: 3s",
         ] {
             tenant.set(setting);
         }
@@ -430,7 +426,7 @@ async fn pool_exhausted(server: &'static Server) {
     ];
     let complaint = scene.refusal().await;
     is_refused(server, &complaint, "53300", ("08004", 1040));
-    assert!(complaint.message.contains("300ms"), "{complaint:?}");
+    assert!(complaint.message.contains("3s"), "{complaint:?}");
     scene
         .bouncer
         .log_line(&[&scene.tenant.id, "pool exhausted"]);
@@ -488,6 +484,9 @@ async fn too_many_clients(server: &'static Server) {
     drop(second);
     scene.end().await;
 }
+
+/// Soon, but not before the bystander is in.
+const LOGINS_END: &str = "limits: {login_timeout: 4s}";
 
 /// By this SQLSTATE in the one protocol, by this one and this number in the other.
 #[track_caller]

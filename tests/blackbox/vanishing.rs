@@ -143,7 +143,8 @@ async fn a_pipeline_of_who_vanishes_is_not_half_cancelled(server: &'static Serve
     ]))
     .until_ready();
     let pipeline = [
-        message(b'Q', b"SELECT pg_sleep(2); BEGIN\0"),
+        // Long enough to be seen on a machine that stalls.
+        message(b'Q', b"SELECT pg_sleep(5); BEGIN\0"),
         message(b'Q', b"INSERT INTO whoami VALUES ('left behind')\0"),
     ];
     raw.say(&pipeline.concat());

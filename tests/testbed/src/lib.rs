@@ -53,7 +53,7 @@ pub fn eventually<T>(hope: &str, mut what: impl FnMut() -> Option<T>) -> T {
 }
 
 /// How long anything that should happen soon may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A path in the project's folder.
 #[must_use]
