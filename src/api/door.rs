@@ -111,6 +111,8 @@ impl Door {
     /// Serves one connection to its end.
     fn host(&self, stream: &TcpStream, number: u64, peer: SocketAddr) {
         let mut intake = Intake::new(stream);
+        // What it has said already cannot have been heard before, so who talks slowly goes first, on however busy a machine.
+        self.room().waits(number, true);
         loop {
             // The time that counts for being shown out begins with each request anew.
             let arrived = intake.next(|| self.room().waits(number, true));
@@ -160,7 +162,7 @@ struct Guest {
     /// Weak, so that the connection's own thread can take the descriptor back whole.
     stream: Weak<TcpStream>,
     /// Since when we wait for this client to say or to read something; `None` while it waits for
-    /// us, and when it has been shown out.
+    /// us, be it for its thread to begin, and when it has been shown out.
     waiting_since: Option<Instant>,
     /// Its connection has been ended; its thread has yet to notice.
     is_leaving: bool,
@@ -186,7 +188,7 @@ impl Room {
             self.next,
             Guest {
                 stream,
-                waiting_since: Some(Instant::now()),
+                waiting_since: None,
                 is_leaving: false,
             },
         );
@@ -291,6 +293,9 @@ mod tests {
             .map(|_| Arc::new(TcpStream::connect(address).unwrap()))
             .collect();
         let numbers: Vec<_> = guests.iter().map(|guest| room.seat(guest)).collect();
+        room.show_out_the_slowest();
+        assert_eq!(room.leaving(), 0, "nobody has been listened to");
+        numbers.iter().for_each(|&number| room.waits(number, true));
         room.show_out_the_slowest();
         assert_eq!(room.leaving(), 1);
         // Its thread has not noticed so far, and waits for the next request.

@@ -88,9 +88,11 @@ impl<'a> Intake<'a> {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             self.stream.set_write_timeout(Some(left(deadline)?))?;
-            match self.stream.write(rest)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                written => rest = &rest[written..],
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = &rest[written..],
+                Err(error) if is_nothing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -113,16 +115,26 @@ impl<'a> Intake<'a> {
 
     /// Waits for more bytes.
     fn more(&mut self, deadline: Instant) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(left(deadline)?))?;
         let mut chunk = [0; 4096];
-        match self.stream.read(&mut chunk)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                self.unread.extend_from_slice(&chunk[..read]);
-                Ok(())
+        loop {
+            self.stream.set_read_timeout(Some(left(deadline)?))?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    self.unread.extend_from_slice(&chunk[..read]);
+                    return Ok(());
+                }
+                Err(error) if is_nothing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
     }
+}
+
+/// With a time limit set, a call ends where the process was stopped and goes on, as by a debugger or while its container was
+/// frozen. Nothing is lost.
+fn is_nothing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// The request at the front of these bytes, if it may be passed on and all of it is there.

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::time::{Duration, Instant};
 
 use crate::plan::tests;
 use crate::program::{Answer, ONE_TENANT, Program, tenant};
@@ -13,6 +12,7 @@ tests! {
     a_slow_request_is_told_so_and_ends,
     what_is_too_large_is_refused_with_the_reason,
     one_connection_serves_many_requests,
+    who_waits_while_the_process_is_stopped_is_served_when_it_goes_on,
 }
 
 fn three_hundred_half_open_requests_keep_nobody_out() {
@@ -113,21 +113,41 @@ fn what_is_too_large_is_refused_with_the_reason() {
 fn one_connection_serves_many_requests() {
     let program = Program::start(ONE_TENANT);
     let mut stream = program.connect();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
     for _ in 0..100 {
-        stream
-            .write_all(b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n")
-            .unwrap();
-        let mut answer = Vec::new();
-        let end = Instant::now() + Duration::from_secs(20);
-        while !answer.ends_with(b"{\"status\":\"ready\"}") {
-            let mut byte = [0; 256];
-            let read = stream.read(&mut byte).unwrap();
-            assert!(read > 0 && Instant::now() < end);
-            answer.extend_from_slice(&byte[..read]);
-        }
+        ready(&mut stream, b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+}
+
+/// As by a debugger, or in a container that is frozen for a while.
+fn who_waits_while_the_process_is_stopped_is_served_when_it_goes_on() {
+    let program = Program::start(ONE_TENANT);
+    let (mut idle, mut midway) = (program.connect(), program.connect());
+    for stream in [&mut idle, &mut midway] {
+        ready(stream, b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    midway.write_all(b"GET /ready HTTP/1.1\r\n").unwrap();
+    for _ in 0..3 {
+        program.signal("STOP");
+        let state = format!("/proc/{}/stat", program.pid());
+        testbed::eventually("it is stopped", || {
+            let stat = std::fs::read_to_string(&state).unwrap();
+            stat.contains(") T ").then_some(())
+        });
+        program.signal("CONT");
+    }
+    ready(&mut midway, b"Host: h\r\n\r\n");
+    ready(&mut idle, b"GET /ready HTTP/1.1\r\nHost: h\r\n\r\n");
+}
+
+/// Says this, and is told that the program is ready.
+fn ready(stream: &mut TcpStream, said: &[u8]) {
+    stream.write_all(said).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"{\"status\":\"ready\"}") {
+        let mut bytes = [0; 256];
+        let read = stream.read(&mut bytes).unwrap();
+        assert!(read > 0, "it is closed: {}", answer.escape_ascii());
+        answer.extend_from_slice(&bytes[..read]);
     }
 }
 

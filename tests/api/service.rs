@@ -1,5 +1,6 @@
 //! What the service manager is told: the datagrams that systemd would get.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
@@ -36,7 +37,13 @@ impl Manager {
     /// The next message, line by line.
     fn hears(&self) -> Vec<String> {
         let mut bytes = [0; 4096];
-        let length = self.socket.recv(&mut bytes).expect("a message comes");
+        let length = loop {
+            match self.socket.recv(&mut bytes) {
+                // This process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                length => break length.expect("a message comes"),
+            }
+        };
         let text = std::str::from_utf8(&bytes[..length]).unwrap();
         text.lines().map(ToOwned::to_owned).collect()
     }
