@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -150,10 +151,17 @@ struct Arguments {
     )]
     config: Option<PathBuf>,
     /// What is logged: error, warn, info, debug or trace [default: RUST_LOG, or info]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = level())]
+    #[arg(hide_possible_values = true, ignore_case = true)]
     log_level: Option<LevelFilter>,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// What is not a level is answered with those that are.
+fn level() -> impl TypedValueParser<Value = LevelFilter> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    PossibleValuesParser::new(levels).try_map(|level| level.parse::<LevelFilter>())
 }
 
 #[derive(Subcommand)]
@@ -354,6 +362,8 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}: {error}");
         }
+        let told = parse("-c a --log-level loud").unwrap_err().to_string();
+        assert!(told.contains("error, warn, info, debug, trace"), "{told}");
         for line in ["--version", "--help", "check --help"] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 0, "{line}");
         }

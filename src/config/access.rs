@@ -270,6 +270,14 @@ fn users(
         }
         user.finish();
     }
+    let is_empty = users.each().next().is_none();
+    let asks_users = !matches!(
+        auth,
+        ClientAuth::Trust | ClientAuth::Cert | ClientAuth::Passthrough
+    );
+    if is_empty && asks_users && !looks_up {
+        section.warn("users", "nobody can connect: the list is empty");
+    }
     Users::Named(named)
 }
 

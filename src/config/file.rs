@@ -29,8 +29,15 @@ impl Node {
     /// Reads YAML. The error says where the text stops being YAML.
     pub fn from_yaml(text: &str) -> Result<Node, String> {
         // A file of comments alone is no document at all to the parser.
-        let document: Option<Node> =
-            serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        let document: Option<Node> = serde_yaml::from_str(text).map_err(|error| {
+            let at = error.location().map(|at| at.line().saturating_sub(1));
+            let line = at.and_then(|at| text.lines().nth(at));
+            let hint = match line.is_some_and(|line| line.contains("${")) {
+                true => "; between { and } a ${NAME} must stand in quotes",
+                false => "",
+            };
+            format!("{error}{hint}")
+        })?;
         Ok(document.unwrap_or(Node::Nothing))
     }
 

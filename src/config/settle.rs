@@ -262,11 +262,18 @@ fn api(root: &Section, listen: &Section, host: IpAddr) -> Api {
         listen.warn("api_host", text);
     }
     let metrics_port = listen.value_or("metrics_port", units::own_port, None);
+    let metrics_auth = root.value_or("metrics_auth", units::flag, false);
+    if metrics_auth && key.is_none() {
+        root.warn(
+            "metrics_auth",
+            "metrics are open to all: there is no api_key to ask for",
+        );
+    }
     Api {
         address: port.map(|port| SocketAddr::new(api_host, port)),
         metrics_address: metrics_port.map(|port| SocketAddr::new(host, port)),
         key,
-        metrics_auth: root.value_or("metrics_auth", units::flag, false),
+        metrics_auth,
         metrics_tenant_limit: root
             .value("metrics_tenant_limit", units::count(0..=MAX_LABELLED))
             .unwrap_or(LABELLED),

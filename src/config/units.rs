@@ -178,6 +178,9 @@ pub fn host(text: &str) -> Result<String, String> {
             "must be the host name alone: the port has a key of its own, and IPv6 addresses need no brackets",
         );
     }
+    if text.contains(',') {
+        return says("must be one host: give several addresses one name, each of them is tried");
+    }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return says("must be a host name of ASCII characters, without spaces");
     }

@@ -50,6 +50,17 @@ fn an_open_or_a_closed_door_is_worth_a_warning() {
         "{closed}"
     );
     assert_eq!(meant(&tenant("")).tenants[0].access.users, Users::Unknown);
+    let nobody = warnings(&tenant("password: p\nusers: {}"));
+    assert_eq!(
+        nobody,
+        "tenants.t1.users: nobody can connect: the list is empty\n"
+    );
+    let metrics = warnings("metrics_auth: true");
+    assert!(
+        metrics.starts_with("metrics_auth: metrics are open to all"),
+        "{metrics}"
+    );
+    assert_eq!(warnings("metrics_auth: true\napi_key: k"), "");
     let api = warnings("listen: {api_host: 0.0.0.0}");
     assert!(
         api.starts_with("listen.api_host: whoever reaches 0.0.0.0 can manage tenants"),

@@ -1,5 +1,7 @@
 //! What is said of a config that cannot be meant.
 
+use dbbouncer::config::Node;
+
 use crate::complaints;
 
 #[test]
@@ -51,4 +53,27 @@ tls_key: is missing: tls_cert is of no use alone
 surprise: is not a known key; known here: listen, runtime, limits, proxy_protocol, api_key, metrics_auth, metrics_tenant_limit, state_file, shutdown_grace, log_format, defaults, tenants, tls_mode, tls_min_version, tls_cert, tls_key, tls_client_ca, tls_sni_domain
 ";
     assert_eq!(complaints(text), expected);
+}
+
+#[test]
+fn several_hosts_are_no_host() {
+    let text = "tenants: {t: {db_type: postgres, host: 'a,b', dbname: d, username: u}}";
+    let said = complaints(text);
+    assert!(
+        said.starts_with("tenants.t.host: must be one host"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_variable_between_braces_is_told_to_want_quotes() {
+    let tenant = |password| format!("tenants:\n  t: {{host: h, password: {password}}}\n");
+    let wrong = Node::from_yaml(&tenant("${PASSWORD}")).err().unwrap();
+    assert!(
+        wrong.contains("line 2") && wrong.contains("must stand in quotes"),
+        "{wrong}"
+    );
+    assert!(Node::from_yaml(&tenant("'${PASSWORD}'")).is_ok());
+    let other = Node::from_yaml("a: {b: [").err().unwrap();
+    assert!(!other.contains("quotes"), "{other}");
 }
