@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use shards::Silent;
 use shards::contract::{
     Command, Door, Reply, SessionId, SessionSnapshot, ShardSnapshot, Steering, TenantId,
+    TenantSnapshot,
 };
 
 use crate::api::{Operator, Put, Refused, Reloaded, When};
@@ -81,6 +82,15 @@ impl Operator for Desk {
         match answer.within(CHANGE_WITHIN).map_err(Refused::Silent)? {
             Reply::Unknown => Err(Refused::NoTenant),
             _ => Ok(()),
+        }
+    }
+
+    fn standing(&self, id: &TenantId) -> Result<Option<TenantSnapshot>, Refused> {
+        let id = id.clone();
+        let answer = self.ask(move |control| control.fleet.standing(&id))?;
+        match answer.within(SNAPSHOT_WITHIN).map_err(Refused::Silent)? {
+            Reply::Standing(now) => Ok(Some(*now)),
+            _ => Ok(None),
         }
     }
 

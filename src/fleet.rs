@@ -64,6 +64,11 @@ impl Fleet {
         self.to_shard(self.plane.owner(id), Command::Steer(id.clone(), steering))
     }
 
+    /// Asks a tenant's shard how it stands.
+    pub fn standing(&self, id: &TenantId) -> Answer {
+        self.to_shard(self.plane.owner(id), Command::Standing(id.clone()))
+    }
+
     /// Asks a tenant's shard who is connected.
     pub fn sessions(&self, id: &TenantId) -> Answer {
         self.to_shard(self.plane.owner(id), Command::Sessions(id.clone()))

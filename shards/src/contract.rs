@@ -273,6 +273,8 @@ pub enum Command {
     },
     /// Change how a tenant's pool serves, and nothing of the tenant itself.
     Steer(TenantId, Steering),
+    /// How does this tenant stand?
+    Standing(TenantId),
     /// Who is connected to the tenant?
     Sessions(TenantId),
     /// End one session of the tenant's, whatever it is at.
@@ -331,6 +333,8 @@ pub enum Reply {
         /// Sessions that have not ended.
         clients: usize,
     },
+    /// How the tenant stands.
+    Standing(Box<TenantSnapshot>),
     /// The sessions that are served, in no order.
     Sessions(Vec<SessionSnapshot>),
     /// How everything stands.

@@ -73,6 +73,10 @@ impl Shard {
                 }
                 None => Reply::Unknown,
             },
+            Command::Standing(id) => match self.context.tenant(&id) {
+                Some(tenant) => Reply::Standing(Box::new(tenant.snapshot())),
+                None => Reply::Unknown,
+            },
             Command::Sessions(id) => match self.context.tenant(&id) {
                 Some(tenant) => Reply::Sessions(tenant.sessions.snapshots(sockets::now())),
                 None => Reply::Unknown,

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use shards::Silent;
-use shards::contract::{Door, SessionId, SessionSnapshot, ShardSnapshot, Steering, TenantId};
+use shards::contract::{
+    Door, SessionId, SessionSnapshot, ShardSnapshot, Steering, TenantId, TenantSnapshot,
+};
 
 use crate::config::{Complaint, Node, Settings};
 use crate::roster::Entry;
@@ -23,6 +25,8 @@ pub trait Operator: Send + Sync + 'static {
     fn remove(&self, id: &TenantId, when: When) -> Result<(), Refused>;
     /// The tenant's pool shall serve in another way.
     fn steer(&self, id: &TenantId, steering: Steering) -> Result<(), Refused>;
+    /// How the tenant stands, as its shard alone is asked; `None` where that knows none of the name.
+    fn standing(&self, id: &TenantId) -> Result<Option<TenantSnapshot>, Refused>;
     /// The tenant's sessions that are served, in no order.
     fn sessions(&self, id: &TenantId) -> Result<Vec<SessionSnapshot>, Refused>;
     /// One of them shall end, whatever it is at. It has been told when this comes back.

@@ -123,10 +123,13 @@ impl Router {
 
     fn show(&self, id: &str) -> Result<Response, Problem> {
         let id = tenant_id(id)?;
-        let shards = self.operator.snapshots()?;
+        let now = match self.operator.standing(&id) {
+            Ok(now) => now,
+            Err(Refused::Silent(_)) => None,
+            Err(refused) => return Err(refused.into()),
+        };
         let entry = self.operator.tenant(&id)?;
-        let now = tenants_of(&shards).find(|now| now.id == id);
-        let shown = show::whole_tenant(&entry, now, shards.len());
+        let shown = show::whole_tenant(&entry, now.as_ref(), self.vitals.shards());
         Ok(Response::json(200, &shown).with("ETag", self.etags.of(entry.revision)))
     }
 
@@ -205,12 +208,14 @@ impl Router {
 
     /// A tenant, and how it stands.
     fn standing(&self, id: &TenantId) -> Result<(Entry, TenantSnapshot), Problem> {
-        let shards = self.operator.snapshots()?;
+        let now = match self.operator.standing(id) {
+            Ok(now) => now,
+            Err(Refused::Silent(_)) => return Err(silent("the tenant's shard does not answer")),
+            Err(refused) => return Err(refused.into()),
+        };
         // Asked for last: one that somebody removes meanwhile is no fault of its shard's.
         let entry = self.operator.tenant(id)?;
-        let mut tenants = shards.into_iter().flatten().flat_map(|shard| shard.tenants);
-        let now = tenants.find(|now| now.id == *id);
-        let now = now.ok_or_else(|| silent("the tenant's shard does not answer"))?;
+        let now = now.ok_or_else(|| silent("the tenant's shard has not heard of it yet"))?;
         Ok((entry, now))
     }
 

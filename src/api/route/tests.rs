@@ -75,6 +75,23 @@ fn stats_are_those_of_the_tenants_shard() {
 }
 
 #[test]
+fn for_one_tenant_one_shard_is_asked_after_it_alone() {
+    let operator = fake(false);
+    let router = router_to(Arc::clone(&operator));
+    assert_eq!(ask(&router, "POST", "/tenants", ACME).0, 201);
+    for (method, path) in [
+        ("GET", "/tenants/acme"),
+        ("GET", "/tenants/acme/stats"),
+        ("GET", "/tenants/acme/sessions"),
+        ("POST", "/tenants/acme/pause"),
+    ] {
+        let (status, shown) = ask(&router, method, path, "");
+        assert!(status < 300, "{method} {path}: {shown}");
+        assert_eq!(operator.asked_all.load(Ordering::Relaxed), 0, "{path}");
+    }
+}
+
+#[test]
 fn sessions_are_listed_by_number_and_ended_one_by_one() {
     let router = router(false);
     assert_eq!(ask(&router, "GET", "/tenants/acme/sessions", "").0, 404);

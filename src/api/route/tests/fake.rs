@@ -1,6 +1,6 @@
 //! An operator with one shard, which has no threads and no files.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub struct Fake {
     pub silent: bool,
     /// Somebody else removes every tenant before the shard is asked.
     pub vanish: AtomicBool,
+    /// How often every shard was asked after every tenant.
+    pub asked_all: AtomicUsize,
 }
 
 impl Operator for Fake {
@@ -63,6 +65,16 @@ impl Operator for Fake {
         self.tenant(id).map(drop)
     }
 
+    fn standing(&self, id: &TenantId) -> Result<Option<TenantSnapshot>, Refused> {
+        if self.vanish.load(Ordering::Relaxed) {
+            *self.roster.lock().unwrap() = Roster::of_file(Vec::new());
+        }
+        match self.silent {
+            true => Err(Refused::Silent(Silent(0))),
+            false => Ok(self.tenant(id).ok().map(|_| snapshot(id))),
+        }
+    }
+
     fn sessions(&self, id: &TenantId) -> Result<Vec<SessionSnapshot>, Refused> {
         self.tenant(id)?;
         Ok([7, 3].map(session).to_vec())
@@ -81,26 +93,12 @@ impl Operator for Fake {
     }
 
     fn snapshots(&self) -> Result<Vec<Result<ShardSnapshot, Silent>>, Refused> {
-        if self.vanish.load(Ordering::Relaxed) {
-            *self.roster.lock().unwrap() = Roster::of_file(Vec::new());
-        }
+        self.asked_all.fetch_add(1, Ordering::Relaxed);
         if self.silent {
             return Ok(vec![Err(Silent(0))]);
         }
-        let tenants = self.tenants()?.into_iter().map(|entry| TenantSnapshot {
-            id: entry.spec.id.clone(),
-            standing: Standing::Active,
-            clients: 3,
-            pinned: 0,
-            backends: Gauges {
-                idle: 1,
-                leased: 2,
-                opening: 0,
-                waiting: 4,
-            },
-            health: Health::Well,
-            counts: Counts::default(),
-        });
+        let tenants = self.tenants()?;
+        let tenants = tenants.iter().map(|entry| snapshot(&entry.spec.id));
         Ok(vec![Ok(ShardSnapshot {
             clients: 3,
             busy: Duration::ZERO,
@@ -127,7 +125,25 @@ pub fn fake(silent: bool) -> Arc<Fake> {
         roster: Mutex::new(Roster::of_file(Vec::new())),
         silent,
         vanish: AtomicBool::new(false),
+        asked_all: AtomicUsize::new(0),
     })
+}
+
+fn snapshot(id: &TenantId) -> TenantSnapshot {
+    TenantSnapshot {
+        id: id.clone(),
+        standing: Standing::Active,
+        clients: 3,
+        pinned: 0,
+        backends: Gauges {
+            idle: 1,
+            leased: 2,
+            opening: 0,
+            waiting: 4,
+        },
+        health: Health::Well,
+        counts: Counts::default(),
+    }
 }
 
 fn session(id: u64) -> SessionSnapshot {
