@@ -282,6 +282,46 @@ pub fn list() -> Vec<Scenario> {
             ])
             .says(&[run("dbb_1"), run("dbb_~x"), query("EXECUTE dbb_1")])
             .says(&[close("dbb_1"), sync(), run("dbb_1")]),
+        Scenario::named("a name like ours that PREPARE has made is taken")
+            .says(&[query("PREPARE dbb_x AS SELECT 'mine'")])
+            .says(&[parse("dbb_x", "SELECT 'another'"), sync(), run("dbb_x")])
+            .says(&[
+                parse(
+                    "dbb_x",
+                    &format!("SELECT 'long' /* {} */", "x".repeat(1024 * 1024)),
+                ),
+                sync(),
+                run("dbb_x"),
+            ])
+            .says(&[
+                query("DEALLOCATE dbb_x"),
+                parse("dbb_x", "SELECT 'another'"),
+                sync(),
+                run("dbb_x"),
+            ]),
+        Scenario::named("DEALLOCATE in a batch behind a setting of one's own that may not be set")
+            .says(&[query("SELECT set_config('app.x', '11', false) IS NOT NULL")])
+            .says(&[parse("n1", "SELECT 1"), parse("n2", "SELECT 2"), sync()])
+            .says(&[
+                parse("", "SELECT set_config('app.x', '11', false) IS NOT NULL"),
+                bind("", ""),
+                execute(""),
+                query("DEALLOCATE n1"),
+            ])
+            .says(&[parse("n1", "SELECT 3"), sync(), run("n1"), run("n2")])
+            .says(&[
+                parse("", "SELECT set_config('app.x', '11', false) IS NOT NULL"),
+                bind("", ""),
+                execute(""),
+                query("DEALLOCATE ALL"),
+            ])
+            .says(&[
+                parse("n1", "SELECT 4"),
+                parse("n2", "SELECT 5"),
+                sync(),
+                run("n1"),
+                run("n2"),
+            ]),
         Scenario::named("the result type changes")
             .says(&[
                 query("CREATE TABLE changing (a int)"),

@@ -10,8 +10,9 @@ use super::statement::is;
 pub(super) struct Calls<'a> {
     /// The name that an opening parenthesis would call now; empty if there is none.
     name: &'a [u8],
-    /// The word or the name that stands before it.
+    /// The word or the name that stands before it, and the one before that.
     before: &'a [u8],
+    earlier: &'a [u8],
     /// The symbol that stands before it, if neither a word nor a literal does.
     behind: u8,
     schema: &'a [u8],
@@ -51,20 +52,21 @@ impl<'a> Calls<'a> {
             self.schema = known;
             self.schema_quoted = known_quoted;
         } else {
-            self.before = known;
+            self.earlier = std::mem::replace(&mut self.before, known);
             self.schema = b"";
             self.behind = std::mem::take(&mut self.symbol);
         }
     }
 
+    /// At a symbol that stands in so many parentheses.
     #[inline]
-    pub(super) fn symbol(&mut self, symbol: u8) {
+    pub(super) fn symbol(&mut self, symbol: u8, depth: u32) {
         if symbol == b'.' && !self.name.is_empty() {
             self.dotted = true;
             return;
         }
         if symbol == b'(' {
-            self.found = self.found || self.is_call();
+            self.found = self.found || self.is_call(depth);
         }
         let casts = symbol == b':' && self.symbol == b':';
         self.other();
@@ -94,7 +96,7 @@ impl<'a> Calls<'a> {
         self.behind == b'('
     }
 
-    fn is_call(&self) -> bool {
+    fn is_call(&self, depth: u32) -> bool {
         // What something is cast to is a type. (The colon of an array's slice stands alone.)
         let is_type = self.behind == CAST;
         if self.name.is_empty() || is_type || self.is_after(&DEFINE) {
@@ -106,7 +108,10 @@ impl<'a> Calls<'a> {
             schema => is(schema, "pg_catalog"),
         };
         let ambiguous = || AMBIGUOUS.iter().any(|word| is(self.name, word));
-        self.quoted || !own || !is_harmless(self.name) || ambiguous() && self.begins_value()
+        // (That of a window stands in parentheses.)
+        let partitions = depth == 0 && self.is_after(&["by"]) && is(self.earlier, "partition");
+        let begins_value = || self.begins_value() && !partitions;
+        self.quoted || !own || !is_harmless(self.name) || ambiguous() && begins_value()
     }
 
     /// Whether a value or a table must begin with the name, by what stands before it. (Behind a value, a table or
@@ -114,7 +119,10 @@ impl<'a> Calls<'a> {
     fn begins_value(&self) -> bool {
         match self.behind {
             0 => self.is_after(&BEFORE_VALUES),
-            symbol => !matches!(symbol, b')' | b']'),
+            b']' => false,
+            // It may end a value, or DISTINCT ON (...) and OPERATOR(...).
+            b')' => !BEHIND_VALUES.iter().any(|word| is(self.name, word)),
+            _ => true,
         }
     }
 }
@@ -168,6 +176,11 @@ const AMBIGUOUS: [&str; 21] = [
     "sets",
     "statistics",
     "within",
+];
+
+/// Those of them that stand behind a value in parentheses, or the columns of an index.
+const BEHIND_VALUES: [&str; 6] = [
+    "columns", "filter", "include", "operator", "options", "over",
 ];
 
 /// Words behind which a value begins, or a table.
@@ -259,6 +272,8 @@ mod tests {
             "create table t (a int generated always as identity (start 1), primary key (a) include (b))",
             "update t set (a, b) = (1, 2); explain (analyze) select 1 where a operator(pg_catalog.=) b",
             "select \"t\".\"id\", count(*) from \"t\" where \"t\".\"id\" in (1) and lower(\"t\".\"a\") = 'x'",
+            "create table t (a int) partition by range (a); create table u partition of t default partition by range (b)",
+            "select sum(a) over (order by (b) rows 1 preceding) from t where (a) operator(pg_catalog.=) 1",
             "insert into \"s\".\"t\" (\"id\") values (1) returning \"s\".\"t\".\"id\", coalesce(\"a\", 1)",
             "select (array[1, 2])[1:2], \"pg_catalog\".lower('x'), '1'::numeric(3), 1 :: app.money(2)",
         ] {
@@ -290,6 +305,11 @@ mod tests {
             "select * from t join options(1) on over(2)",
             "select concat(variadic options(1))",
             "select 'x' similar to key('x')",
+            "select distinct on (a) key(1) from t",
+            "select 1 operator(pg_catalog.+) sets(1)",
+            "select a from t order by range(a)",
+            "select sum(a) over (partition by range(a)) from t",
+            "create table u as select a from t group by range(a)",
         ] {
             assert!(traces(text).calls, "{text}");
         }
@@ -328,6 +348,7 @@ mod tests {
             "SELECT set_config('standard_' || 'conforming_strings', 'off', true)",
             "SET U&\"standard\\005fconforming_strings\" TO off",
             "UPDATE pg_settings SET setting = 'off'",
+            "SELECT set_config('client_encoding', 'SJIS', false) IS NOT NULL",
         ] {
             assert!(traces(text).respells, "{text}");
         }
@@ -336,6 +357,7 @@ mod tests {
             "SELECT set_config('standard_conforming_strings', 'off', true)",
             "SELECT set_config($1, $2, true)",
             "SET standard_conforming_strings TO off",
+            "SELECT set_config('app.x', '11', false) IS NOT NULL",
             "SELECT f()",
         ] {
             assert!(!traces(text).respells, "{text}");

@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
             match token {
                 Token::Symbol(b';') if statement.depth == 0 && !statement.body => break,
                 Token::Symbol(symbol) => {
-                    self.calls.symbol(symbol);
+                    self.calls.symbol(symbol, statement.depth);
                     match symbol {
                         b'(' | b'[' => statement.depth += 1,
                         b')' | b']' => statement.depth = statement.depth.saturating_sub(1),

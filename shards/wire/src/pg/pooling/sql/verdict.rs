@@ -12,13 +12,14 @@ use super::{Act, Step, assign};
 impl<'a> Reader<'a> {
     /// Says it.
     pub(super) fn judge(&mut self, mut statement: Statement<'a>) -> Step {
-        let act = match self.assigned(&mut statement) {
-            Some(act) => act,
-            None => self.led(&mut statement),
-        };
-        let pins = statement.pins;
-        // What cannot be followed may be that.
-        self.traces.respells |= pins.contains(Pin::Setting);
+        let (act, unsure) = self.assigned(&mut statement);
+        let act = act.unwrap_or_else(|| self.led(&mut statement));
+        // What cannot be followed may be that. (Where it is only unsure whether it is set, its name has told.)
+        self.traces.respells |= statement.pins.contains(Pin::Setting);
+        let mut pins = statement.pins;
+        if unsure {
+            pins.insert(Pin::Setting);
+        }
         let act = match act {
             Act::Plain if statement.temporary => Act::Makes(Pin::TemporaryTable),
             act => act,
@@ -30,25 +31,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What it does by the calls of `set_config` in it, if that can be followed. What cannot pins, whatever else it does.
-    fn assigned(&mut self, statement: &mut Statement<'a>) -> Option<Act> {
+    /// What it does by the calls of `set_config` in it, if that can be followed; and whether it may set something for
+    /// longer than its transaction or not, which pins, whatever else it does.
+    fn assigned(&mut self, statement: &mut Statement<'a>) -> (Option<Act>, bool) {
         let shared = statement.parameters.any_shared(&statement.assignments);
         let few = statement.assignments.len() <= CALLS_LIMIT;
         let once = statement.lead == Lead::Select && !statement.conditional && !shared && few;
         let mut all = statement.assignments.iter();
         if once && !statement.assignments.is_empty() {
             let assignments = std::mem::take(&mut statement.assignments);
-            return Some(Bound::act(assignments, self.dialect.encoding));
+            let act = Bound::act(assignments, self.dialect.encoding);
+            return (Some(act), false);
         }
         if !once {
             self.traces.obscures |= all.clone().any(|one| one.name.may_decide());
             self.traces.respells |= all.clone().any(|one| one.name.may_respell());
         }
-        if all.any(|one| !one.local) {
-            // It may be set or not, once or in some order.
-            statement.pins.insert(Pin::Setting);
-        }
-        None
+        // It may be set or not, once or in some order.
+        (None, all.any(|one| !one.local))
     }
 
     /// What it does by the way in which it begins.

@@ -106,10 +106,14 @@ impl Tracker {
         }
         let name = Bytes::copy_from_slice(name);
         match self.names.get(&name) {
-            Some(Named::Own(_) | Named::BySql) => {
-                // The backend has it, and will say so.
+            // The backend has it, and will say so.
+            Some(Named::Own(_)) => {
                 self.push_extended(Owed::new(What::Parse, To::Client));
                 Ok(self.pass_about(request, &name, source, input))
+            }
+            Some(Named::BySql) => {
+                self.push_extended(Owed::new(What::Parse, To::Client));
+                Ok(Fate::Passes)
             }
             Some(Named::Shared(..)) if self.may_own_yet(&name) => Ok(Fate::Held),
             Some(Named::Shared(..)) => Ok(self.parse_again(&name, source, request, input)),
@@ -193,6 +197,10 @@ impl Tracker {
         }
         match self.names.get(&name) {
             Some(Named::Shared(..)) if self.may_own_yet(&name) => return Fate::Held,
+            Some(Named::BySql) => {
+                self.push_extended(Owed::new(What::Parse, To::Client));
+                return Fate::Passes;
+            }
             Some(named) => {
                 if !named.is_own() {
                     self.occupy(&name, input);
