@@ -18,13 +18,14 @@ pub struct Key {
 }
 
 impl Key {
-    /// What the statement is called on every backend.
+    /// What the statement is called on every backend: its number, and what no client can guess, or an EXECUTE of SQL might
+    /// run what is another client's.
     pub(super) fn server_name(&self) -> Bytes {
-        let id = self.statement.id;
-        let usual = || format!("{PREFIX}{id}").into();
+        let Statement { id, secret, .. } = &*self.statement;
+        let name = || format!("{PREFIX}{id}_{:016x}", self.context ^ secret).into();
         match self.context {
-            0 => self.statement.server_name.get_or_init(usual).clone(),
-            context => format!("{PREFIX}{id}_{context:016x}").into(),
+            0 => self.statement.server_name.get_or_init(name).clone(),
+            _ => name(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use super::sql::{Reading, Script, Traces, is_planned};
 pub(super) struct Statement {
     /// Unique among the statements of a tenant on its shard.
     pub(super) id: u64,
+    /// Makes names on backends that nobody can guess.
+    pub(super) secret: u64,
     /// A Parse's body behind the statement's name: the query, its NUL, the parameters' types.
     pub(super) source: Bytes,
     /// What its execution does to the session; `None` for nothing.
@@ -110,7 +113,9 @@ impl Statement {
     }
 }
 
-/// The number of the statement that is called so on a backend, in whichever context.
+/// The number of the statement that is called so on a backend, in whichever context ([`Key::server_name`]).
+///
+/// [`Key::server_name`]: super::prepared::Key::server_name
 pub(super) fn numbered(server_name: &[u8]) -> Option<u64> {
     let rest = server_name.strip_prefix(PREFIX.as_bytes())?;
     let digits = rest.split(|&byte| byte == b'_').next()?;
@@ -132,6 +137,7 @@ pub(super) struct Statements {
     budget: Rc<Budget>,
     by_source: HashMap<Bytes, Weak<Statement>>,
     last_id: u64,
+    secret: u64,
     /// How many there may be before those that nobody holds any more are looked for.
     sweep_at: usize,
     /// How many bytes have come since.
@@ -145,6 +151,8 @@ impl Statements {
             budget: Rc::clone(budget),
             by_source: HashMap::new(),
             last_id: 0,
+            // Of random keys.
+            secret: RandomState::new().hash_one(PREFIX),
             sweep_at: 0,
             unswept: 0,
         }
@@ -189,6 +197,7 @@ impl Statements {
         self.last_id += 1;
         Statement {
             id: self.last_id,
+            secret: self.secret,
             _held: Share::of_text(&self.budget, draft.source.len() + OVERHEAD),
             source: draft.source,
             script: draft.script,
@@ -235,6 +244,7 @@ const OVERHEAD: usize = 384;
 
 #[cfg(test)]
 mod tests {
+    use super::super::prepared::Key;
     use super::super::work;
     use super::*;
 
@@ -256,6 +266,20 @@ mod tests {
         let id = one.id;
         drop(one);
         assert_ne!(statements.share(draft("select 1\0\0\0")).id, id);
+    }
+
+    #[test]
+    fn nobody_can_guess_what_it_is_called_on_a_backend() {
+        let name = |context| {
+            let mut statements = Statements::charged_to(&Budget::of(0));
+            let statement = statements.share(draft("select 1\0\0\0"));
+            Key { statement, context }.server_name()
+        };
+        for context in [0, 7] {
+            let (one, other) = (name(context), name(context));
+            assert_eq!((numbered(&one), numbered(&other)), (Some(1), Some(1)));
+            assert_ne!(one, other);
+        }
     }
 
     #[test]

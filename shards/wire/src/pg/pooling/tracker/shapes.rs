@@ -453,6 +453,9 @@ mod tests {
         (to_client, out.to_backend.to_vec())
     }
 
+    /// The length of a shared statement's name on a backend, as long as there are few.
+    const NAME: usize = 22;
+
     fn gives_back(client: &mut Tracker) -> BackendMemory {
         match client.detach() {
             Some(Release::Clean(memory)) => memory,
@@ -464,13 +467,16 @@ mod tests {
     fn on_another_backend(commons: &Rc<Commons>, client: &mut Tracker, said: &[u8]) {
         let memory = commons.backend_opened(&Parameters::default());
         client.attach(memory, &mut Outbound::default()).unwrap();
-        let source = b"dbb_1\0select a from t where b = $1\0\0\x01\0\0\0\x17";
+        let source = b"select a from t where b = $1\0\0\x01\0\0\0\x17";
+        let sent = says(client, said);
+        let name = &sent[5..5 + NAME];
         let asked = [
-            message(b'P', source),
-            message(b'D', b"Sdbb_1\0"),
+            message(b'P', &[name, b"\0", source].concat()),
+            message(b'D', &[b"S", name, b"\0"].concat()),
             message(b'H', b""),
         ];
-        assert_eq!(says(client, said), asked.concat());
+        assert_eq!(sent, asked.concat());
+        assert!(name.starts_with(b"dbb_1_"));
         // It is asked once, whatever comes meanwhile.
         assert_eq!(says(client, &message(b'S', b"")), b"");
         assert_eq!(hears(client, &message(b'1', b"")), (vec![], vec![]));
@@ -483,21 +489,21 @@ mod tests {
         on_another_backend(&commons, &mut client, &run());
         let (heard, sent) = hears(&mut client, &description(INT4));
         assert!(heard.is_empty(), "{heard:?}");
-        assert!(sent.starts_with(b"B\0\0\0\x16\0dbb_1\0"), "{sent:?}");
+        assert!(sent.starts_with(b"B\0\0\0\x27\0dbb_1_"), "{sent:?}");
         let done = [message(b'2', b""), message(b'C', b"SELECT 0\0")].concat();
         let answer = [&done[..], READY, READY].concat();
         assert_eq!(hears(&mut client, &answer), (answer, vec![]));
         // From now on it is known of this backend, to others who were told the same as well.
         let memory = gives_back(&mut client);
         client.attach(memory, &mut Outbound::default()).unwrap();
-        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x27\0dbb_1_"));
     }
 
     #[test]
     fn where_it_was_described_it_is_not_described_again() {
         let (_commons, mut client, memory) = told();
         client.attach(memory, &mut Outbound::default()).unwrap();
-        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x27\0dbb_1_"));
     }
 
     #[test]
@@ -545,7 +551,7 @@ mod tests {
         let closed = [message(b'3', b""), message(b'1', b"")].concat();
         hears(&mut client, &[closed, description(INT8), done].concat());
         assert!(client.may_release());
-        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x16\0dbb_1\0"));
+        assert!(says(&mut client, &run()).starts_with(b"B\0\0\0\x27\0dbb_1_"));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Tracker {
             meanings.push(meaning);
         }
         let needs = needs(&meanings);
-        if needs.len() > NEEDS_LIMIT {
+        if are_too_many(&needs) {
             return Some(Text::unread());
         }
         let (renamed, shifts) = match needs.is_empty() {
@@ -243,6 +243,12 @@ fn needs(meanings: &[Meaning]) -> Vec<Key> {
         .collect()
 }
 
+/// Whether the backend would have to be given more before one text than is right.
+fn are_too_many(needs: &[Key]) -> bool {
+    let sources = needs.iter().map(|key| key.statement.source.len());
+    needs.len() > NEEDS_LIMIT || needs.len() > 1 && sources.sum::<usize>() > NEEDS_BYTES_LIMIT
+}
+
 /// Notes in a script what its text does by naming a statement: that it deallocates it, or what that
 /// does when it is executed.
 fn note_meaning(reading: &mut Reading, mention: &Mention, meaning: &Meaning) {
@@ -306,6 +312,9 @@ const NAMING_LIMIT: usize = 4 * 1024;
 /// How many shared statements a text may name that is read: the backend must have all of them before it.
 const NEEDS_LIMIT: usize = 1000;
 
+/// Of how many bytes together, if it is more than one.
+const NEEDS_BYTES_LIMIT: usize = 4 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::super::super::names::Shared;
@@ -315,19 +324,24 @@ mod tests {
 
     /// A client that has prepared these.
     fn client(names: &[&'static str]) -> Tracker {
+        let same = |name: &&'static str| (Bytes::from_static(name.as_bytes()), name.to_string());
+        client_of(names.iter().map(same))
+    }
+
+    /// A client that has prepared these sources by these names.
+    fn client_of(statements: impl Iterator<Item = (Bytes, String)>) -> Tracker {
         let commons = Commons::new(Rules {
             prepared_statements: PreparedStatements::Multiplex,
             max_prepared_statements: 1,
             reset: Reset::Smart,
         });
         let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
-        for name in names {
+        for (name, source) in statements {
             let shared = Shared {
-                statement: commons.share(Draft::new(name.as_bytes(), Reading::default())),
+                statement: commons.share(Draft::new(source.as_bytes(), Reading::default())),
                 epoch: 1,
                 told: None,
             };
-            let name = Bytes::from_static(name.as_bytes());
             tracker.names.set(&name, Some(Named::Shared(shared)));
         }
         tracker
@@ -349,14 +363,27 @@ mod tests {
         let read = tracker.read(b"execute s; execute t; execute s; deallocate t; execute t");
         let read = read.unwrap();
         assert_eq!(read.needs.len(), 2);
-        assert_eq!(
-            read.renamed.unwrap(),
-            b"execute dbb_1; execute dbb_2; execute dbb_1; deallocate dbb_2; execute t"
-        );
+        let [s, t] = [0, 1].map(|at| read.needs[at].server_name());
+        let [s, t] = [s, t].map(|name| String::from_utf8(name.to_vec()).unwrap());
+        let renamed = format!("execute {s}; execute {t}; execute {s}; deallocate {t}; execute t");
+        assert_eq!(read.renamed.unwrap(), renamed.as_bytes());
+        // Each is 22 characters long.
         assert_eq!(
             read.shifts.unwrap()[..],
-            [(8, 4), (23, 4), (38, 4), (56, 4)]
+            [(8, 21), (40, 21), (72, 21), (107, 21)]
         );
+    }
+
+    #[test]
+    fn no_more_is_needed_for_one_text_than_a_backend_is_given_at_a_time() {
+        let long = |n: usize| format!("{n}{}", "x".repeat(NEEDS_BYTES_LIMIT / 8 - 1));
+        let tracker = client_of((0..9).map(|n| (format!("s{n}").into(), long(n))));
+        for (count, known) in [(8, true), (9, false)] {
+            let text: Vec<String> = (0..count).map(|n| format!("execute s{n};")).collect();
+            let read = tracker.read(text.concat().as_bytes()).unwrap();
+            assert_eq!(!read.needs.is_empty(), known, "{count}");
+            assert_eq!(read.script.is_some_and(|script| script.is_unread()), !known);
+        }
     }
 
     #[test]
