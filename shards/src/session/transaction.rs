@@ -373,7 +373,7 @@ fn give_up(
 fn fault(fault: Fault) -> SessionEnd {
     match fault {
         Fault::Client(refusal) => SessionEnd::ClientRefused(refusal),
-        Fault::Backend(BackendFault::SettingsRefused(refusal)) => {
+        Fault::Backend(BackendFault::SettingsRefused(refusal) | BackendFault::Worn(refusal)) => {
             SessionEnd::SettingsRefused(refusal)
         }
         Fault::Backend(BackendFault::Wire(error)) => SessionEnd::DatabaseMisbehaved(error),

@@ -3,8 +3,12 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use pool::CloseReason;
+use wire::pg::pooling::{BackendFault, Fault};
+
 use super::speech::whole;
 use super::{Session, Until, fault};
+use crate::cancel::Aim;
 use crate::farewell::SessionEnd;
 use crate::relay::{HALF_CLOSED, has_room, is_over};
 
@@ -14,6 +18,8 @@ enum Turn {
     Reached,
     /// The backend closed.
     BackendLeft,
+    /// The backend has served others, who have done what keeps it from being set for this client.
+    BackendWorn,
 }
 
 /// What came from a backend.
@@ -21,12 +27,14 @@ enum Heard {
     Something,
     Nothing,
     End,
+    Worn,
 }
 
 impl Session<'_> {
     /// Works until the goal is reached. A backend that breaks before anything of the client's has
     /// reached it is replaced by another one; but of those that nobody had before, once. (It may be
-    /// what the client wants set that breaks them.)
+    /// what the client wants set that breaks them.) So is one that cannot be set any more: in the end by
+    /// one that nobody had before.
     pub(super) async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
         let mut replaced = false;
         while let Some(lease) = &self.lease {
@@ -37,6 +45,14 @@ impl Session<'_> {
                     replaced |= is_new;
                     self.tracker.forsake();
                     self.lose_backend();
+                    self.take_backend().await?;
+                }
+                Turn::BackendWorn => {
+                    self.tracker.forsake();
+                    self.registered.aim(Aim::Nobody);
+                    if let Some(lease) = self.lease.take() {
+                        lease.close(CloseReason::Unclean);
+                    }
                     self.take_backend().await?;
                 }
                 Turn::BackendLeft => {
@@ -61,6 +77,7 @@ impl Session<'_> {
                 Heard::Something => true,
                 Heard::Nothing => false,
                 Heard::End => return Poll::Ready(Ok(Turn::BackendLeft)),
+                Heard::Worn => return Poll::Ready(Ok(Turn::BackendWorn)),
             };
             if heard_client || heard_backend {
                 continue;
@@ -83,6 +100,11 @@ impl Session<'_> {
             }
             return self.poll_ended(cx).map(Err);
         }
+    }
+
+    /// Whether another backend can do what this one could not any more.
+    fn may_be_replaced(&self) -> bool {
+        self.tracker.is_untouched() && self.backend().has_served
     }
 
     /// Whether a client that says nothing more may get an answer: one is owed, no data of
@@ -134,7 +156,12 @@ impl Session<'_> {
             Poll::Ready(Ok(chunk)) if !chunk.is_empty() => {
                 let passage = self.tracker.backend_said(&chunk, &mut self.out);
                 self.speak(None, whole(&passage, chunk));
-                passage.map(|_| Heard::Something).map_err(fault)
+                match passage {
+                    Err(Fault::Backend(BackendFault::Worn(_))) if self.may_be_replaced() => {
+                        Ok(Heard::Worn)
+                    }
+                    passage => passage.map(|_| Heard::Something).map_err(fault),
+                }
             }
             // A reset is how some servers end a connection.
             Poll::Ready(Ok(_) | Err(_)) => Ok(Heard::End),

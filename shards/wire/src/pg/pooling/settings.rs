@@ -13,8 +13,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::BackendFault;
 use super::pins::{Pin, Pins};
 use super::sql::Value;
+use crate::error::Refusal;
+use crate::pg::sqlstate;
 
 /// Settings that are not at the server's default, by their names in lower case.
 pub(super) type Map = BTreeMap<Rc<str>, Value>;
@@ -104,6 +107,17 @@ impl Settings {
     pub(super) fn differ(&self) -> bool {
         !Rc::ptr_eq(&self.current.client, &self.current.backend)
             && self.current.client != self.current.backend
+    }
+
+    /// The backend would not be set as the client must see it. The buffers for temporary tables cannot be changed any more
+    /// when there has been one (`check_temp_buffers` in PostgreSQL).
+    pub(super) fn refused(&self, why: Refusal) -> BackendFault {
+        let [wanted, actual] = [self.wanted(), self.actual()].map(|map| map.get("temp_buffers"));
+        let invalid = why.sqlstate == sqlstate::INVALID_PARAMETER_VALUE;
+        match invalid && wanted.is_some() && wanted != actual {
+            true => BackendFault::Worn(why),
+            false => BackendFault::SettingsRefused(why),
+        }
     }
 
     /// Whether RESET could make them differ.

@@ -335,7 +335,7 @@ impl Tracker {
         };
         link.setting = false;
         if let Some(refusal) = link.refusal.take() {
-            return Err(BackendFault::SettingsRefused(refusal).into());
+            return Err(self.settings.refused(refusal).into());
         }
         let wanted = self.settings.wanted();
         self.commons.learn(wanted, &link.memory.reported);

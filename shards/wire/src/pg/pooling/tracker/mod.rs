@@ -106,6 +106,10 @@ pub enum BackendFault {
     /// a role that was dropped): the client must be told so in these words, FATAL.
     #[error("the session's settings were refused: {0}")]
     SettingsRefused(Refusal),
+    /// It would not be set as the client's session asks because of what it has done before; one that
+    /// has done nothing yet may. If it is such, that is as above.
+    #[error("the session's settings cannot be set any more: {0}")]
+    Worn(Refusal),
 }
 
 impl From<BackendFault> for Fault {
