@@ -9,6 +9,7 @@ use super::changes::Unnamed;
 use super::pins::{Pin, Pins};
 use super::prepared::own_name;
 use super::request::{put_about_statement, put_query};
+use super::restore;
 use crate::pg::frame::{take_message, type_name};
 use crate::pg::{TransactionStatus, error_response};
 use crate::{Exchange, Progress, WireError};
@@ -81,6 +82,10 @@ impl Cleanup {
         if open {
             sql.push_str("ROLLBACK;");
         }
+        sql.push_str(match resets {
+            true => restore::NOT_DEFERRABLE,
+            false => restore::begin(&memory.memory().settings),
+        });
         if resets {
             sql.push_str("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;RESET ALL;");
         }

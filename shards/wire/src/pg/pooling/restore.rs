@@ -68,10 +68,13 @@ pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
 /// for its snapshot as long as anybody's serializable transaction writes.
 pub(super) fn begin(actual: &Map) -> &'static str {
     match actual.contains_key("default_transaction_deferrable") {
-        true => "SET TRANSACTION NOT DEFERRABLE;",
+        true => NOT_DEFERRABLE,
         false => "",
     }
 }
+
+/// The same where nobody knows what the last client has made its transactions by default.
+pub(super) const NOT_DEFERRABLE: &str = "SET TRANSACTION NOT DEFERRABLE;";
 
 /// The settings that end what runs longer. (As another role, too, a session may set them.)
 const TIMEOUTS: [&str; 2] = ["statement_timeout", "transaction_timeout"];

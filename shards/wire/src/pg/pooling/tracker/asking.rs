@@ -8,6 +8,7 @@ use super::super::changes::Unnamed;
 use super::super::pins::{Pin, Pins};
 use super::super::replies::{Owed, To, What};
 use super::super::request::put_query;
+use super::super::restore;
 use super::super::sql::{Act, Step};
 use super::Tracker;
 use super::link::Link;
@@ -73,10 +74,9 @@ impl Tracker {
         }
         let questions = QUESTIONS.iter().filter(|&&(pin, _)| asked.contains(pin));
         let questions: Vec<&str> = questions.map(|&(_, question)| question).collect();
-        put_query(
-            to_backend,
-            format!("SELECT {}", questions.join(", ")).as_bytes(),
-        );
+        let begin = restore::begin(self.settings.actual());
+        let sql = format!("{begin}SELECT {}", questions.join(", "));
+        put_query(to_backend, sql.as_bytes());
         // As with every Query; the client still has its own.
         link.memory.unnamed = Unnamed::Absent;
         link.asked_about = asked;
