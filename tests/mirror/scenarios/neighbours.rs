@@ -146,6 +146,7 @@ pub fn list() -> Vec<Scenario> {
             .client(1)
             .says(&[query("EXECUTE dbb_77777777")]),
         Scenario::named("buffers for temporary tables where others have used some")
+            .says(&[query("SELECT nextval('counter') > 0; SELECT lastval() > 0; DISCARD SEQUENCES")])
             .says(&[query("CREATE TEMP TABLE mine AS SELECT 1"), query("DISCARD TEMP")])
             .client(1)
             .opens(&[("temp_buffers", "200")])
@@ -159,6 +160,8 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SHOW temp_buffers")]),
         Scenario::named("what is asked of a backend waits for no safe snapshot")
             .on(3)
+            // From now on backends forget values of sequences.
+            .says(&[query("SELECT nextval('counter') > 0; SELECT lastval() > 0; DISCARD SEQUENCES")])
             .says(&[query("BEGIN ISOLATION LEVEL SERIALIZABLE; INSERT INTO line VALUES (1, 1)")])
             .client(1)
             .says(&[query("BEGIN; SELECT 1")])
@@ -173,7 +176,9 @@ pub fn list() -> Vec<Scenario> {
             .client(3)
             .says(&[query("SELECT 'served'")])
             .client(0)
-            .says(&[query("ROLLBACK")]),
+            .says(&[query("ROLLBACK")])
+            .client(2)
+            .says(&[query("RESET default_transaction_deferrable")]),
         Scenario::named("a long name of many bytes for each character")
             .says(&[query(&format!("PREPARE {0} AS SELECT 'mine'", "a\u{e4}".repeat(30))), query(&format!("EXECUTE {0}", "a\u{e4}".repeat(30)))])
             .says(&[query(&format!("DEALLOCATE {0}", "a\u{e4}".repeat(21)))])

@@ -107,7 +107,8 @@ impl FakePostgres {
                 self.savepoints.truncate(at);
                 done("RELEASE")
             }
-            ["SET", "SESSION", "AUTHORIZATION", "DEFAULT"] => done("SET"),
+            ["SET", "SESSION", "AUTHORIZATION", "DEFAULT"]
+            | ["SET", "TRANSACTION", "NOT", "DEFERRABLE"] => done("SET"),
             ["SET", "LOCAL", name, "TO", ..] => {
                 let value = literals(statement).join(", ");
                 self.state.local.insert(unquoted(name), value);

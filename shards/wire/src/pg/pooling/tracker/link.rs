@@ -216,7 +216,8 @@ impl Link {
     }
 
     pub(super) fn push(&mut self, owed: Owed) {
-        self.touched |= owed.to != To::Us;
+        // What goes by itself before a message of the client's is sent along with that, or only puts the backend right.
+        self.touched |= !matches!(owed.to, To::Us | To::Nobody);
         self.replies.push(owed);
     }
 

@@ -18,6 +18,7 @@ use super::super::outbound::Passing;
 use super::super::pins::Pin;
 use super::super::replies::{Owed, To, What};
 use super::super::request::{Request, put_bare, put_run};
+use super::super::restore;
 use super::super::sql::{Script, Step, Traces};
 use super::Tracker;
 use super::link::Link;
@@ -152,6 +153,11 @@ impl Tracker {
 
     /// Makes the backend forget them, within the batch that is open, or in one of its own.
     pub(super) fn discard_others_values(&mut self, apart: bool, to_backend: &mut BytesMut) {
+        // It takes a snapshot, as it is.
+        let begin = match apart {
+            true => restore::begin(self.settings.actual()),
+            false => "",
+        };
         let Some(link) = &mut self.link else {
             return;
         };
@@ -162,20 +168,19 @@ impl Tracker {
         };
         link.values = Values::Unknown;
         link.strangers = false;
-        put_run(to_backend, "DISCARD SEQUENCES");
-        for what in [
-            What::Parse,
-            What::Bind,
-            What::Execute,
-            What::Close,
-            What::Close,
-        ] {
-            match apart {
-                true => link.push(Owed::new(what, To::Nobody)),
-                false => link.push_extended(Owed::new(what, To::NobodyUnlessError)),
+        for sql in [begin, "DISCARD SEQUENCES"] {
+            if sql.is_empty() {
+                continue;
             }
-            if what == What::Execute {
-                link.replies.note(Change::Values { before });
+            put_run(to_backend, sql);
+            for what in RUN {
+                match apart {
+                    true => link.push(Owed::new(what, To::Nobody)),
+                    false => link.push_extended(Owed::new(what, To::NobodyUnlessError)),
+                }
+                if what == What::Execute {
+                    link.replies.note(Change::Values { before });
+                }
             }
         }
         if apart {
@@ -184,6 +189,15 @@ impl Tracker {
         }
     }
 }
+
+/// What is owed for a statement that is run by [`put_run`].
+const RUN: [What; 5] = [
+    What::Parse,
+    What::Bind,
+    What::Execute,
+    What::Close,
+    What::Close,
+];
 
 /// Whether a script asks for values of sequences.
 pub(super) fn asks(script: Option<&Script>) -> bool {
