@@ -42,6 +42,9 @@ pub struct Sessions {
     listed: RefCell<Slab<Rc<Control>>>,
     /// What those are told who come now: that their like has been told to go, and why.
     closed: Cell<Option<Leave>>,
+    /// What the last one was called, which most others are, too.
+    user: RefCell<Option<Arc<str>>>,
+    application: RefCell<Option<Arc<str>>>,
 }
 
 /// One session's ear.
@@ -72,6 +75,11 @@ impl Sessions {
         if let Some(why) = self.closed.get() {
             return Err(why);
         }
+        let who = Who {
+            user: alike(&self.user, who.user),
+            application: who.application.map(|name| alike(&self.application, name)),
+            ..who
+        };
         let control = Rc::new(Control::of(who));
         let key = self.listed.borrow_mut().insert(Rc::clone(&control));
         Ok(Listed {
@@ -133,6 +141,15 @@ impl Sessions {
             }
         }
         first
+    }
+}
+
+/// The last text itself where this one says the same: thousands that are alike take the room of one.
+fn alike(last: &RefCell<Option<Arc<str>>>, text: Arc<str>) -> Arc<str> {
+    let mut last = last.borrow_mut();
+    match &*last {
+        Some(known) if *known == text => Arc::clone(known),
+        _ => Arc::clone(last.insert(text)),
     }
 }
 
@@ -283,6 +300,17 @@ mod tests {
         sessions.reopen();
         assert!(sessions.enter(somebody()).is_ok());
         assert_eq!(sessions.count(), 1);
+    }
+
+    #[test]
+    fn thousands_that_are_called_alike_share_their_name() {
+        let sessions = Sessions::default();
+        let both = [somebody(), somebody()].map(|who| sessions.enter(who).ok());
+        let [one, other] = both.map(|it| it.map(|it| it.control.who.borrow().user.clone()));
+        let (Some(one), Some(other)) = (one, other) else {
+            unreachable!("nobody has been told to go");
+        };
+        assert!(Arc::ptr_eq(&one, &other));
     }
 
     #[test]

@@ -103,8 +103,8 @@ pub fn session(session: &SessionSnapshot) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     json!({
         "id": session.id.0.to_string(),
-        "user": session.who.user,
-        "application": session.who.application,
+        "user": &*session.who.user,
+        "application": session.who.application.as_deref(),
         "client": session.who.peer.to_string(),
         "connected_seconds": session.connected.as_secs_f64(),
         "state": match session.state {

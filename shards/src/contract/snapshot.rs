@@ -66,9 +66,9 @@ pub struct SessionId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     /// Whom it has proved to be, without the tenant.
-    pub user: Box<str>,
+    pub user: Arc<str>,
     /// What it called itself when it logged in (`application_name`, `program_name`).
-    pub application: Option<Box<str>>,
+    pub application: Option<Arc<str>>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// When it was let in.
