@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use log::debug;
+use log::{debug, warn};
 use pool::Blame;
 use sockets::Address;
 use wire::mysql::{self, LoginStep, Tls};
@@ -40,6 +40,10 @@ pub enum DialFailure {
     /// There is no TLS with what answered, or not on the terms of the tenant's sslmode.
     #[error("no TLS connection to the database: {0}")]
     NotSecured(String),
+    /// The same, where an earlier connection's TLS session was to be resumed, which may be why. Seen by nobody but
+    /// [`dial_as`], which begins again without it.
+    #[error("{0}")]
+    NotResumed(Box<DialFailure>),
     /// What answered does not speak the protocol as it should.
     #[error("protocol violation by the database: {0}")]
     Misbehaved(WireError),
@@ -61,6 +65,7 @@ impl DialFailure {
             DialFailure::Refused(_) => Blame::Tenant,
             DialFailure::Misbehaved(_) | DialFailure::NotSecured(_) => Blame::Tenant,
             DialFailure::ClientFailed(_) => Blame::Shape,
+            DialFailure::NotResumed(failure) => failure.blame(),
         }
     }
 
@@ -74,6 +79,7 @@ impl DialFailure {
             | DialFailure::ClientFailed(_) => DialFault::Refused,
             DialFailure::Misbehaved(_) => DialFault::Misbehaved,
             DialFailure::NotSecured(_) => DialFault::NotSecured,
+            DialFailure::NotResumed(failure) => failure.fault(),
         }
     }
 
@@ -89,6 +95,7 @@ impl DialFailure {
             DialFailure::Unreachable(_)
             | DialFailure::OwnLack(_)
             | DialFailure::ShapeRefused(_)
+            | DialFailure::NotResumed(_)
             | DialFailure::Misbehaved(_)
             | DialFailure::ClientFailed(_) => false,
         }
@@ -127,6 +134,7 @@ impl From<DialFailure> for SessionEnd {
                 SessionEnd::DatabaseUnreachable(failure.to_string())
             }
             DialFailure::ClientFailed(why) => SessionEnd::ClientNotPassed(why),
+            DialFailure::NotResumed(failure) => (*failure).into(),
         }
     }
 }
@@ -154,7 +162,15 @@ pub async fn dial_as(
         None => &spec.tls,
     };
     let dialled = sockets::timeout(limit, async {
-        match open(tenant, spec, tls, shape).await {
+        let mut opened = open(tenant, spec, tls, shape).await;
+        if let Err(DialFailure::NotResumed(failure)) = opened {
+            if tls.has_given_up_resuming() {
+                let id = &spec.id;
+                warn!("tenant {id}: {GIVEN_UP}: {failure}");
+            }
+            opened = open(tenant, spec, &tls.from_the_start(), shape).await;
+        }
+        match opened {
             // As libpq does it: whoever only prefers TLS would rather be without than alone.
             Err(failure)
                 if tls.mode == SslMode::Prefer && failure.may_be_of_tls() && !shape.is_spent() =>
@@ -175,6 +191,10 @@ pub async fn dial_as(
     });
     dialled.map_err(|failure| failure.of_shape(spec, shape))
 }
+
+/// What the log says where TLS sessions are not resumed any more.
+const GIVEN_UP: &str = "TLS connections to its database that would resume a session fail again and again, \
+                        so each begins from the start from now on, which costs the database more";
 
 /// Connects, on these terms, and logs in.
 async fn open(
@@ -260,12 +280,18 @@ pub async fn secure_postgres(conn: &mut Conn, route: &Route) -> Result<(), DialF
 
 /// The handshake, and whom it is made with.
 async fn secure(conn: &mut Conn, route: &Route) -> Result<(), DialFailure> {
-    let session = route.tls.begin(&route.host);
-    let session = session.map_err(|error| DialFailure::NotSecured(error.to_string()))?;
-    conn.secure(session).await.map_err(|error| match error {
+    let begun = route.tls.begin(&route.host);
+    let (session, offer) = begun.map_err(|error| DialFailure::NotSecured(error.to_string()))?;
+    let secured = conn.secure(session).await.map_err(|error| match error {
         NotSecured::Io(error) => DialFailure::Unreachable(error.to_string()),
         error => DialFailure::NotSecured(error.to_string()),
-    })
+    });
+    match (secured, offer) {
+        (Ok(()), Some(offer)) => offer.heard(),
+        (Err(failure), Some(_)) => return Err(DialFailure::NotResumed(Box::new(failure))),
+        (secured, None) => secured?,
+    }
+    Ok(())
 }
 
 fn no_tls() -> DialFailure {

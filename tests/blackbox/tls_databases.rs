@@ -10,6 +10,7 @@ use testbed::{
 use tokio_postgres::error::SqlState;
 
 use crate::drivers::postgres;
+use crate::operator::ask;
 use crate::tls::{SSL_REQUEST, WHOAMI, mysql_at, psql};
 
 pub fn plan(plan: &mut Plan) {
@@ -40,6 +41,12 @@ pub fn plan(plan: &mut Plan) {
         &[MariaDb, MySql],
         "mysql_sslmodes",
         mysql_sslmodes,
+    );
+    add(
+        World::Bouncer,
+        &[MySql],
+        "tls_sessions_are_resumed_on_their_own_terms_and_where_that_is_borne",
+        resumption,
     );
     plan.add(
         World::Bouncer,
@@ -385,4 +392,89 @@ fn is_resumed(door: &Door) {
         "SHOW STATUS LIKE 'Ssl_sessions_reused'",
     );
     assert_eq!(said.expect_ok(), "Ssl_sessions_reused\t1");
+}
+
+fn resumption(plain: &'static Server) {
+    let authority = Authority::new();
+    authority.certify("server", "localhost", &["localhost", "127.0.0.1"]);
+    let server = Server::start_with_tls(plain.kind, authority.folder());
+    dropped_for_resuming(&server, &authority);
+    terms_that_change(&server, &authority);
+}
+
+/// Somebody in between cuts each connection that offers a session: no client notices, and after the third none is offered.
+fn dropped_for_resuming(server: &Server, authority: &Authority) {
+    let between = Middleman::before(server.address);
+    between.cut_who_resumes();
+    for mode in ["prefer", "verify-full"] {
+        let mut tenant = Tenant::on(server, "dropped")
+            .with("host: localhost")
+            .with(&format!("sslmode: {mode}"))
+            .with(&format!("sslrootcert: {}", authority.path("ca.crt")))
+            .with("min_connections: 0")
+            .with("health_check: {interval: 0}");
+        tenant.address = between.address();
+        let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+        let door = bouncer.door(&tenant);
+        let before = between.accepted();
+        for _ in 0..8 {
+            let said = mysql_at(&door, &["--skip-ssl"], "SHOW STATUS LIKE 'Ssl_cipher'");
+            let said = said.expect_ok();
+            assert!(said.len() > "Ssl_cipher\t".len(), "{mode}: inside TLS");
+        }
+        assert_eq!(between.accepted() - before, 8 + 3, "{mode}");
+        bouncer.log_line(&["WARN", &tenant.id, "fail again and again"]);
+        bouncer.stop();
+    }
+}
+
+/// Resumed, a connection is not verified again; so one on new terms begins from the start.
+fn terms_that_change(server: &Server, authority: &Authority) {
+    let other = Authority::new();
+    authority.certify("client", "bouncer", &[]);
+    let tenant = Tenant::on(server, "changed")
+        .with("host: localhost")
+        .with("min_connections: 0")
+        .with("health_check: {interval: 0}");
+    let [ours, theirs] = [authority, &other].map(|one| one.path("ca.crt"));
+    let with = |settings: &[String]| {
+        let settings = settings.iter();
+        settings.fold(tenant.clone(), |tenant, setting| tenant.with(setting))
+    };
+    let roots = |path: &str| format!("sslrootcert: {path}");
+    let full = "sslmode: verify-full".to_owned();
+    let terms = [
+        with(&["sslmode: require".to_owned()]),
+        with(&["sslmode: verify-ca".to_owned(), roots(&ours)]),
+        with(&[full.clone(), roots(&ours)]),
+        with(&["host: 127.0.0.1".to_owned(), full.clone(), roots(&ours)]),
+        with(&[
+            full.clone(),
+            roots(&ours),
+            format!("sslcert: {}", authority.path("client.crt")),
+            format!("sslkey: {}", authority.path("client.key")),
+        ]),
+    ];
+    let config = Config::for_tenants(std::slice::from_ref(&terms[0]));
+    let bouncer = Bouncer::start(&config);
+    let door = bouncer.door(&tenant);
+    let resumed = || {
+        let asked = "SHOW STATUS LIKE 'Ssl_sessions_reused'";
+        mysql_at(&door, &["--skip-ssl"], asked).expect_ok()
+    };
+    for (round, terms) in terms.iter().enumerate() {
+        bouncer.rewrite(&config.clone().instead(std::slice::from_ref(terms)));
+        assert_eq!(ask(bouncer.api(), "POST", "/reload", ""), 200);
+        assert_eq!(resumed(), "Ssl_sessions_reused\t0", "{round}");
+        assert_eq!(resumed(), "Ssl_sessions_reused\t1", "{round}");
+    }
+    bouncer.rewrite(&config.instead(&[with(&[full, roots(&theirs)])]));
+    assert_eq!(ask(bouncer.api(), "POST", "/reload", ""), 200);
+    let said = mysql_at(&door, &["--skip-ssl"], WHOAMI);
+    assert!(
+        said.err.contains("no TLS connection to the database"),
+        "{}",
+        said.err
+    );
+    bouncer.stop();
 }

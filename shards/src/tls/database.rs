@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::certificate::chain;
 use super::fingerprint::fingerprint;
 use super::identity::{IdentityError, IdentityText};
+use super::resumption::{Offer, Sessions};
 use super::session::{Session, TlsError};
 use super::verify::{Trust, Verifier};
 use super::{ALPN_POSTGRESQL, provider};
@@ -74,6 +75,8 @@ pub struct DatabaseTls {
     pub negotiation: Negotiation,
     /// `None` where TLS is never used.
     terms: Option<Arc<ClientConfig>>,
+    /// Those that may be resumed; `None` where none are.
+    sessions: Option<Arc<Sessions>>,
     /// What it is made of; `None` where nothing was configured.
     text: Option<Arc<DatabaseTlsText>>,
     /// The end of the validity of the certificate that we show.
@@ -88,6 +91,7 @@ impl DatabaseTls {
         mode: SslMode::Disable,
         negotiation: Negotiation::Postgres,
         terms: None,
+        sessions: None,
         text: None,
         expires: None,
         fingerprint: [0; 32],
@@ -98,29 +102,56 @@ impl DatabaseTls {
         let DatabaseTlsText {
             mode, negotiation, ..
         } = text;
+        // Each client has a backend of its own in MySQL, and a handshake from the start costs the server more than all the
+        // rest of a short session. PostgreSQL resumes none.
+        let sessions = (dialect == Dialect::MySql).then(Sessions::new);
         let terms = match mode {
             SslMode::Disable => None,
-            _ => Some(Arc::new(terms(&text, dialect)?)),
+            _ => Some(Arc::new(terms(&text, dialect, sessions.clone())?)),
         };
         Ok(DatabaseTls {
             mode,
             negotiation,
             terms,
+            sessions,
             expires: text.identity.as_ref().and_then(IdentityText::expires),
             fingerprint: text.fingerprint(),
             text: Some(Arc::new(text)),
         })
     }
 
-    /// A session with the database of that name.
-    pub fn begin(&self, host: &str) -> Result<Session, TlsError> {
+    /// A connection with the database of that name, and whether it offers to resume an earlier one's session.
+    pub fn begin(&self, host: &str) -> Result<(Session, Option<Offer>), TlsError> {
         let Some(terms) = &self.terms else {
             return Err(rustls::Error::General("sslmode is disable".to_owned()).into());
         };
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| rustls::Error::General(format!("{host:?} is no name of a host")))?;
-        let connection = UnbufferedClientConnection::new(Arc::clone(terms), name)?;
-        Ok(Session::client(connection))
+        // Its first words are made here, and the session that they offer is taken for them.
+        let connection = UnbufferedClientConnection::new(Arc::clone(terms), name.clone())?;
+        let sessions = self.sessions.as_ref();
+        let offer = sessions.and_then(|sessions| sessions.offer(name));
+        Ok((Session::client(connection), offer))
+    }
+
+    /// The same, for a connection that shall begin from the start.
+    pub fn from_the_start(&self) -> DatabaseTls {
+        let without = |terms: &Arc<ClientConfig>| {
+            let mut terms = ClientConfig::clone(terms);
+            terms.resumption = Resumption::disabled();
+            Arc::new(terms)
+        };
+        DatabaseTls {
+            terms: self.terms.as_ref().map(without),
+            sessions: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it has turned out, since this was last asked, that sessions had better not be offered there.
+    pub fn has_given_up_resuming(&self) -> bool {
+        let sessions = self.sessions.as_ref();
+        sessions.is_some_and(|sessions| sessions.has_given_up())
     }
 
     /// Who certifies the database, as configured.
@@ -192,11 +223,12 @@ impl fmt::Debug for DatabaseTls {
     }
 }
 
-/// How many TLS sessions are kept to be resumed, of one name: all that rustls keeps of one.
-const KEPT_SESSIONS: usize = 8;
-
 /// What a connection is agreed on by.
-fn terms(text: &DatabaseTlsText, dialect: Dialect) -> Result<ClientConfig, Wrong> {
+fn terms(
+    text: &DatabaseTlsText,
+    dialect: Dialect,
+    sessions: Option<Arc<Sessions>>,
+) -> Result<ClientConfig, Wrong> {
     let verifier = Verifier {
         trust: trust(text)?,
         algorithms: provider().signature_verification_algorithms,
@@ -216,15 +248,13 @@ fn terms(text: &DatabaseTlsText, dialect: Dialect) -> Result<ClientConfig, Wrong
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
     };
-    match dialect {
-        // It resumes no sessions.
-        Dialect::Postgres => {
-            terms.resumption = Resumption::disabled();
-            terms.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
-        }
-        // Each client has a backend of its own there, and a handshake from the start costs the server more than all the rest of
-        // a short session. What is resumed was agreed on under these very terms: new ones begin with nothing to resume.
-        Dialect::MySql => terms.resumption = Resumption::in_memory_sessions(KEPT_SESSIONS),
+    terms.resumption = match sessions {
+        // What is resumed was agreed on under these very terms: new ones begin with nothing to resume.
+        Some(sessions) => Resumption::store(sessions),
+        None => Resumption::disabled(),
+    };
+    if dialect == Dialect::Postgres {
+        terms.alpn_protocols = vec![ALPN_POSTGRESQL.to_vec()];
     }
     Ok(terms)
 }

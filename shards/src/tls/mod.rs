@@ -8,6 +8,7 @@ mod clients;
 mod database;
 mod fingerprint;
 mod identity;
+mod resumption;
 mod session;
 mod verify;
 
@@ -19,6 +20,7 @@ pub use self::certificate::{Certificate, end_point};
 pub use self::clients::{ClientsTls, ClientsTlsText, Mode};
 pub use self::database::{DatabaseTls, DatabaseTlsText, Negotiation, Roots, SslMode};
 pub use self::identity::IdentityText;
+pub use self::resumption::Offer;
 pub use self::session::{Session, TlsError};
 
 /// The cryptography of every session.

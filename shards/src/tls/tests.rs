@@ -1,6 +1,8 @@
 //! Our two sides against each other, with no socket between.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod resumption;
+
 use bytes::BytesMut;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
@@ -90,7 +92,7 @@ fn settle(client: &mut Session, server: &mut Session) {
 
 /// A handshake with the host `db.test`; what each side thinks of it.
 fn meet(shown: &ClientsTls, demanded: &DatabaseTls) -> (Session, Session) {
-    let mut client = demanded.begin("db.test").unwrap();
+    let mut client = demanded.begin("db.test").unwrap().0;
     let mut server = shown.begin(Dialect::Postgres).unwrap();
     settle(&mut client, &mut server);
     (client, server)
@@ -217,7 +219,8 @@ fn plain_bytes_before_the_handshake_end_it() {
 
     let mut client = database(SslMode::Require, None, None)
         .begin("db.test")
-        .unwrap();
+        .unwrap()
+        .0;
     client.arrived(b"E\0\0\0\x10Mforged\0\0", &mut out);
     assert!(client.failure().is_some() && client.take().is_none());
 }
@@ -229,7 +232,8 @@ fn another_protocol_by_alpn_is_not_ours() {
     let mut server = shown.begin(Dialect::MySql).unwrap();
     let mut client = database(SslMode::Require, None, None)
         .begin("db.test")
-        .unwrap();
+        .unwrap()
+        .0;
     settle(&mut client, &mut server);
     // MySQL does not speak of it, and then neither side is the wiser.
     assert!(is_up(&client) && client.alpn().is_none());

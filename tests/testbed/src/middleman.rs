@@ -20,7 +20,14 @@ struct State {
     connections: Vec<TcpStream>,
     accepted: usize,
     openings: Vec<Vec<u8>>,
-    snare: Option<Vec<u8>>,
+    snare: Option<Snare>,
+}
+
+/// What a connection must not bring.
+#[derive(Debug, Clone)]
+enum Snare {
+    Words(Vec<u8>),
+    Resumption,
 }
 
 impl Middleman {
@@ -85,7 +92,12 @@ impl Middleman {
 
     /// From now on a connection that brings this is cut before it is passed on.
     pub fn cut_at(&self, snare: &str) {
-        self.lock().snare = Some(snare.as_bytes().to_vec());
+        self.lock().snare = Some(Snare::Words(snare.as_bytes().to_vec()));
+    }
+
+    /// The same of one that begins TLS with an offer to resume an earlier session.
+    pub fn cut_who_resumes(&self) {
+        self.lock().snare = Some(Snare::Resumption);
     }
 
     /// New connections are closed at once; false takes them again.
@@ -162,11 +174,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: Option<
             .1
             .wait_while(state, |state| state.held && !state.gone)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let snared = state.snare.as_ref().is_some_and(|snare| {
-            buffer[..got]
-                .windows(snare.len())
-                .any(|bytes| bytes == snare)
-        });
+        let snare = state.snare.as_ref();
+        let snared = snare.is_some_and(|snare| snare.catches(&buffer[..got]));
         drop(state);
         if snared {
             let _ = from.shutdown(Shutdown::Both);
@@ -177,6 +186,46 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: Option<
     }
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
+}
+
+impl Snare {
+    fn catches(&self, bytes: &[u8]) -> bool {
+        match self {
+            Snare::Words(words) => bytes.windows(words.len()).any(|part| part == words),
+            Snare::Resumption => {
+                let hello = bytes.windows(6).position(begins_hello);
+                hello.is_some_and(|at| resumes(&bytes[at..]).unwrap_or(false))
+            }
+        }
+    }
+}
+
+/// A TLS record with a handshake in it that begins with a ClientHello.
+fn begins_hello(front: &[u8]) -> bool {
+    matches!(front, [0x16, 3, 1, _, _, 1])
+}
+
+/// Whether a ClientHello offers a session: TLS 1.3's `pre_shared_key` (RFC 8446, 4.2.11), or a ticket of TLS 1.2 with
+/// something in it (RFC 5077). `None` if it is cut off.
+fn resumes(hello: &[u8]) -> Option<bool> {
+    let skipped = |at: usize, width: usize| {
+        let length = hello.get(at..at + width)?;
+        let length = length
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        Some(at + width + length)
+    };
+    // Headers of record and message, version and random; then session id, suites, compressions.
+    let mut at = skipped(skipped(skipped(5 + 4 + 2 + 32, 1)?, 2)?, 1)? + 2;
+    while at < hello.len() {
+        let next = skipped(at + 2, 2)?;
+        match hello[at..at + 2] {
+            [0, 41] => return Some(true),
+            [0, 35] if next > at + 4 => return Some(true),
+            _ => at = next,
+        }
+    }
+    Some(false)
 }
 
 /// How much is kept of what a connection begins with, in bytes.
