@@ -53,6 +53,11 @@ pub fn settle(id: TenantId, section: Section, defaults: &Habits) -> Option<Tenan
     }
     let dialect = section.value("db_type", units::choice(&dialects));
     let host = section.text("host", units::server);
+    if let (Some(host), Some(Dialect::Postgres)) = (&host, dialect)
+        && let Err(why) = units::socket_folder(host)
+    {
+        section.complain("host", why);
+    }
     let port = section.value("port", units::port);
     let dbname = section.text("dbname", units::name);
     let username = section.text("username", units::name);

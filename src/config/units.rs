@@ -187,7 +187,8 @@ pub fn host(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Where a database is: a host, or with a slash at its beginning the folder of its socket, or the socket.
+/// Where a database is: a host, or with a slash at its beginning the folder of its socket, or the socket. See
+/// [`socket_folder`] for what else holds for a folder.
 pub fn server(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return match text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -204,6 +205,16 @@ pub fn server(text: &str) -> Result<String, String> {
         false => Err(format!(
             "must be the path of a socket or its folder in at most {LONGEST_SOCKET} characters of ASCII"
         )),
+    }
+}
+
+/// What is wrong with a place of [`server`]'s whose socket is one of PostgreSQL's, if anything.
+pub fn socket_folder(text: &str) -> Result<(), String> {
+    match text.starts_with('/') && text.len() > LONGEST_FOLDER {
+        true => Err(format!(
+            "must be the path of a socket's folder in at most {LONGEST_FOLDER} characters: PostgreSQL's socket in it is `.s.PGSQL.` and the port"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -277,9 +288,10 @@ const NOT_YET: &str = "not available yet in this version";
 
 /// A year of the calendar, the longest there is: what humantime calls a year is shorter.
 const YEAR: Duration = hours(366 * 24);
-/// The longest path that leaves room for the name of PostgreSQL's socket (`/.s.PGSQL.65535`) in the 107 bytes that
-/// unix(7) allows.
-const LONGEST_SOCKET: usize = 92;
+/// The longest path of a socket that unix(7) allows, in bytes.
+const LONGEST_SOCKET: usize = 107;
+/// The longest that leaves room in it for the name of PostgreSQL's socket, `/.s.PGSQL.65535`.
+const LONGEST_FOLDER: usize = 92;
 
 /// The longest host name, in bytes, by RFC 1035.
 const LONGEST_HOST: usize = 253;
@@ -418,6 +430,11 @@ mod tests {
         for wrong in [&long[..], "/tmp/\n", "/tmp/ü"] {
             let says = server(wrong).unwrap_err();
             assert!(says.contains("path of a socket"), "{wrong}: {says}");
+        }
+        for (length, is_folder) in [(92, true), (93, false), (107, false)] {
+            let path = format!("/{}", "x".repeat(length - 1));
+            assert!(server(&path).is_ok(), "{length}");
+            assert_eq!(socket_folder(&path).is_ok(), is_folder, "{length}");
         }
         assert!(server("me@db").is_err());
     }
