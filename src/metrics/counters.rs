@@ -9,7 +9,7 @@ use super::gather::Row;
 /// A family for each sum, with a sample for each tenant.
 pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
     type Counter = (&'static str, &'static str, fn(&Counts) -> u64);
-    let counters: [Counter; 13] = [
+    let counters: [Counter; 14] = [
         (
             "pool_exhausted_total",
             "Clients refused because no connection to the database became free in time",
@@ -44,6 +44,11 @@ pub fn families(rows: &[Row], families: &mut Vec<MetricFamily>) {
             "cancel_requests_total",
             "Cancel requests and KILLs that were passed on to the database",
             |counts| counts.cancels,
+        ),
+        (
+            "sessions_lost_track_total",
+            "MySQL sessions in which an answer of the database's was not understood: they go on, and no time-out ends them",
+            |counts| counts.lost_track,
         ),
         (
             "prepared_statement_hits_total",

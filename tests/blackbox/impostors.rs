@@ -12,6 +12,7 @@ use mysql_async::prelude::Queryable;
 use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World};
 
 use crate::drivers::mysql_options;
+use crate::health::sample;
 use crate::hostile::nothing_has_happened;
 use crate::raw::{Complaint, Raw, message, packet, startup};
 
@@ -357,7 +358,7 @@ async fn no_mysql_database_at_login(server: &'static Server) {
             stream.write_all(&said)
         })
     }));
-    mad_mysql(server, &impostors).await;
+    mad_mysql(server, &impostors, false).await;
 }
 
 async fn a_mysql_database_that_goes_mad(server: &'static Server) {
@@ -373,11 +374,11 @@ async fn a_mysql_database_that_goes_mad(server: &'static Server) {
             })
         })
         .collect();
-    mad_mysql(server, &impostors).await;
+    mad_mysql(server, &impostors, true).await;
 }
 
-/// A driver at each; whatever it is told, it is told soon.
-async fn mad_mysql(server: &Server, impostors: &[Impostor]) {
+/// A driver at each; whatever it is told, it is told soon. Those whose answers make no sense are counted.
+async fn mad_mysql(server: &Server, impostors: &[Impostor], answers: bool) {
     let (tenants, honest, bouncer) = before(server, impostors);
     let visits: Vec<_> = tenants
         .iter()
@@ -394,5 +395,13 @@ async fn mad_mysql(server: &Server, impostors: &[Impostor]) {
         // A driver may well break down at what it is told, but it must come to an end.
         drop(told.expect("an end"));
     }
+    let lost = tenants.iter().map(|tenant| {
+        let series = "dbbouncer_sessions_lost_track_total";
+        sample(
+            bouncer.api(),
+            &format!("{series}{{tenant=\"{}\"}}", tenant.id),
+        )
+    });
+    assert_eq!(lost.sum::<f64>() > 0.0, answers);
     nothing_has_happened(bouncer, &[&honest]).await;
 }

@@ -30,6 +30,8 @@ pub struct Counts {
     pub to_clients: u64,
     /// Cancel requests that were passed on.
     pub cancels: u64,
+    /// MySQL sessions whose database's answers could not be followed to their end.
+    pub lost_track: u64,
     /// Times that a client was refused because no backend became free.
     pub exhausted: u64,
     /// Dials that came to nothing, by [`DialFault`]. How many succeeded, `dial_time` counts.
@@ -77,6 +79,7 @@ impl AddAssign<&Counts> for Counts {
             from_clients,
             to_clients,
             cancels,
+            lost_track,
             exhausted,
             dial_failures,
             closed,
@@ -103,6 +106,7 @@ impl AddAssign<&Counts> for Counts {
         self.from_clients += from_clients;
         self.to_clients += to_clients;
         self.cancels += cancels;
+        self.lost_track += lost_track;
         self.exhausted += exhausted;
         add(&mut self.dial_failures, dial_failures);
         add(&mut self.closed, closed);

@@ -197,6 +197,7 @@ impl Watch for MySqlWatch<'_> {
     fn backend_said(&mut self, chunk: &[u8]) -> Result<Said, SessionEnd> {
         self.answered = true;
         let owed = self.replies.awaited();
+        let was_lost = self.replies.lost().is_some();
         let errors = self.replies.backend_said(chunk);
         self.meter.backend_said(chunk.len(), &errors);
         let owes = self.replies.awaited();
@@ -205,6 +206,9 @@ impl Watch for MySqlWatch<'_> {
             self.meter.answered((owed - owes) as u32, 0, owes > 0, open);
         }
         if self.replies.lost().is_some() {
+            if !was_lost {
+                self.tenant.stats.count(|counts| counts.lost_track += 1);
+            }
             // Nothing is known of what it is at: no time-out may end it.
             self.control.cannot_be_followed();
         }
