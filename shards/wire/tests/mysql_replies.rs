@@ -210,10 +210,13 @@ fn a_cursor_is_opened_without_rows_and_read_to_its_last() {
             assert!(!talk.replies.at_rest(), "the rest of the rows is owed");
         };
         execute(talk);
-        talk.asks(b"\x1C\x01").says(BINARY_ROW).ends(&open);
+        talk.asks(b"\x1C\x01\0\0\0").says(BINARY_ROW).ends(&open);
         assert!(!talk.replies.at_rest());
-        talk.asks(b"\x1C\x01").says(BINARY_ROW).ends(&last).rests();
-        talk.asks(b"\x1C\x01").ends(&err()).rests();
+        talk.asks(b"\x1C\x01\0\0\0")
+            .says(BINARY_ROW)
+            .ends(&last)
+            .rests();
+        talk.asks(b"\x1C\x01\0\0\0").ends(&err()).rests();
         execute(talk);
         talk.asks(b"\x19\x01\0\0\0").rests();
         execute(talk);
@@ -230,6 +233,52 @@ fn a_cursor_is_opened_without_rows_and_read_to_its_last() {
         talk.replies.begun_anew(AUTOCOMMIT);
         talk.rests();
     });
+}
+
+#[test]
+fn each_of_several_cursors_is_read_closed_or_reset_by_itself() {
+    in_each_mode(|talk| {
+        let open = talk.terminator(AUTOCOMMIT | status::CURSOR_EXISTS);
+        let last = talk.terminator(AUTOCOMMIT | status::LAST_ROW_SENT);
+        for ends_second in [
+            &b"\x19\x02\0\0\0"[..],
+            b"\x1A\x02\0\0\0",
+            b"\x17\x02\0\0\0\0",
+        ] {
+            for statement in [1, 2] {
+                talk.asks(&[0x17, statement, 0, 0, 0, 1]).says(b"\x01");
+                talk.says(DEFINITION).ends(&open);
+            }
+            talk.asks(b"\x1C\x01\0\0\0").says(BINARY_ROW).ends(&last);
+            assert!(!talk.replies.at_rest(), "the second's rows are owed");
+            match talk.asks(ends_second).replies.awaited() {
+                0 => talk.rests(),
+                _ => talk.ends(&ok(AUTOCOMMIT)).rests(),
+            };
+        }
+        // A goodbye to a statement has its turn like all else.
+        for statement in [1, 2] {
+            talk.asks(&[0x17, statement, 0, 0, 0, 1]);
+            talk.asks(&[0x19, statement, 0, 0, 0]);
+        }
+        for _ in 0..2 {
+            talk.sequence = 1;
+            talk.says(b"\x01").says(DEFINITION).ends(&open);
+        }
+        talk.rests();
+    });
+}
+
+/// MariaDB's clients execute what they prepare before they know its number.
+#[test]
+fn the_statement_prepared_last_is_called_so() {
+    let talk = &mut Talk::new(MODES[1]);
+    let open = talk.terminator(AUTOCOMMIT | status::CURSOR_EXISTS);
+    talk.asks(b"\x16SELECT 1")
+        .ends(b"\x00\x05\0\0\0\0\0\0\0\0\0\0");
+    talk.asks(b"\x17\xFF\xFF\xFF\xFF\x01").says(b"\x01");
+    talk.says(DEFINITION).ends(&open);
+    talk.asks(b"\x19\x05\0\0\0").rests();
 }
 
 /// While a procedure has a cursor open, servers set the flag in whatever it returns, MySQL also in its OK.

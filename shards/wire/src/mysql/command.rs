@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::cursor::Cursor;
 use super::message::{ERR, OK, OkPacket, parse_err};
 use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use crate::error::WireError;
@@ -43,6 +44,47 @@ pub const COM_BINLOG_DUMP_GTID: u8 = 0x1E;
 pub const COM_RESET_CONNECTION: u8 = 0x1F;
 /// A prepared statement is executed for many rows; MariaDB only.
 pub const COM_STMT_BULK_EXECUTE: u8 = 0xFA;
+
+/// A command, as far as it says what comes of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Command {
+    /// Its number; 0, COM_SLEEP, is what servers take an empty packet for.
+    pub number: u8,
+    /// The prepared statement that it is about; 0 if about none.
+    pub statement: u32,
+}
+
+impl Command {
+    /// Reads the front of a payload of this length; `None` as long as too little of it has come.
+    pub fn peek(front: &[u8], length: usize) -> Option<Command> {
+        if length == 0 {
+            return Some(Command::default());
+        }
+        let number = *front.first()?;
+        let names_one = matches!(
+            number,
+            COM_STMT_EXECUTE
+                | COM_STMT_BULK_EXECUTE
+                | COM_STMT_FETCH
+                | COM_STMT_RESET
+                | COM_STMT_CLOSE
+        );
+        let statement = match names_one && length > size_of::<u32>() {
+            true => Cursor::new(front.get(1..)?).u32("statement").ok()?,
+            false => 0,
+        };
+        Some(Command { number, statement })
+    }
+}
+
+impl From<u8> for Command {
+    fn from(number: u8) -> Command {
+        Command {
+            number,
+            statement: 0,
+        }
+    }
+}
 
 /// Appends a command that has no body.
 pub fn put(out: &mut BytesMut, command: u8) {
@@ -107,6 +149,24 @@ impl Exchange for Ask {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_command_is_known_once_its_statement_is() {
+        let fetch = b"\x1C\x07\0\0\x01\x0A\0\0\0";
+        for cut in 0..5 {
+            assert_eq!(Command::peek(&fetch[..cut], fetch.len()), None, "{cut}");
+        }
+        let statement = 0x0100_0007;
+        let number = COM_STMT_FETCH;
+        assert_eq!(
+            Command::peek(&fetch[..5], fetch.len()),
+            Some(Command { number, statement })
+        );
+        // One that is too short for what it should say, and what is behind it is not its own.
+        assert_eq!(Command::peek(fetch, 4), Some(COM_STMT_FETCH.into()));
+        assert_eq!(Command::peek(b"\x03", 9), Some(COM_QUERY.into()));
+        assert_eq!(Command::peek(b"", 0), Some(Command::default()));
+    }
 
     #[test]
     fn ping_is_one_byte_and_done_with_ok() {

@@ -3,7 +3,7 @@
 //! Knows both flavours of it: MySQL's, and MariaDB's with its extended capabilities in the filler
 //! and, before 11.0, the prefix `5.5.5-` in its version.
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use super::capability::Capabilities;
 use super::cursor::{Cursor, put_nul_bytes};
@@ -71,8 +71,6 @@ pub struct Greeting {
     pub nonce: Nonce,
     /// What the server can do.
     pub capabilities: Capabilities,
-    /// MariaDB's extended capabilities; 0 from MySQL. We neither offer nor take any.
-    pub extended_capabilities: u32,
     /// The server's default collation, its low byte.
     pub charset: u8,
     /// Status flags.
@@ -92,7 +90,6 @@ impl Greeting {
             connection_id,
             nonce,
             capabilities: Capabilities::OFFERED.with_if(Capabilities::SSL, tls),
-            extended_capabilities: 0,
             charset: UTF8MB4_GENERAL_CI as u8,
             status: super::capability::status::AUTOCOMMIT,
             plugin: Plugin::CachingSha2.name().to_owned(),
@@ -112,8 +109,7 @@ impl Greeting {
         payload.put_u16_le(self.status);
         payload.put_u16_le((self.capabilities.0 >> 16) as u16);
         payload.put_u8(NONCE as u8 + 1);
-        payload.put_bytes(0, 6);
-        payload.put_u32_le(self.extended_capabilities);
+        payload.put_bytes(0, FILLER);
         payload.put_slice(&self.nonce.0[NONCE_PART_1..]);
         payload.put_u8(0);
         put_nul_bytes(&mut payload, self.plugin.as_bytes());
@@ -141,13 +137,7 @@ impl Greeting {
         let high = cursor.u16("capabilities of the server")?;
         let capabilities = Capabilities(u32::from(low) | u32::from(high) << 16);
         let nonce_length = usize::from(cursor.u8(WHAT)?);
-        let mut filler = cursor.bytes(10, WHAT)?;
-        filler.advance(6);
-        let extended = if capabilities.has(Capabilities::LONG_PASSWORD) {
-            0
-        } else {
-            filler.get_u32_le()
-        };
+        cursor.bytes(FILLER, WHAT)?;
         // The length counts both parts and a NUL; the second part takes 13 bytes even if less is said.
         let second = nonce_length.saturating_sub(NONCE_PART_1).max(13);
         nonce.put_slice(cursor.bytes(second, "nonce of the server")?);
@@ -161,7 +151,6 @@ impl Greeting {
             connection_id,
             nonce: Nonce::received(&nonce)?,
             capabilities,
-            extended_capabilities: extended,
             charset,
             status,
             plugin,
@@ -197,6 +186,8 @@ pub const NONCE: usize = 20;
 
 const NONCE_PART_1: usize = 8;
 const PROTOCOL_VERSION: u8 = 10;
+/// Bytes that say nothing, from MySQL; in the last four MariaDB offers extensions, of which we take none.
+const FILLER: usize = 10;
 const REPLICATION_PREFIX: &str = "5.5.5-";
 const UTF8MB4_GENERAL_CI: u16 = 45;
 const UTF8MB4_0900_AI_CI: u16 = 255;
@@ -233,14 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn mariadb_10_11_greets_with_a_prefix_and_extended_capabilities() {
+    fn mariadb_10_11_greets_with_a_prefix_and_with_extensions_that_are_not_taken() {
         let mut greeting = ours();
         greeting.version = "5.5.5-10.11.19-MariaDB-0+deb12u1".to_owned();
         greeting.capabilities = Capabilities(0x81FF_F7FE);
-        greeting.extended_capabilities = 0x1D;
         greeting.plugin = Plugin::Native.name().to_owned();
         let mut out = BytesMut::new();
         greeting.put(&mut out);
+        let nonce_at = out.len() - "mysql_native_password\0".len() - (NONCE - NONCE_PART_1 + 1);
+        out[nonce_at - 4] = 0x1D;
         let read = Greeting::parse(&out[4..]).unwrap();
         assert_eq!(read, greeting);
         assert_eq!(read.flavour(), Flavour::MariaDb);

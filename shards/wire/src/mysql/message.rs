@@ -5,52 +5,29 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::capability::{Capabilities, status};
 use super::code::Code;
-use super::cursor::{Cursor, put_lenenc, put_lenenc_bytes};
+use super::cursor::Cursor;
 use super::packet;
 use crate::error::{Refusal, WireError};
 
 /// An OK packet, as far as its receiver decides anything by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OkPacket {
-    /// Rows changed, or found, by [`Capabilities::FOUND_ROWS`].
-    pub affected_rows: u64,
-    /// The last value of an AUTO_INCREMENT column.
-    pub last_insert_id: u64,
-    /// The flags of [`status`].
+    /// The flags of [`status`](super::status).
     pub status: u16,
-    /// How many warnings wait.
-    pub warnings: u16,
 }
 
 impl OkPacket {
-    /// Appends the packet: header `0x00`, no text and no session changes.
-    pub fn put(&self, out: &mut BytesMut, sequence: u8, capabilities: Capabilities) -> u8 {
-        let mut payload = BytesMut::with_capacity(OK_SIZE);
-        payload.put_u8(OK);
-        put_lenenc(&mut payload, self.affected_rows);
-        put_lenenc(&mut payload, self.last_insert_id);
-        // Without the session's changes there must not be the flag that announces them.
-        payload.put_u16_le(self.status & !status::SESSION_STATE_CHANGED);
-        payload.put_u16_le(self.warnings);
-        if capabilities.has(Capabilities::SESSION_TRACK) {
-            put_lenenc_bytes(&mut payload, b"");
-        }
-        packet::put(out, sequence, &payload)
-    }
-
     /// Reads the payload of an OK packet, whatever its first byte (`0x00`, or `0xFE` at the end of a
-    /// result set); text and session changes are left unread. Protocol 4.1 is presupposed.
+    /// result set): rows changed, last insert id, status, warnings; text and session changes are left unread. Protocol 4.1 is presupposed.
     pub fn parse(payload: &[u8]) -> Result<OkPacket, WireError> {
         let mut cursor = Cursor::new(payload);
         cursor.u8("OK packet")?;
-        Ok(OkPacket {
-            affected_rows: cursor.lenenc("affected rows of OK")?,
-            last_insert_id: cursor.lenenc("last insert id of OK")?,
-            status: cursor.u16("status flags of OK")?,
-            warnings: cursor.u16("warnings of OK")?,
-        })
+        cursor.lenenc("affected rows of OK")?;
+        cursor.lenenc("last insert id of OK")?;
+        let status = cursor.u16("status flags of OK")?;
+        cursor.u16("warnings of OK")?;
+        Ok(OkPacket { status })
     }
 }
 
@@ -60,7 +37,7 @@ impl OkPacket {
 pub struct EofPacket {
     /// How many warnings wait.
     pub warnings: u16,
-    /// The flags of [`status`].
+    /// The flags of [`status`](super::status).
     pub status: u16,
 }
 
@@ -141,33 +118,22 @@ pub const EOF: u8 = 0xFE;
 /// Longest text of an error, in bytes, sent or kept: MySQL's own `MYSQL_ERRMSG_SIZE`.
 pub const MAX_ERROR_TEXT: usize = 512;
 
-const OK_SIZE: usize = 1 + 9 + 9 + 2 + 2 + 1;
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::code;
+    use super::super::{code, status};
     use super::*;
 
     #[test]
-    fn ok_comes_back_as_it_was_sent_without_a_promise_of_session_changes() {
-        let ok = OkPacket {
-            affected_rows: 300,
-            last_insert_id: 7,
-            status: status::AUTOCOMMIT | status::SESSION_STATE_CHANGED,
-            warnings: 1,
-        };
-        for capabilities in [Capabilities(0), Capabilities::SESSION_TRACK] {
-            let mut out = BytesMut::new();
-            assert_eq!(ok.put(&mut out, 2, capabilities), 3);
-            let parsed = OkPacket::parse(&out[4..]).unwrap();
-            assert_eq!(
-                parsed,
-                OkPacket {
-                    status: status::AUTOCOMMIT,
-                    ..ok.clone()
-                }
-            );
+    fn ok_says_its_status_behind_numbers_of_any_length() {
+        for numbers in [
+            &b"\0\0"[..],
+            b"\xFC\x2C\x01\x07",
+            b"\0\xFE\0\0\0\0\x01\0\0\0",
+        ] {
+            let payload = [b"\0", numbers, b"\x02\0\x01\0text"].concat();
+            let status = status::AUTOCOMMIT;
+            assert_eq!(OkPacket::parse(&payload), Ok(OkPacket { status }));
         }
     }
 

@@ -9,12 +9,12 @@
 //! not understood is followed packet by packet from then on, and nothing is concluded from it: see
 //! [`Replies::lost`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::answer::{Answer, Form, Heard, Lost};
 use super::capability::{Capabilities, status};
-use super::command::{COM_RESET_CONNECTION, COM_STMT_CLOSE, COM_STMT_RESET};
-use super::message::ERR;
+use super::command::{COM_RESET_CONNECTION, COM_STMT_CLOSE, COM_STMT_PREPARE, Command};
+use super::message::{ERR, OK};
 use super::walker::{Front, Walker};
 use crate::error::WireError;
 use crate::sqlstate_class::SqlstateClass;
@@ -25,8 +25,10 @@ pub struct Replies {
     walker: Walker,
     /// The client has [`Capabilities::DEPRECATE_EOF`].
     deprecate_eof: bool,
-    /// The answers that are due, in order.
+    /// The answers that are due, in order; and behind them what has none, but is done in its turn.
     due: VecDeque<Question>,
+    /// How many of `due` have none.
+    silent: usize,
     /// The answer to the first of `due`.
     answer: Option<Answer>,
     /// Some of the answer has come.
@@ -39,9 +41,11 @@ pub struct Replies {
     status: u16,
     /// An ERR has come since, which has none.
     failed_since: bool,
-    /// The client has left rows in a cursor. What the server says of one in other answers is of cursors
-    /// that its procedures have had.
-    reads_cursor: bool,
+    /// The statements in whose cursors the client has left rows; [`MAX_CURSORS`] at most. What the server says
+    /// of one in other answers is of cursors that its procedures have had.
+    cursors: BTreeSet<u32>,
+    /// The statement that was prepared last; [`LAST_PREPARED`] if that failed.
+    prepared: u32,
     /// The server has said unasked why it will close.
     explained: bool,
     lost: Option<Lost>,
@@ -55,13 +59,15 @@ impl Replies {
             walker: Walker::default(),
             deprecate_eof: capabilities.has(Capabilities::DEPRECATE_EOF),
             due: VecDeque::new(),
+            silent: 0,
             answer: None,
             begun: false,
             next: 0,
             wants_file: false,
             status,
             failed_since: false,
-            reads_cursor: false,
+            cursors: BTreeSet::new(),
+            prepared: LAST_PREPARED,
             explained: false,
             lost: None,
         }
@@ -72,15 +78,12 @@ impl Replies {
     ///
     /// # Errors
     /// If more than [`MAX_AWAITED`] wait; the session ends by it.
-    pub fn asked(&mut self, command: u8, sequence: u8) -> Result<(), WireError> {
-        let Some(form) = Form::of(command) else {
-            match self.due.back_mut() {
-                _ if command != COM_STMT_CLOSE => {}
-                Some(before) => before.closes_cursor = true,
-                None => self.reads_cursor = false,
-            }
+    pub fn asked(&mut self, command: impl Into<Command>, sequence: u8) -> Result<(), WireError> {
+        let Command { number, statement } = command.into();
+        let is_answered = Form::of(number).is_some();
+        if !is_answered && number != COM_STMT_CLOSE {
             return Ok(());
-        };
+        }
         if self.lost.is_some() && self.due.len() >= KEPT {
             // None of them will be seen to be answered: that some are awaited is all that is known.
             return Ok(());
@@ -89,12 +92,12 @@ impl Replies {
             let what = format!("sending more than {MAX_AWAITED} commands ahead of their answers");
             return Err(WireError::Unsupported { what });
         }
-        let closes_cursor = matches!(command, COM_STMT_RESET | COM_RESET_CONNECTION);
         self.due.push_back(Question {
-            form,
+            number,
             sequence,
-            closes_cursor,
+            statement,
         });
+        self.silent += usize::from(!is_answered);
         if self.answer.is_none() {
             self.turn_to_next();
         }
@@ -132,12 +135,12 @@ impl Replies {
     pub fn begun_anew(&mut self, status: u16) {
         self.status = status;
         self.failed_since = false;
-        self.reads_cursor = false;
+        self.cursors.clear();
     }
 
     /// How many commands wait for an answer or for the rest of it.
     pub fn awaited(&self) -> usize {
-        self.due.len()
+        self.due.len() - self.silent
     }
 
     /// Whether everything has been answered.
@@ -158,7 +161,7 @@ impl Replies {
     /// Whether the session may end here without a loss: nothing is awaited, no transaction is open,
     /// and the client has left no rows in a cursor.
     pub fn at_rest(&self) -> bool {
-        self.is_quiet() && !self.in_transaction() && !self.reads_cursor
+        self.is_quiet() && !self.in_transaction() && self.cursors.is_empty()
     }
 
     /// Whether the client waits for a packet, and has not been told why there will be none.
@@ -192,6 +195,9 @@ impl Replies {
                 self.next = next;
             }
         } else if let Some(answer) = &mut self.answer {
+            if !self.begun && self.due.front().is_some_and(Question::prepares) {
+                self.prepared = statement_of(front.bytes());
+            }
             self.next = next;
             self.begun = true;
             match answer.hear(front) {
@@ -225,24 +231,40 @@ impl Replies {
 
     /// The first of the answers has come, and has perhaps left rows in a cursor.
     fn answered(&mut self, left_rows: bool) {
-        if let Some(question) = self.due.pop_front() {
-            let was_read = self.reads_cursor && question.form != Form::Fetch;
-            self.reads_cursor = (left_rows || was_read) && !question.closes_cursor;
-        }
-        if self.due.is_empty() {
-            // Who has once asked for a great deal at once does not keep the room.
-            self.due.shrink_to(KEPT);
+        let Some(question) = self.due.pop_front() else {
+            return;
+        };
+        let statement = match question.statement {
+            LAST_PREPARED => self.prepared,
+            statement => statement,
+        };
+        if question.number == COM_RESET_CONNECTION {
+            self.cursors.clear();
+        } else if !left_rows {
+            // An execution closes what the one before it has left open.
+            self.cursors.remove(&statement);
+        } else if self.cursors.len() < MAX_CURSORS {
+            self.cursors.insert(statement);
         }
     }
 
-    /// Turns to the first of the answers that are due.
+    /// Turns to the first of the answers that are due, past what has none.
     fn turn_to_next(&mut self) {
         self.begun = false;
         self.wants_file = false;
-        self.answer = self.due.front().map(|question| {
-            self.next = question.sequence.wrapping_add(1);
-            Answer::new(question.form, self.deprecate_eof)
-        });
+        self.answer = None;
+        while let Some(question) = self.due.front() {
+            if let Some(form) = Form::of(question.number) {
+                self.next = question.sequence.wrapping_add(1);
+                self.answer = Some(Answer::new(form, self.deprecate_eof));
+                return;
+            }
+            self.cursors.remove(&question.statement);
+            self.due.pop_front();
+            self.silent -= 1;
+        }
+        // Who has once asked for a great deal at once does not keep the room.
+        self.due.shrink_to(KEPT);
     }
 
     fn lose(&mut self, why: Lost) {
@@ -259,19 +281,40 @@ fn class_of(packet: &[u8]) -> SqlstateClass {
     }
 }
 
-/// A command that waits for its answer.
-#[derive(Debug, Clone, Copy)]
-struct Question {
-    form: Form,
-    /// The sequence id of the command's last packet.
-    sequence: u8,
-    /// It closes a cursor, or what stands behind it and has no answer does.
-    closes_cursor: bool,
+/// The number that the server has given a statement; [`LAST_PREPARED`] if it has failed.
+fn statement_of(prepared: &[u8]) -> u32 {
+    match *prepared {
+        [OK, a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
+        _ => LAST_PREPARED,
+    }
 }
 
-/// Most commands of a client that may wait for their answers, of three bytes each. Drivers that send
+/// A command that waits for its turn, and mostly for its answer.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    /// The command's number.
+    number: u8,
+    /// The sequence id of the command's last packet.
+    sequence: u8,
+    /// The prepared statement that it is about; 0 if about none.
+    statement: u32,
+}
+
+impl Question {
+    fn prepares(&self) -> bool {
+        self.number == COM_STMT_PREPARE
+    }
+}
+
+/// What MariaDB's clients call the statement that they have prepared last, before they know its number.
+const LAST_PREPARED: u32 = u32::MAX;
+
+/// Most commands of a client that may wait for their answers, of eight bytes each. Drivers that send
 /// without waiting have no limit of their own.
 pub const MAX_AWAITED: usize = 1 << 16;
+
+/// Most cursors of a client that are known to be open. Servers allow four times fewer statements as they come.
+const MAX_CURSORS: usize = 1 << 16;
 
 /// For so many the room is kept.
 const KEPT: usize = 128;

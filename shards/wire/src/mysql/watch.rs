@@ -1,6 +1,6 @@
 //! Watching what a client sends, so that the few commands that cannot be relayed as they are stop.
 //!
-//! The relay's hot path: one look at each header and the two bytes behind it, no allocation, no
+//! The relay's hot path: one look at each header and the few bytes behind it, no allocation, no
 //! bytes held here. Knows where commands begin, not whether they have been answered: that is
 //! [`Replies`]'s, which is told of each.
 //!
@@ -16,7 +16,7 @@
 
 use super::capability::Capabilities;
 use super::change_user::ChangeUser;
-use super::command::{COM_CHANGE_USER, COM_PROCESS_KILL, COM_QUERY, COM_QUIT};
+use super::command::{COM_CHANGE_USER, COM_PROCESS_KILL, COM_QUERY, COM_QUIT, Command};
 use super::kill::{Kill, may_begin};
 use super::packet::{FRAGMENT, HEADER, Header, MAX_LOGIN_PACKET};
 use super::replies::Replies;
@@ -33,8 +33,8 @@ pub struct Watch {
     in_data: bool,
     /// The sequence id of the last packet.
     sequence: u8,
-    /// The last command's number.
-    command: u8,
+    /// The last command.
+    command: Command,
 }
 
 /// What may be done with the bytes looked at.
@@ -102,11 +102,12 @@ impl Watch {
             if self.is_command(header, replies) {
                 let body = &rest[HEADER..];
                 let verdict = judge(header, body, capabilities)?;
-                if let Verdict::Incomplete = verdict {
+                let (Some(command), Verdict::Pass | Verdict::Stop(_)) =
+                    (Command::peek(body, header.length), &verdict)
+                else {
                     break Next::Incomplete;
-                }
-                let command = body.first().copied().filter(|_| header.length > 0);
-                self.begin_command(command.unwrap_or(NO_COMMAND), header, replies)?;
+                };
+                self.begin_command(command, header, replies)?;
                 if let Verdict::Stop(command) = verdict {
                     self.remaining = 0;
                     let length = HEADER + header.length;
@@ -136,7 +137,7 @@ impl Watch {
 
     fn begin_command(
         &mut self,
-        command: u8,
+        command: Command,
         header: Header,
         replies: &mut Replies,
     ) -> Result<(), WireError> {
@@ -186,7 +187,6 @@ fn judge(header: Header, body: &[u8], capabilities: Capabilities) -> Result<Verd
     }
     let whole = body.get(..header.length);
     Ok(match (body, whole) {
-        ([], _) => Verdict::Incomplete,
         ([COM_QUERY], _) if header.length > 1 => Verdict::Incomplete,
         ([COM_QUERY, first, ..], whole) => {
             match may_begin(*first) && header.length <= MAX_KILL_PACKET {
@@ -217,9 +217,6 @@ fn judge_kill(whole: Option<&[u8]>) -> Verdict {
         Some(Some(kill)) => Verdict::Stop(Intercepted::Kill(kill)),
     }
 }
-
-/// What servers take an empty packet for: COM_SLEEP, which no client may send.
-const NO_COMMAND: u8 = 0x00;
 
 /// Longest command, in bytes, that is looked through for a KILL. One hidden behind a longer comment
 /// is passed on with our id in it, which the server then does not know.
@@ -294,6 +291,9 @@ mod tests {
             (0, b""),
             (0, b"\x0E"),
             (0, b"\x16SELECT ?"),
+            (0, b"\x17\x01\0\0\0\0"),
+            (0, b"\x1C\x01"),
+            (0, b"\x19\x01\0\0\0"),
             (0, b"\x12binlog dump"),
         ];
         let before = stream(passing);
