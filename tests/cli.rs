@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use testbed::free_port;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dbbouncer");
 
@@ -47,14 +48,6 @@ fn config(name: &str, postgres: u16, mysql: u16) -> String {
         name,
         &format!("listen: {{host: 127.0.0.1, {ports}}}\n{small}\n"),
     )
-}
-
-fn a_free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
-}
-
-fn port(listener: &TcpListener) -> u16 {
-    listener.local_addr().unwrap().port()
 }
 
 #[test]
@@ -147,7 +140,7 @@ fn a_soft_limit_is_raised_to_the_hard_one() {
 /// With too little memory to lock, the executor's library panics, unless it is said before.
 #[test]
 fn too_little_memory_to_lock_ends_with_71() {
-    let path = config("memlock.yaml", port(&a_free_port()), 0);
+    let path = config("memlock.yaml", free_port(), 0);
     for arguments in [vec!["check", "--system"], vec!["--config", &path]] {
         let mut command = Command::new("sh");
         command
@@ -192,17 +185,18 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 #[test]
 fn a_port_that_is_taken_ends_with_1() {
-    let taken = a_free_port();
-    let path = config("taken.yaml", port(&taken), 0);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let path = config("taken.yaml", address.port(), 0);
     let (status, _, error) = run(dbbouncer(&["--config", &path]));
-    let address = taken.local_addr().unwrap().to_string();
+    let address = address.to_string();
     assert!(status == 1 && error.contains(&address), "{error}");
 }
 
 #[test]
 fn it_serves_until_it_is_told_to_stop() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (postgres, mysql) = (port(&a_free_port()), port(&a_free_port()));
+        let (postgres, mysql) = (free_port(), free_port());
         let path = config("serve.yaml", postgres, mysql);
         let mut running = Running(
             dbbouncer(&["-config", &path])

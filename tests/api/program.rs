@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use serde_json::{Value, json};
-pub use testbed::eventually;
+pub use testbed::{eventually, free_port};
 
 /// The program. Dropped, it is killed; a test that fails shows its log.
 pub struct Program {
@@ -229,18 +229,6 @@ fn launch(by: &[&str], folder: &std::path::Path) -> Child {
         .stdout(Stdio::null())
         .stderr(log);
     command.spawn().expect("setpriv (util-linux) is there")
-}
-
-/// Below the range that the kernel gives to outgoing connections.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 7;
-        let port = 15_000 + u16::try_from(step % 5_000).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// What another server on this machine answers.

@@ -140,10 +140,10 @@ fn heard(side: &mut impl Read) -> std::io::Result<Option<Vec<u8>>> {
             said.truncate(length);
             Ok(Some(said))
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => Ok(None),
+            _ => Err(error),
+        },
     }
 }
 

@@ -55,6 +55,16 @@ use testbed::{Plan, raw};
 fn main() -> ExitCode {
     let mut plan = Plan::default();
     servers::plan(&mut plan);
+    // What takes longest comes first, so that nobody waits for it alone in the end.
+    tls_databases::plan(&mut plan);
+    injection::plan(&mut plan);
+    unfinished::plan(&mut plan);
+    crowd::plan(&mut plan);
+    vanishing::plan(&mut plan);
+    storms::plan(&mut plan);
+    timeouts::plan(&mut plan);
+    tls_direct::plan(&mut plan);
+    tls::plan(&mut plan);
     postgres::plan(&mut plan);
     postgres_session::plan(&mut plan);
     mysql::plan(&mut plan);
@@ -65,20 +75,14 @@ fn main() -> ExitCode {
     refusals::plan(&mut plan);
     strangers::plan(&mut plan);
     faults::plan(&mut plan);
-    vanishing::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
-    timeouts::plan(&mut plan);
     pooled::plan(&mut plan);
-    crowd::plan(&mut plan);
     gone::plan(&mut plan);
-    unfinished::plan(&mut plan);
     hoarding::plan(&mut plan);
     hostile::plan(&mut plan);
     impostors::plan(&mut plan);
-    injection::plan(&mut plan);
     secrets::plan(&mut plan);
-    storms::plan(&mut plan);
     operator::plan(&mut plan);
     sessions::plan(&mut plan);
     health::plan(&mut plan);
@@ -89,8 +93,5 @@ fn main() -> ExitCode {
     verifiers::plan(&mut plan);
     passthrough::plan(&mut plan);
     proxied::plan(&mut plan);
-    tls::plan(&mut plan);
-    tls_databases::plan(&mut plan);
-    tls_direct::plan(&mut plan);
     plan.run(env!("CARGO_BIN_EXE_dbbouncer"))
 }

@@ -87,7 +87,9 @@ async fn a_name_server_that_keeps_silent_holds_up_nobody_else(server: &'static S
     let book = Book::new("silent");
     book.asks(nobody);
     book.says(&[IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-    let good = Tenant::on(server, "answered").with(&format!("host: {NAME}"));
+    let good = Tenant::on(server, "answered")
+        .with(&format!("host: {NAME}"))
+        .with("connect_timeout: 5s");
     let lost = (0..40).map(|number| {
         let mut lost = good
             .clone()

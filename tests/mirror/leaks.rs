@@ -11,8 +11,8 @@ use crate::frames::*;
 use crate::scenario::Scenario;
 
 /// A kind of state.
-struct Kind {
-    name: &'static str,
+pub struct Kind {
+    pub name: &'static str,
     /// What makes it.
     makes: &'static str,
     /// What shows it.
@@ -23,7 +23,7 @@ const fn kind(name: &'static str, makes: &'static str, shows: &'static str) -> K
     Kind { name, makes, shows }
 }
 
-const KINDS: [Kind; 25] = [
+static KINDS: [Kind; 25] = [
     kind(
         "reported setting",
         "SET TimeZone TO 'Asia/Tokyo'",
@@ -243,21 +243,19 @@ impl Extent {
     }
 }
 
-/// The scenarios of each kind, under its name.
-pub fn by_kind(extent: Extent) -> Vec<(&'static str, Vec<Scenario>)> {
-    let of = |kind: &'static Kind| {
-        let all = WAYS
-            .iter()
-            .flat_map(|way| ENDS.iter().map(move |end| (way, end)));
-        let taken = all.filter(|(way, end)| extent.takes(kind, way.1, end.1));
-        let played = taken.map(|(way, end)| scenario(kind, way, end, extent == Extent::Hidden));
-        (kind.name, played.collect::<Vec<_>>())
-    };
-    KINDS
+/// All kinds.
+pub fn kinds() -> &'static [Kind] {
+    &KINDS
+}
+
+/// The scenarios of a kind, of which there may be none.
+pub fn of_kind(kind: &Kind, extent: Extent) -> Vec<Scenario> {
+    let all = WAYS
         .iter()
-        .map(of)
-        .filter(|(_, played)| !played.is_empty())
-        .collect()
+        .flat_map(|way| ENDS.iter().map(move |end| (way, end)));
+    let taken = all.filter(|(way, end)| extent.takes(kind, way.1, end.1));
+    let played = taken.map(|(way, end)| scenario(kind, way, end, extent == Extent::Hidden));
+    played.collect()
 }
 
 fn scenario(

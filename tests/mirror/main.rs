@@ -32,6 +32,45 @@ fn main() -> ExitCode {
             suite.run()
         });
     }
+    // Then what takes longest, each in a world of its own; and of what shares a world no two follow each other.
+    plan.add(
+        Bouncer,
+        &[Kind::Postgres],
+        "pgbench_with_200_clients",
+        crowd::two_hundred_on_ten,
+    );
+    let mut apart = 0;
+    let mut own = |world: World| {
+        apart += 1;
+        world.apart(apart - 1)
+    };
+    for world in WORLDS.into_iter().filter(|world| world.backends == 1) {
+        for (part, rounds) in model::parts(world.kind).into_iter().enumerate() {
+            let name = format!("random dialogues {}", part + 1);
+            add(&mut plan, own(world), &name, move |place| {
+                let dialogues: Vec<_> = rounds.clone().map(model::dialogue).collect();
+                play_all(&dialogues, place);
+            });
+        }
+        let name = "who vanishes at each byte";
+        add(&mut plan, own(world), name, |place| {
+            vanishing::at_each_byte(place, false);
+        });
+        let name = "who vanishes at each byte and has heard";
+        add(&mut plan, own(world), name, |place| {
+            vanishing::at_each_byte(place, true);
+        });
+    }
+    for kind in leaks::kinds() {
+        for (world, extent) in LEAKS {
+            let scenarios = leaks::of_kind(kind, extent);
+            if !scenarios.is_empty() {
+                add(&mut plan, world, kind.name, move |place| {
+                    play_all(&scenarios, place)
+                });
+            }
+        }
+    }
     for scenario in scenarios::all() {
         for world in WORLDS {
             if world.backends >= scenario.backends {
@@ -42,39 +81,6 @@ fn main() -> ExitCode {
             }
         }
     }
-    for (world, extent) in LEAKS {
-        for (kind, scenarios) in leaks::by_kind(extent) {
-            add(&mut plan, world, kind, move |place| {
-                play_all(&scenarios, place)
-            });
-        }
-    }
-    for world in WORLDS.into_iter().filter(|world| world.backends == 1) {
-        add(&mut plan, world, "who vanishes at each byte", |place| {
-            vanishing::at_each_byte(place, false);
-        });
-        add(
-            &mut plan,
-            world,
-            "who vanishes at each byte and has heard",
-            |place| {
-                vanishing::at_each_byte(place, true);
-            },
-        );
-        let rounds = model::rounds(world.kind);
-        if !rounds.is_empty() {
-            add(&mut plan, world, "random dialogues", move |place| {
-                let dialogues: Vec<_> = rounds.clone().map(model::dialogue).collect();
-                play_all(&dialogues, place);
-            });
-        }
-    }
-    plan.add(
-        Bouncer,
-        &[Kind::Postgres],
-        "pgbench_with_200_clients",
-        crowd::two_hundred_on_ten,
-    );
     let code = plan.run(env!("CARGO_BIN_EXE_dbbouncer"));
     if worlds::close() {
         code

@@ -11,8 +11,18 @@ use testbed::Kind;
 use crate::frames::*;
 use crate::scenario::Scenario;
 
+/// The seeds of all dialogues that are played, in parts of like size.
+pub fn parts(kind: Kind) -> Vec<std::ops::Range<u64>> {
+    let all = rounds(kind);
+    let each = (all.end - all.start).div_ceil(PARTS).max(1);
+    let starts = all.clone().step_by(each as usize);
+    starts
+        .map(|start| start..(start + each).min(all.end))
+        .collect()
+}
+
 /// How many dialogues are played; each has some [`TURNS`] turns.
-pub fn rounds(kind: Kind) -> std::ops::Range<u64> {
+fn rounds(kind: Kind) -> std::ops::Range<u64> {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -225,6 +235,9 @@ pub const TURNS: usize = 12;
 /// On PostgreSQL 18 none unless asked for: seed 5 brings it to a point where the database itself, spoken to directly, does not
 /// answer any more.
 const DIALOGUES: u64 = 200;
+
+/// In so many parts, side by side.
+const PARTS: u64 = 4;
 
 /// A small generator: splitmix64.
 struct Random(u64);

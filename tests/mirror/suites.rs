@@ -17,7 +17,7 @@ use testbed::{Config, Door, Front, Server, Tenant, Tool, cache, project};
 use verdicts::{Record, Verdict, Verdicts};
 
 /// The longest that a part may take.
-const SECONDS: u32 = 200;
+const SECONDS: u32 = 500;
 
 /// How often a test that goes otherwise is run again.
 const AGAIN: usize = 4;

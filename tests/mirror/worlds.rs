@@ -114,6 +114,14 @@ const fn leaks(
 const TRANSACTION: &str = "pool_mode: transaction";
 
 impl World {
+    /// One like it that nobody else enters; each has another number.
+    pub fn apart(self, number: usize) -> World {
+        World {
+            index: APART + number,
+            ..self
+        }
+    }
+
     /// The world itself, with nobody else in it until this is dropped. The first to ask makes it.
     pub fn enter(self) -> MutexGuard<'static, Place> {
         let place = PLACES[self.index].get_or_init(|| Mutex::new(Place::make(self)));
@@ -122,7 +130,10 @@ impl World {
     }
 }
 
-static PLACES: [OnceLock<Mutex<Place>>; 10] = [const { OnceLock::new() }; 10];
+static PLACES: [OnceLock<Mutex<Place>>; APART + 16] = [const { OnceLock::new() }; APART + 16];
+
+/// Behind the worlds that are shared come those that are not.
+const APART: usize = WORLDS.len() + LEAKS.len();
 
 /// A bouncer, and two ways to databases that are the same.
 pub struct Place {

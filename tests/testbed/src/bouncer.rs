@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Door, Tenant, eventually};
 
@@ -121,6 +122,14 @@ impl Config {
                 .settings
                 .iter()
                 .any(|it| it.starts_with("pool_mode:"));
+            // On a machine that stalls a login may take long, which only some tests are about.
+            let settles_time = tenant
+                .settings
+                .iter()
+                .any(|it| it.starts_with("connect_timeout:"));
+            if !settles_time {
+                let _ = writeln!(yaml, "    connect_timeout: 15s");
+            }
             if let Some(mode) = pool_mode()
                 && !settles_mode
             {
@@ -379,20 +388,33 @@ impl Ports {
     }
 }
 
-/// A port that nobody listens on. It lies below the range the kernel gives to outgoing connections, lest a client take
-/// it before the bouncer does; the process's number spreads what runs at the same time.
+/// A port that nobody listens on, and that is given to nobody else while this process lives. It lies below the range the
+/// kernel gives to outgoing connections, lest a client take it before the bouncer does.
+///
+/// Ports are taken in blocks. Whoever holds the UDP port of a block's first number, has the block: that of a process that
+/// has ended in whatever way is free again.
+///
+/// # Panics
+/// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    const LOWEST: u16 = 10_000;
-    const COUNT: u16 = 5_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    const ALL: std::ops::Range<u16> = 10_000..15_000;
+    const BLOCK: u16 = 50;
+    static OURS: Mutex<(Vec<UdpSocket>, std::ops::Range<u16>)> = Mutex::new((Vec::new(), 0..0));
+    let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (signs, ports) = &mut *ours;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = LOWEST + (start + step % COUNT) % COUNT;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if let Some(port) = ports.find(is_free) {
             return port;
         }
+        let mut firsts = ALL.step_by(BLOCK.into());
+        let sign = firsts.find_map(|first| UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).ok());
+        // Where all are taken, what we had first is long free again.
+        let sign = sign.unwrap_or_else(|| signs.remove(0));
+        let first = sign.local_addr().expect("it is bound").port();
+        *ports = first..first + BLOCK;
+        signs.push(sign);
     }
 }
 

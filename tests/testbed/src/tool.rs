@@ -184,4 +184,4 @@ impl Said {
     }
 }
 
-const LIMIT_SECONDS: u32 = 120;
+const LIMIT_SECONDS: u32 = 240;
