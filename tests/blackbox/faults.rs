@@ -110,7 +110,12 @@ async fn a_connection_to_the_database_is_cut(server: &'static Server) {
 }
 
 async fn what_a_client_wants_set_breaks_each_connection(server: &'static Server) {
-    let settings = ["pool_mode: transaction", "sslmode: disable"];
+    let settings = [
+        "pool_mode: transaction",
+        "sslmode: disable",
+        // It logs in, too.
+        "health_check: {interval: 0}",
+    ];
     let (middleman, troubled, _, bouncer) = behind_a_middleman(server, &settings);
     let door = bouncer.door(&troubled);
     assert_eq!(whoami(&door).await, troubled.id);

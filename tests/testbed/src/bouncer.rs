@@ -96,6 +96,10 @@ impl Config {
             let shards = std::env::var("DBBOUNCER_TEST_SHARDS").unwrap_or_else(|_| "2".to_owned());
             let _ = writeln!(yaml, "runtime: {{shards: {shards}}}");
         }
+        // On a machine that stalls a login may take long, which only some tests are about.
+        if !self.lines.iter().any(|line| line.starts_with("limits:")) {
+            yaml.push_str("limits: {login_timeout: 60s}\n");
+        }
         for line in &self.lines {
             let _ = writeln!(yaml, "{line}");
         }
@@ -122,7 +126,7 @@ impl Config {
                 .settings
                 .iter()
                 .any(|it| it.starts_with("pool_mode:"));
-            // On a machine that stalls a login may take long, which only some tests are about.
+            // Nor is the login at the database quick then.
             let settles_time = tenant
                 .settings
                 .iter()
