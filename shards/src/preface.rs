@@ -52,6 +52,7 @@ pub async fn read_startup(
         let preface = conn.carry(&mut pg::PrefaceReader::new(offer)).await;
         let is_direct = match preface.map_err(not_taken)? {
             pg::Preface::Cancel(key) => return Ok(FirstWords::Cancel(key)),
+            pg::Preface::Terminate => return Err(NotTaken::Gone(Broken::Closed)),
             pg::Preface::Startup(startup) => {
                 demand_tls(conn, tls, 0)?;
                 let host = by_host(conn, tls);

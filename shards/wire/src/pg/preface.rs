@@ -36,6 +36,8 @@ pub enum Preface {
     Cancel(CancelKey),
     /// It wants a session.
     Startup(StartupMessage),
+    /// It takes its leave: drivers say Terminate on whatever connection they give up. It gets no answer, as from PostgreSQL.
+    Terminate,
 }
 
 /// Whether TLS can be had on this connection.
@@ -76,7 +78,12 @@ impl PrefaceReader {
             if inbound.first() == Some(&TLS_HANDSHAKE) {
                 return self.direct_tls();
             }
-            let Some(length) = inbound.first_chunk::<4>() else {
+            if inbound.starts_with(TERMINATE) {
+                inbound.clear();
+                return Ok(Progress::Done(Preface::Terminate));
+            }
+            let may_terminate = TERMINATE.starts_with(inbound);
+            let Some(length) = inbound.first_chunk::<4>().filter(|_| !may_terminate) else {
                 return Ok(Progress::NeedMore);
             };
             let length = u32::from_be_bytes(*length) as usize;
@@ -257,6 +264,9 @@ const CANCEL_REQUEST_LIMIT: usize = 12 + SECRET_LIMIT;
 /// The first byte of a TLS connection. A StartupMessage that began so would have 350 MB.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// A message that ends a session. As the head of a packet it would be that of one of 1.4 GB.
+const TERMINATE: &[u8] = b"X\0\0\0\x04";
+
 const POSTGRESQL: &str = "PostgreSQL";
 
 /// What a web browser, a scraper or a probe on the wrong port gets to read.
@@ -336,6 +346,20 @@ mod tests {
             assert!(matches!(progress, Err(WireError::WrongProtocol { .. })));
             assert!(answer.is_empty());
         }
+    }
+
+    #[test]
+    fn who_leaves_before_a_session_hears_nothing() {
+        for pieces in [&[TERMINATE][..], &[SSL, TERMINATE], &[b"X\0\0\0\x04behind"]] {
+            let (progress, answer) = read_each(TlsOffer::Unavailable, pieces);
+            assert!(matches!(progress, Ok(Progress::Done(Preface::Terminate))));
+            assert_eq!(answer, &b"N"[..pieces.len() - 1]);
+        }
+        for begun in [&TERMINATE[..1], &TERMINATE[..4]] {
+            let (progress, answer) = read(TlsOffer::Unavailable, begun);
+            assert!(matches!(progress, Ok(Progress::NeedMore)) && answer.is_empty());
+        }
+        assert!(read(TlsOffer::Unavailable, b"X\0\0\0\x05").0.is_err());
     }
 
     #[test]
