@@ -462,14 +462,19 @@ fn terms_that_change(server: &Server, authority: &Authority) {
         let asked = "SHOW STATUS LIKE 'Ssl_sessions_reused'";
         mysql_at(&door, &["--skip-ssl"], asked).expect_ok()
     };
-    for (round, terms) in terms.iter().enumerate() {
+    let changes_to = |terms: &Tenant| {
         bouncer.rewrite(&config.clone().instead(std::slice::from_ref(terms)));
         assert_eq!(ask(bouncer.api(), "POST", "/reload", ""), 200);
+        // The shard answers this when it has heard of the change.
+        let stats = format!("/tenants/{}/stats", tenant.id);
+        assert_eq!(ask(bouncer.api(), "GET", &stats, ""), 200);
+    };
+    for (round, terms) in terms.iter().enumerate() {
+        changes_to(terms);
         assert_eq!(resumed(), "Ssl_sessions_reused\t0", "{round}");
         assert_eq!(resumed(), "Ssl_sessions_reused\t1", "{round}");
     }
-    bouncer.rewrite(&config.instead(&[with(&[full, roots(&theirs)])]));
-    assert_eq!(ask(bouncer.api(), "POST", "/reload", ""), 200);
+    changes_to(&with(&[full, roots(&theirs)]));
     let said = mysql_at(&door, &["--skip-ssl"], WHOAMI);
     assert!(
         said.err.contains("no TLS connection to the database"),
