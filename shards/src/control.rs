@@ -191,11 +191,7 @@ impl Control {
     /// The client has proved to be another user.
     pub fn becomes(&self, user: &str) {
         let mut who = self.who.borrow_mut();
-        let changed = Who {
-            user: user.into(),
-            ..Who::clone(&who)
-        };
-        *who = Arc::new(changed);
+        *who = Arc::new(who.becomes(user.as_bytes()));
     }
 
     /// The session has this backend now, or none.
@@ -204,7 +200,10 @@ impl Control {
     }
 
     fn tell(&self, why: Leave) {
-        self.leave.set(Some(why));
+        // Whom an operator has ended is not given until its next boundary after that.
+        if self.leave.get() != Some(Leave::Ended) {
+            self.leave.set(Some(why));
+        }
         self.wake();
     }
 
@@ -274,12 +273,8 @@ mod tests {
     }
 
     fn somebody() -> Who {
-        Who {
-            user: "u".into(),
-            application: None,
-            peer: SocketAddr::from(([127, 0, 0, 1], 5)),
-            since: Instant::now(),
-        }
+        let peer = SocketAddr::from(([127, 0, 0, 1], 5));
+        Who::new(b"u", None, peer, Instant::now())
     }
 
     #[test]
@@ -323,6 +318,8 @@ mod tests {
         let cx = Context::from_waker(Waker::noop());
         let (one, other) = (first.control.id, second.control.id);
         assert!(sessions.end(one));
+        // Who is told so does not hear later that there is time.
+        first.control.tell(Leave::Stopping);
         assert_eq!(first.control.asked_to_leave(&cx), Some(Leave::Ended));
         assert_eq!(second.control.asked_to_leave(&cx), None);
         drop(first);

@@ -75,6 +75,39 @@ pub struct Who {
     pub since: Instant,
 }
 
+impl Who {
+    /// A client that is let in now, with names of its own choice: of each, as much is kept as PostgreSQL would keep.
+    pub fn new(user: &[u8], application: Option<&[u8]>, peer: SocketAddr, since: Instant) -> Who {
+        Who {
+            user: cut(user),
+            application: application.map(cut),
+            peer,
+            since,
+        }
+    }
+
+    /// The same client, who has proved to be another user.
+    pub fn becomes(&self, user: &[u8]) -> Who {
+        Who {
+            user: cut(user),
+            ..self.clone()
+        }
+    }
+}
+
+/// A name of at most [`NAME_LENGTH`] bytes; those that are no UTF-8 are replaced, each by three.
+fn cut(name: &[u8]) -> Arc<str> {
+    let mut end = name.len().min(NAME_LENGTH);
+    // Not within a character.
+    while name.get(end).is_some_and(|byte| byte & 0xC0 == 0x80) && end > 0 {
+        end -= 1;
+    }
+    String::from_utf8_lossy(&name[..end]).into()
+}
+
+/// The length of a name in PostgreSQL (`NAMEDATALEN`), in bytes.
+const NAME_LENGTH: usize = 63;
+
 /// A session that is served, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
@@ -133,4 +166,22 @@ pub enum Health {
         /// What the last one said.
         why: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_name_so_much_is_kept_as_postgresql_would_keep() {
+        let kept = |name: &[u8]| {
+            let who = Who::new(name, Some(name), ([127, 0, 0, 1], 5).into(), Instant::now());
+            assert_eq!(who.application.as_ref(), Some(&who.user));
+            who.user
+        };
+        assert_eq!(&*kept(b"app"), "app");
+        assert_eq!(&*kept("\u{e4}".repeat(40).as_bytes()), "\u{e4}".repeat(31));
+        assert_eq!(kept(&[0xff; 9_900]).chars().count(), 63);
+        assert_eq!(&*kept(&[0x80; 100]), "");
+    }
 }

@@ -159,12 +159,8 @@ async fn prove(
 fn who(client: &Client, login: &ClientLogin, named: &Named) -> Who {
     let mut attributes = login.response.attributes.iter();
     let program = attributes.find(|(name, _)| name == b"program_name");
-    Who {
-        user: named.user.as_str().into(),
-        application: program.map(|(_, name)| String::from_utf8_lossy(name).into()),
-        peer: client.peer,
-        since: sockets::now(),
-    }
+    let program = program.map(|(_, name)| &name[..]);
+    Who::new(named.user.as_bytes(), program, client.peer, sockets::now())
 }
 
 /// What this client's backend must be like. A client that names no database begins in the tenant's.

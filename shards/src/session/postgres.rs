@@ -98,13 +98,13 @@ async fn serve_by_session(
 /// Who the client is, for operators: as it called itself when it logged in.
 pub(super) fn who(client: &Client, named: &NamedStartup) -> Who {
     let application = named.parameters.get("application_name");
-    let application = application.map(|name| String::from_utf8_lossy(name));
-    Who {
-        user: named.user.as_str().into(),
-        application: application.map(|name| name.into()),
-        peer: client.peer,
-        since: sockets::now(),
-    }
+    let application = application.map(|name| &name[..]);
+    Who::new(
+        named.user.as_bytes(),
+        application,
+        client.peer,
+        sockets::now(),
+    )
 }
 
 /// The last words, the line in the log, and the sums.

@@ -322,13 +322,11 @@ impl Session<'_> {
         give_up(lease, &mut self.tracker, &self.registered, reason);
     }
 
-    /// The backend broke.
-    fn lose_backend(&mut self) {
+    /// The backend is of no use any more.
+    fn lose_backend(&mut self) -> Option<Lease> {
         self.registered.aim(Aim::Nobody);
         self.control.holds(None);
-        if let Some(lease) = self.lease.take() {
-            lease.lose();
-        }
+        self.lease.take()
     }
 }
 

@@ -4,11 +4,11 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use pool::CloseReason;
+use wire::Refusal;
 use wire::pg::pooling::{BackendFault, Fault};
 
 use super::speech::whole;
 use super::{Session, Until, fault};
-use crate::cancel::Aim;
 use crate::farewell::SessionEnd;
 use crate::relay::{HALF_CLOSED, has_room, is_over};
 
@@ -19,7 +19,7 @@ enum Turn {
     /// The backend closed.
     BackendLeft,
     /// The backend has served others, who have done what keeps it from being set for this client.
-    BackendWorn,
+    BackendWorn(Refusal),
 }
 
 /// What came from a backend.
@@ -27,16 +27,17 @@ enum Heard {
     Something,
     Nothing,
     End,
-    Worn,
+    Worn(Refusal),
 }
 
 impl Session<'_> {
     /// Works until the goal is reached. A backend that breaks before anything of the client's has
     /// reached it is replaced by another one; but of those that nobody had before, once. (It may be
     /// what the client wants set that breaks them.) So is one that cannot be set any more: in the end by
-    /// one that nobody had before.
+    /// one that nobody had before; but others, who come first, may have each worn out by then.
     pub(super) async fn work(&mut self, until: Until) -> Result<(), SessionEnd> {
         let mut replaced = false;
+        let mut worn = 0u16;
         while let Some(lease) = &self.lease {
             let is_new = !lease.backend().has_served;
             match poll_fn(|cx| self.poll_work(until, cx)).await? {
@@ -44,15 +45,14 @@ impl Session<'_> {
                 Turn::BackendLeft if self.tracker.is_untouched() && !(is_new && replaced) => {
                     replaced |= is_new;
                     self.tracker.forsake();
-                    self.lose_backend();
+                    if let Some(lease) = self.lose_backend() {
+                        lease.lose();
+                    }
                     self.take_backend().await?;
                 }
-                Turn::BackendWorn => {
-                    self.tracker.forsake();
-                    self.registered.aim(Aim::Nobody);
-                    if let Some(lease) = self.lease.take() {
-                        lease.close(CloseReason::Unclean);
-                    }
+                Turn::BackendWorn(refusal) => {
+                    worn = worn.saturating_add(1);
+                    self.give_up_worn(refusal, worn)?;
                     self.take_backend().await?;
                 }
                 Turn::BackendLeft => {
@@ -60,6 +60,19 @@ impl Session<'_> {
                     return Err(SessionEnd::DatabaseLeft { may_speak });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Closes a backend that is worn, as the `worn`th in a row: all that there are may be, and some that others got first.
+    fn give_up_worn(&mut self, refusal: Refusal, worn: u16) -> Result<(), SessionEnd> {
+        let most = 2 * self.tenant.spec().limits.max;
+        if usize::from(worn) > most {
+            return Err(SessionEnd::SettingsRefused(refusal));
+        }
+        self.tracker.forsake();
+        if let Some(lease) = self.lose_backend() {
+            lease.close(CloseReason::Unclean);
         }
         Ok(())
     }
@@ -77,7 +90,7 @@ impl Session<'_> {
                 Heard::Something => true,
                 Heard::Nothing => false,
                 Heard::End => return Poll::Ready(Ok(Turn::BackendLeft)),
-                Heard::Worn => return Poll::Ready(Ok(Turn::BackendWorn)),
+                Heard::Worn(refusal) => return Poll::Ready(Ok(Turn::BackendWorn(refusal))),
             };
             if heard_client || heard_backend {
                 continue;
@@ -157,8 +170,8 @@ impl Session<'_> {
                 let passage = self.tracker.backend_said(&chunk, &mut self.out);
                 self.speak(None, whole(&passage, chunk));
                 match passage {
-                    Err(Fault::Backend(BackendFault::Worn(_))) if self.may_be_replaced() => {
-                        Ok(Heard::Worn)
+                    Err(Fault::Backend(BackendFault::Worn(refusal))) if self.may_be_replaced() => {
+                        Ok(Heard::Worn(refusal))
                     }
                     passage => passage.map(|_| Heard::Something).map_err(fault),
                 }

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use super::BackendFault;
 use super::pins::{Pin, Pins};
 use super::sql::Value;
-use crate::error::Refusal;
-use crate::pg::sqlstate;
+use super::tracker::field;
+use crate::pg::error_response;
 
 /// Settings that are not at the server's default, by their names in lower case.
 pub(super) type Map = BTreeMap<Rc<str>, Value>;
@@ -109,12 +109,14 @@ impl Settings {
             && self.current.client != self.current.backend
     }
 
-    /// The backend would not be set as the client must see it. The buffers for temporary tables cannot be changed any more
-    /// when there has been one (`check_temp_buffers` in PostgreSQL).
-    pub(super) fn refused(&self, why: Refusal) -> BackendFault {
+    /// The backend would not be set as the client must see it, and has said this. The buffers for temporary tables cannot
+    /// be changed any more when there has been one: `check_temp_buffers` in PostgreSQL, which is asked when a number has
+    /// been found to be one and within its range.
+    pub(super) fn refused(&self, body: &[u8]) -> BackendFault {
         let [wanted, actual] = [self.wanted(), self.actual()].map(|map| map.get("temp_buffers"));
-        let invalid = why.sqlstate == sqlstate::INVALID_PARAMETER_VALUE;
-        match invalid && wanted.is_some() && wanted != actual {
+        let checked = field(body, b'R') == Some(b"call_int_check_hook");
+        let why = error_response::parse(Bytes::copy_from_slice(body));
+        match checked && wanted.is_some() && wanted != actual {
             true => BackendFault::Worn(why),
             false => BackendFault::SettingsRefused(why),
         }
@@ -143,6 +145,8 @@ impl Settings {
         }
         self.current.backend = Rc::clone(&backend);
         self.committed.backend = backend;
+        // It may be that of a backend which went away behind its error.
+        self.failed = false;
     }
 
     /// The backend has been set as the client must see it.

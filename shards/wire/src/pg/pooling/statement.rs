@@ -137,7 +137,7 @@ pub(super) struct Statements {
     budget: Rc<Budget>,
     by_source: HashMap<Bytes, Weak<Statement>>,
     last_id: u64,
-    secret: u64,
+    secrets: RandomState,
     /// How many there may be before those that nobody holds any more are looked for.
     sweep_at: usize,
     /// How many bytes have come since.
@@ -152,7 +152,7 @@ impl Statements {
             by_source: HashMap::new(),
             last_id: 0,
             // Of random keys.
-            secret: RandomState::new().hash_one(PREFIX),
+            secrets: RandomState::new(),
             sweep_at: 0,
             unswept: 0,
         }
@@ -197,7 +197,7 @@ impl Statements {
         self.last_id += 1;
         Statement {
             id: self.last_id,
-            secret: self.secret,
+            secret: self.secrets.hash_one(self.last_id),
             _held: Share::of_text(&self.budget, draft.source.len() + OVERHEAD),
             source: draft.source,
             script: draft.script,

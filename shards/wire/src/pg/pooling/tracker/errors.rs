@@ -97,7 +97,7 @@ pub(super) fn class_of(body: &[u8]) -> SqlstateClass {
 }
 
 /// A field of an ErrorResponse; of one that was cut, as much as there is.
-pub(super) fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
+pub(in super::super) fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
     while let [code, rest @ ..] = body {
         let end = rest.iter().position(|&byte| byte == 0);
         if *code == wanted {

@@ -17,7 +17,7 @@ use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
 use crate::pg::frame::type_name;
 use crate::pg::walker::BACKEND_LIMIT;
-use crate::pg::{ErrorResponse, TransactionStatus, backend, error_response, sqlstate};
+use crate::pg::{ErrorResponse, TransactionStatus, backend, sqlstate};
 
 impl Tracker {
     /// Goes through what has come, to its end.
@@ -267,7 +267,7 @@ impl Tracker {
         };
         link.copy = Copy::No;
         if front.to == To::Us {
-            link.refusal = Some(error_response::parse(Bytes::copy_from_slice(body)));
+            link.refused = Some(self.settings.refused(body));
         }
         if let Some(step) = front.failing_step() {
             self.lasting = self.lasting.union(step.pins.that_survive_errors());
@@ -334,8 +334,8 @@ impl Tracker {
             return Ok(());
         };
         link.setting = false;
-        if let Some(refusal) = link.refusal.take() {
-            return Err(self.settings.refused(refusal).into());
+        if let Some(fault) = link.refused.take() {
+            return Err(fault.into());
         }
         let wanted = self.settings.wanted();
         self.commons.learn(wanted, &link.memory.reported);

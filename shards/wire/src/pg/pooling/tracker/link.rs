@@ -7,10 +7,9 @@ use super::super::changes::Values;
 use super::super::pins::Pins;
 use super::super::replies::{Owed, Replies, To, What};
 use super::super::request::{put_about_statement, put_bare};
-use super::Tracker;
 use super::inbound::Inbound;
 use super::shapes::{Bound, Comparison};
-use crate::error::Refusal;
+use super::{BackendFault, Tracker};
 
 /// The attachment. It lies at rest with a backend that nobody is attached to.
 #[derive(Debug)]
@@ -28,8 +27,8 @@ pub(in super::super) struct Link {
     pub(super) skipping: bool,
     /// The backend is being set; nothing of the client's is sent until then.
     pub(super) setting: bool,
-    /// Why it would not be set.
-    pub(super) refusal: Option<Refusal>,
+    /// It would not be set.
+    pub(super) refused: Option<BackendFault>,
     /// The client's next message waits for a reply.
     pub(super) holds: bool,
     /// Something has come to its end that it may wait for: no row does, nor a notice.
@@ -116,7 +115,7 @@ impl Link {
             flushed: false,
             skipping: false,
             setting: false,
-            refusal: None,
+            refused: None,
             holds: false,
             moved: false,
             touched: false,
@@ -144,7 +143,7 @@ impl Link {
         self.strangers = user != 0 && user != number;
         self.inbound.begin();
         self.copy = Copy::No;
-        self.refusal = None;
+        self.refused = None;
         self.comparison = Comparison::None;
         self.bound = None;
         self.doubted = Pins::NONE;

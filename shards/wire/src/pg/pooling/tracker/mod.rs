@@ -38,6 +38,7 @@ use super::settings::Settings;
 use super::{BackendMemory, Commons, Outbound, Passage, Tally};
 use crate::error::{Refusal, WireError};
 use crate::pg::{ErrorResponse, Parameters, TransactionStatus, backend};
+pub(super) use errors::field;
 use link::Copy;
 pub(super) use link::Link;
 pub(super) use shapes::Described;

@@ -153,13 +153,14 @@ impl Tracker {
 
     /// Makes the backend forget them, within the batch that is open, or in one of its own.
     pub(super) fn discard_others_values(&mut self, apart: bool, to_backend: &mut BytesMut) {
-        // It takes a snapshot, as it is.
-        let begin = match apart {
-            true => restore::begin(self.settings.actual()),
-            false => "",
-        };
         let Some(link) = &mut self.link else {
             return;
+        };
+        // It takes a snapshot, as it is. In a transaction of the client's it is not ours to say what that takes, nor
+        // allowed behind its first statement.
+        let begin = match apart && self.status == TransactionStatus::Idle && link.is_answered() {
+            true => restore::begin(self.settings.actual()),
+            false => "",
         };
         let before = match link.strangers {
             // Nothing was seen of them; but there may be some.
