@@ -164,10 +164,7 @@ pub async fn dial_as(
     let dialled = sockets::timeout(limit, async {
         let mut opened = open(tenant, spec, tls, shape).await;
         if let Err(DialFailure::NotResumed(failure)) = opened {
-            if tls.has_given_up_resuming() {
-                let id = &spec.id;
-                warn!("tenant {id}: {GIVEN_UP}: {failure}");
-            }
+            debug!("tenant {}: trying again without a session: {failure}", spec.id);
             opened = open(tenant, spec, &tls.from_the_start(), shape).await;
         }
         match opened {
@@ -189,6 +186,10 @@ pub async fn dial_as(
             false => DialFailure::Unreachable(why),
         })
     });
+    // Also where nothing was heard until the time was over, as behind what swallows such handshakes.
+    if tls.has_given_up_resuming() {
+        warn!("tenant {}: {GIVEN_UP}", spec.id);
+    }
     dialled.map_err(|failure| failure.of_shape(spec, shape))
 }
 
