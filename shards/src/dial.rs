@@ -163,8 +163,7 @@ pub async fn dial_as(
     };
     let dialled = sockets::timeout(limit, async {
         let mut opened = open(tenant, spec, tls, shape).await;
-        if let Err(DialFailure::NotResumed(failure)) = opened {
-            debug!("tenant {}: trying again without a session: {failure}", spec.id);
+        if matches!(opened, Err(DialFailure::NotResumed(_))) {
             opened = open(tenant, spec, &tls.from_the_start(), shape).await;
         }
         match opened {
