@@ -276,9 +276,11 @@ fn the_statement_prepared_last_is_called_so() {
     let open = talk.terminator(AUTOCOMMIT | status::CURSOR_EXISTS);
     talk.asks(b"\x16SELECT 1")
         .ends(b"\x00\x05\0\0\0\0\0\0\0\0\0\0");
-    talk.asks(b"\x17\xFF\xFF\xFF\xFF\x01").says(b"\x01");
-    talk.says(DEFINITION).ends(&open);
-    talk.asks(b"\x19\x05\0\0\0").rests();
+    for close in [b"\x19\x05\0\0\0", b"\x19\xFF\xFF\xFF\xFF"] {
+        talk.asks(b"\x17\xFF\xFF\xFF\xFF\x01").says(b"\x01");
+        talk.says(DEFINITION).ends(&open);
+        talk.asks(close).rests();
+    }
 }
 
 /// While a procedure has a cursor open, servers set the flag in whatever it returns, MySQL also in its OK.

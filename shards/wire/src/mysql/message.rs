@@ -19,7 +19,8 @@ pub struct OkPacket {
 
 impl OkPacket {
     /// Reads the payload of an OK packet, whatever its first byte (`0x00`, or `0xFE` at the end of a
-    /// result set): rows changed, last insert id, status, warnings; text and session changes are left unread. Protocol 4.1 is presupposed.
+    /// result set): rows changed, last insert id, status, warnings; text and session changes are left unread. Protocol 4.1 is
+    /// presupposed.
     pub fn parse(payload: &[u8]) -> Result<OkPacket, WireError> {
         let mut cursor = Cursor::new(payload);
         cursor.u8("OK packet")?;

@@ -234,10 +234,7 @@ impl Replies {
         let Some(question) = self.due.pop_front() else {
             return;
         };
-        let statement = match question.statement {
-            LAST_PREPARED => self.prepared,
-            statement => statement,
-        };
+        let statement = self.meant_by(&question);
         if question.number == COM_RESET_CONNECTION {
             self.cursors.clear();
         } else if !left_rows {
@@ -245,6 +242,14 @@ impl Replies {
             self.cursors.remove(&statement);
         } else if self.cursors.len() < MAX_CURSORS {
             self.cursors.insert(statement);
+        }
+    }
+
+    /// The statement that a command is about, by the number that the server has given it.
+    fn meant_by(&self, question: &Question) -> u32 {
+        match question.statement {
+            LAST_PREPARED => self.prepared,
+            statement => statement,
         }
     }
 
@@ -259,7 +264,8 @@ impl Replies {
                 self.answer = Some(Answer::new(form, self.deprecate_eof));
                 return;
             }
-            self.cursors.remove(&question.statement);
+            let closed = self.meant_by(question);
+            self.cursors.remove(&closed);
             self.due.pop_front();
             self.silent -= 1;
         }
