@@ -281,7 +281,7 @@ pub enum Command {
     End(TenantId, SessionId),
     /// Receive clients whose tenant does not exist like this.
     Receive(Reception),
-    /// Take no new clients; let those who are here go at their transaction's boundary (57P01 / 1053).
+    /// Take no new clients; let those who are here go at their transaction's boundary (57P01; MySQL's without a word).
     Drain,
     /// How many clients are here?
     Census,

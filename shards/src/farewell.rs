@@ -168,6 +168,19 @@ impl SessionEnd {
         out
     }
 
+    /// Whether a MySQL client that has a session sees its connection end, and hears nothing. Servers that stop, die, or
+    /// kill a session are as silent; and that alone do all drivers, pools and ORMs take for a connection that is lost, by
+    /// errors of their own (2006, 2013). An ERR many take for one of the statement's (SQLAlchemy does 1053, 1158).
+    pub fn is_a_lost_connection(&self) -> bool {
+        matches!(
+            self,
+            SessionEnd::DatabaseLeft { .. }
+                | SessionEnd::Stopping
+                | SessionEnd::TenantClosed
+                | SessionEnd::EndedByOperator
+        )
+    }
+
     /// The last message in the client's own protocol; `sequence` is MySQL's next sequence id.
     pub fn last_words(&self, dialect: Dialect, sequence: u8) -> BytesMut {
         match dialect {

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use testbed::{Bouncer, Config, Kind, Plan, Server, World, eventually};
+use testbed::{Bouncer, Config, Kind, Middleman, Plan, Server, World, eventually};
 
+use crate::answers::{change_of_user, session};
 use crate::health::sample;
 use crate::operator::{ask, read};
+use crate::raw::packet;
 use crate::stopping::{Client, tenant_of};
 
 pub fn plan(plan: &mut Plan) {
@@ -15,6 +17,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres, Kind::MariaDb, Kind::MySql],
         "an_operator_sees_sessions_and_ends_one",
         an_operator_sees_sessions_and_ends_one,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::MariaDb],
+        "who_changes_user_can_be_ended",
+        who_changes_user_can_be_ended,
     );
     plan.add(
         World::Bouncer,
@@ -111,6 +119,34 @@ async fn who_waits_for_a_connection_can_be_ended(server: &'static Server) {
     assert_eq!(ask(api, "DELETE", &one, ""), 204);
     waiter.hears_of_the_stop();
     holder.runs("COMMIT");
+    bouncer.stop();
+}
+
+/// Whichever side is silent in the middle of it.
+async fn who_changes_user_can_be_ended(server: &'static Server) {
+    let middleman = Middleman::before(server.address);
+    let mut tenant = tenant_of(server, "changing").with("connect_timeout: 10m");
+    tenant.address = middleman.address();
+    let config = Config::for_tenants(std::slice::from_ref(&tenant));
+    let bouncer = Bouncer::start(&config.with("limits: {login_timeout: 10m}"));
+    let (api, path) = (bouncer.api(), format!("/tenants/{}/sessions", tenant.id));
+    let door = bouncer.door(&tenant);
+    for by_database in [false, true] {
+        let mut raw = session(&door, 0);
+        if by_database {
+            middleman.hold();
+        }
+        raw.say(&change_of_user(&door));
+        assert_eq!(raw.packet().1[0], 0xFE, "an AuthSwitchRequest");
+        if by_database {
+            raw.say(&packet(2, &[7; 20]));
+        }
+        let id = sessions(api, &path)[0]["id"].clone();
+        let one = format!("{path}/{}", id.as_str().expect("a number"));
+        assert_eq!(ask(api, "DELETE", &one, ""), 204);
+        assert_eq!(raw.rest(), b"");
+    }
+    middleman.release();
     bouncer.stop();
 }
 

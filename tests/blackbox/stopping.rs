@@ -1,9 +1,9 @@
-//! SIGTERM: who rests is sent away at once and told why; who has begun something may finish it, within the grace period.
+//! SIGTERM: who rests is sent away at once, and told why in PostgreSQL; who has begun something may finish it, within the grace period.
 
 use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World};
 
 use crate::answers::session;
-use crate::raw::{Complaint, Raw, message, packet, startup};
+use crate::raw::{Raw, message, packet, startup};
 
 pub fn plan(plan: &mut Plan) {
     let all = [Kind::Postgres, Kind::MariaDb, Kind::MySql];
@@ -79,16 +79,14 @@ impl Client {
         self.raw.say(&words);
     }
 
-    /// Is told that the bouncer stops, or that its session is ended, and nothing else.
+    /// Is told that the bouncer stops, or that its session is ended, and nothing else. MySQL's servers tell their clients
+    /// nothing then, and drivers know that for a connection that is lost.
     pub fn hears_of_the_stop(mut self) {
         if self.postgres {
             assert_eq!(self.raw.last_words().state, "57P01");
         } else {
-            let (sequence, words) = self.raw.packet();
-            // The number that the answer to its next command would have.
-            assert_eq!(sequence, 1);
-            assert_eq!(Complaint::of_mysql(&words).number, 1053);
-            assert!(self.raw.rest().is_empty(), "nothing follows");
+            let rest = self.raw.rest();
+            assert!(rest.is_empty(), "{rest:?}");
         }
     }
 }

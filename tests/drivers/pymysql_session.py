@@ -56,6 +56,15 @@ except pymysql.err.OperationalError as error:
     assert error.args[0] == 1317, error
     assert time.monotonic() - started < 30
 assert one(connection, "SELECT 4") == (4,)
+
+# KILL of the session itself: the driver's own errors of a lost connection, which pools and ORMs go by.
+victim = pymysql.connect(**login)
+threading.Timer(0.3, killer.query, [f"KILL {victim.thread_id()}"]).start()
+try:
+    one(victim, "SELECT count(*) FROM whoami WHERE sleep(60) OR id")
+    raise AssertionError("not killed")
+except pymysql.err.OperationalError as error:
+    assert error.args[0] in (2006, 2013), error
 killer.close()
 
 connection.ping(reconnect=False)

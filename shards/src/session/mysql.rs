@@ -1,8 +1,12 @@
 //! A MySQL or MariaDB client's session: one backend, from login to leave.
 
+mod change_user;
 mod watch;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::BytesMut;
 use log::warn;
@@ -10,8 +14,8 @@ use pool::CloseReason;
 use sockets::timeout_at;
 use wire::WireError;
 use wire::mysql::{
-    BackendChangeUser, Capabilities, ChangeUser, ClientLogin, Expect, Flavour, Greet, LoggedIn,
-    Named, Nonce, Replies, Shape as MySqlShape, UserChanged, Verifier, packet,
+    Capabilities, ClientLogin, Expect, Flavour, Greet, LoggedIn, Named, Nonce, Replies,
+    Shape as MySqlShape, Verifier, packet,
 };
 
 use super::{
@@ -24,9 +28,8 @@ use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{ClientAuth, Dialect, TenantSpec, Users, Who};
 use crate::control::Control;
-use crate::dial::{self, DialFailure, login_request};
+use crate::farewell::SessionEnd;
 use crate::farewell::budget::{self, About};
-use crate::farewell::{Misnamed, SessionEnd};
 use crate::lease::Lease;
 use crate::relay::{Relay, RelayEnd};
 use crate::tenant::Tenant;
@@ -245,12 +248,14 @@ impl Session<'_> {
                     "COM_CHANGE_USER came when it could not be told whether all before it had been answered",
                 );
             }
-            match self.change_user(client, lease, request, control).await {
-                Ok(status) => watch.begun_anew(status),
-                Err((end, sequence)) => {
+            let changing = self.change_user(client, lease, request, control);
+            match unless_ended(control, changing).await {
+                Ok(Ok(status)) => watch.begun_anew(status),
+                Ok(Err((end, sequence))) => {
                     watch.say_next = Some(sequence);
                     return end;
                 }
+                Err(end) => return end,
             }
             client.conn.put_back(std::mem::take(&mut watch.held));
         }
@@ -274,7 +279,10 @@ impl Session<'_> {
                 client.id.as_str()
             );
         }
-        let sequence = watch.say_next.or(watch.replies.next_sequence());
+        let sequence = match end.is_a_lost_connection() {
+            true => None,
+            false => watch.say_next.or(watch.replies.next_sequence()),
+        };
         leave(self.shard, client, Some(self.tenant), end, sequence);
         if watch.is_midway() {
             lease.cut_short();
@@ -287,81 +295,19 @@ impl Session<'_> {
             _ => lease.end_with(end, watch.is_answered()),
         }
     }
+}
 
-    /// COM_CHANGE_USER: the client logs in anew with us, then its backend is made anew for it, and
-    /// is in the state answered.
-    async fn change_user(
-        &self,
-        client: &mut Client,
-        lease: &mut Lease,
-        mut request: ChangeUser,
-        control: &Control,
-    ) -> Result<u16, (SessionEnd, u8)> {
-        let misnamed = |error| (SessionEnd::ClientMisnamed(error), 1);
-        let named = request
-            .name_tenant()
-            .map_err(|error| misnamed(Misnamed::MySql(error)))?;
-        let same_tenant = named
-            .tenant
-            .as_deref()
-            .is_none_or(|tenant| tenant == client.id.as_str());
-        let spec = self.tenant.spec();
-        // What was right at the login need not be so now.
-        let is_allowed = spec.access.allows(client.peer.ip());
-        let terms = Some((&**self.tenant, &*spec)).filter(|_| is_allowed);
-        let expect = if same_tenant {
-            expect(client, terms, &named)
-        } else {
-            Expect::Nobody
-        };
-        // Some clients make every token for the greeting's nonce, whatever they are sent later.
-        let nonce = self.nonce;
-        let secured = client.conn.is_secured();
-        let mut greet = Greet::change_user(&request, nonce, secured, expect);
-        let deadline = sockets::now() + self.shard.settings.login_timeout;
-        let proving = prove(self.shard, client, terms, &named, &mut greet);
-        let proven = in_time(self.shard, timeout_at(deadline, proving).await);
-        let sequence = proven.map_err(|end| (end, greet.next_sequence()))?;
-        control.becomes(&named.user);
-
-        let changed = self.change_backend(lease, request.charset, named.database);
-        let changed = changed
-            .await
-            .map_err(|failure| (failure.into(), sequence))?;
-        let mut words = BytesMut::new();
-        packet::put(&mut words, sequence, &changed.ok);
-        client.conn.say(words);
-        Ok(changed.status)
-    }
-
-    /// The backend logs in anew as well, with what its client asks for.
-    async fn change_backend(
-        &self,
-        lease: &mut Lease,
-        charset: Option<u16>,
-        database: Option<String>,
-    ) -> Result<UserChanged, DialFailure> {
-        let spec = self.tenant.spec();
-        let backend = lease.backend_mut();
-        let shape = MySqlShape {
-            capabilities: self.capabilities.of_session(),
-            charset: charset.unwrap_or_else(|| welcome_of(backend).charset),
-            database: database.or_else(|| Some(spec.dbname.clone())),
-        };
-        let mut exchange = BackendChangeUser::new(
-            login_request(&spec, &shape, &backend.route),
-            welcome_of(backend),
-            backend.conn.is_secured(),
-        );
-        let limit = spec.connect_timeout;
-        let changing = backend.conn.carry(&mut exchange);
-        match sockets::timeout(limit, changing).await {
-            Ok(changed) => changed.map_err(dial::database_broke),
-            Err(_) => Err(DialFailure::Unreachable(format!(
-                "no change of user within {limit:?}"
-            ))),
-        }
-    }
+/// What comes of this, unless the session must not go on with it: an operator has ended it, or the time to finish is over.
+async fn unless_ended<T>(
+    control: &Control,
+    doing: impl Future<Output = T>,
+) -> Result<T, SessionEnd> {
+    let mut doing = pin!(doing);
+    poll_fn(|cx| match control.asked_to_leave(cx) {
+        Some(why) if why.is_at_once() => Poll::Ready(Err(why.into())),
+        _ => doing.as_mut().poll(cx).map(Ok),
+    })
+    .await
 }
 
 /// Some drivers go by the version that they are greeted with, and take the database for what it is not.

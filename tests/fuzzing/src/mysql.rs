@@ -210,8 +210,7 @@ fn relay(input: &[u8], size: usize) -> String {
             (
                 replies.is_quiet(),
                 replies.at_rest(),
-                replies.in_transaction(),
-                replies.client_waits()
+                replies.in_transaction()
             ),
             (replies.next_sequence(), replies.lost()),
         )

@@ -219,11 +219,7 @@ impl Watch for MySqlWatch<'_> {
         if self.quit {
             SessionEnd::ClientLeft
         } else {
-            // A client that waits for nothing sees its connection end, as at the database itself:
-            // drivers know that for the end of an idle connection, and not our words.
-            SessionEnd::DatabaseLeft {
-                may_speak: self.replies.client_waits(),
-            }
+            SessionEnd::DatabaseLeft { may_speak: false }
         }
     }
 

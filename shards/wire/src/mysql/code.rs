@@ -35,13 +35,13 @@ codes! {
     ER_UNKNOWN_COM_ERROR = 1047 "08S01";
     /// The tenant's database does not exist at its server.
     ER_BAD_DB_ERROR = 1049 "42000";
-    /// We are shutting down or the tenant is being drained.
+    /// We are shutting down or the tenant is being drained, said to who logs in. A session ends without a word.
     ER_SERVER_SHUTDOWN = 1053 "08S01";
     /// KILL of a connection id that is none of the tenant's.
     ER_NO_SUCH_THREAD = 1094 "HY000";
     /// A packet above a limit of ours (logins, COM_CHANGE_USER).
     ER_NET_PACKET_TOO_LARGE = 1153 "08S01";
-    /// The backend went away in the middle of the session.
+    /// The database broke the protocol.
     ER_NET_READ_ERROR = 1158 "08S01";
     /// The login was not complete within the login time-out.
     ER_NET_READ_INTERRUPTED = 1159 "08S01";

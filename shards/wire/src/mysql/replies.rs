@@ -46,8 +46,6 @@ pub struct Replies {
     cursors: BTreeSet<u32>,
     /// The statement that was prepared last; [`LAST_PREPARED`] if that failed.
     prepared: u32,
-    /// The server has said unasked why it will close.
-    explained: bool,
     lost: Option<Lost>,
 }
 
@@ -68,7 +66,6 @@ impl Replies {
             failed_since: false,
             cursors: BTreeSet::new(),
             prepared: LAST_PREPARED,
-            explained: false,
             lost: None,
         }
     }
@@ -164,11 +161,6 @@ impl Replies {
         self.is_quiet() && !self.in_transaction() && self.cursors.is_empty()
     }
 
-    /// Whether the client waits for a packet, and has not been told why there will be none.
-    pub fn client_waits(&self) -> bool {
-        (!self.due.is_empty() || self.lost.is_some()) && !self.explained
-    }
-
     /// The sequence id for a packet of our own in place of the server's next one; `None` where the
     /// client would take none: in the middle of a packet, or of a file that it is sending.
     ///
@@ -204,13 +196,10 @@ impl Replies {
                 Ok(heard) => self.note(heard),
                 Err(lost) => self.lose(lost),
             }
-        } else if front.bytes().first() == Some(&ERR) {
-            // A server that gives up on a session says so where it stands (4031 after `wait_timeout`).
-            self.explained = true;
-        } else {
+        } else if front.bytes().first() != Some(&ERR) {
             self.next = next;
             self.lose(Lost::Unasked);
-        }
+        } // A server that gives up on a session says so where it stands (4031 after `wait_timeout`).
     }
 
     fn note(&mut self, heard: Heard) {
