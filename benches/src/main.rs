@@ -132,10 +132,10 @@ enum What {
 #[derive(Args, Clone)]
 pub struct Common {
     /// Interleaved rounds of each measurement
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 21)]
     pub rounds: usize,
     /// Milliseconds of one round
-    #[arg(long, default_value_t = 250)]
+    #[arg(long, default_value_t = 120)]
     pub round_ms: u64,
     /// Fewer and shorter rounds, fewer numbers of clients: about three minutes for all
     #[arg(long)]
