@@ -262,10 +262,13 @@ pub struct Show {
     /// Prints one report, of what happened within one interval, and ends
     #[arg(long)]
     pub once: bool,
-    /// The column to sort by
+    /// The sessions of this tenant, rather than all tenants
+    #[arg(long, value_name = "ID")]
+    pub tenant: Option<String>,
+    /// The column to sort tenants by
     #[arg(long, value_enum, value_name = "COLUMN", default_value_t = Column::Waiting)]
     pub sort: Column,
-    /// Only tenants with these words in their name, state, health, type, mode or shard
+    /// Only tenants with these words in their name, state, health, type, mode or shard; or only sessions with these in their user, state, backend, client or application
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub filter: String,
 }

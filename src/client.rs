@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use shards::contract::Secret;
-use ureq::Agent;
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, RequestBuilder};
 
 use crate::cli::WhichApi;
 use crate::config;
@@ -44,6 +46,14 @@ pub enum Failure {
     Key {
         /// Who was asked.
         url: String,
+    },
+    /// What was asked for is not there, or not now.
+    #[error("{url} says: {detail}")]
+    Refused {
+        /// Who was asked.
+        url: String,
+        /// Why, in its words.
+        detail: String,
     },
     /// Something else than was asked for.
     #[error("{url} answered {status}, which is not what a DBBouncer says")]
@@ -143,12 +153,28 @@ impl Client {
 
     /// The status and the body at this path.
     pub fn get(&self, path: &str) -> Result<(u16, Vec<u8>), Failure> {
+        self.ask(path, |agent, url| agent.get(url))
+    }
+
+    /// Deletes what is at this path.
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        match self.ask(path, |agent, url| agent.delete(url))? {
+            (204, _) => Ok(()),
+            (status, body) => Err(self.unexpected(path, status, &body, "")),
+        }
+    }
+
+    fn ask(
+        &self,
+        path: &str,
+        method: impl FnOnce(&Agent, &str) -> RequestBuilder<WithoutBody>,
+    ) -> Result<(u16, Vec<u8>), Failure> {
         let url = format!("{}{path}", self.target.url);
         let silent = |error: ureq::Error| Failure::Silent {
             url: url.clone(),
             why: error.to_string(),
         };
-        let mut request = self.agent.get(&url);
+        let mut request = method(&self.agent, &url);
         if let Some(key) = &self.target.key {
             request = request.header("Authorization", format!("Bearer {}", key.expose()));
         }
@@ -165,11 +191,27 @@ impl Client {
     /// A document of the API. `/health` comes with a 503 where the process is unhealthy, and is one, too.
     pub fn document<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let (status, body) = self.get(path)?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Strange {
-            url: format!("{}{path}", self.target.url),
-            status: format!("{status} ({error})"),
-        })
+        serde_json::from_slice(&body)
+            .map_err(|error| self.unexpected(path, status, &body, &format!(" ({error})")))
     }
+
+    /// Why the answer is not what was asked for.
+    fn unexpected(&self, path: &str, status: u16, body: &[u8], more: &str) -> Failure {
+        let url = format!("{}{path}", self.target.url);
+        match serde_json::from_slice(body) {
+            Ok(Problem { detail }) => Failure::Refused { url, detail },
+            Err(_) => Failure::Strange {
+                url,
+                status: format!("{status}{more}"),
+            },
+        }
+    }
+}
+
+/// What the API says when something is wrong (RFC 9457), as far as it is for people.
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
 }
 
 /// Where the API is unless a config says otherwise.

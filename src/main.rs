@@ -104,6 +104,7 @@ fn look(api: &WhichApi, show: Show) -> Result<Exit, Exit> {
     let Show {
         interval,
         once,
+        tenant,
         sort,
         filter,
     } = show;
@@ -111,6 +112,7 @@ fn look(api: &WhichApi, show: Show) -> Result<Exit, Exit> {
         target: Target::find(api).map_err(failed)?,
         interval,
         once,
+        tenant,
         sort,
         filter,
     };

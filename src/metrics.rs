@@ -98,7 +98,7 @@ fn gauges(rows: &[Row], families: &mut Vec<MetricFamily>) {
         ),
         (
             "tenant_clients",
-            "Clients of the tenant that are logged in and served",
+            "Clients of the tenant that are logged in, those that wait for a connection among them",
             |row| row.clients,
         ),
         (

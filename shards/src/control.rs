@@ -207,9 +207,14 @@ impl Control {
         self.wake();
     }
 
-    /// The session waits for a backend.
-    pub fn waits(&self) {
-        self.note(Pace::waits);
+    /// The session needs a backend.
+    pub fn needs_backend(&self) {
+        self.note(Pace::needs_backend);
+    }
+
+    /// The session waits for a backend from now on.
+    pub fn waits(&self, now: Instant) {
+        self.note(|pace| pace.waits(now));
     }
 
     /// Nobody can tell what the session is at.

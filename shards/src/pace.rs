@@ -5,7 +5,8 @@
 //!   Idle ───────────▶ Busy ───────────────────────────────▶ IdleInTransaction
 //!    ▲ ◀───────────────┘ ▲ ◀──────────────────────────────────┘
 //!    │   answered        │ served                    asked
-//!    └───────────────▶ Exempt: waits for a backend
+//!    └───────────────▶ Exempt ────▶ InLine
+//!                 needs a backend    waits for it
 //! ```
 //!
 //! A session only notes what it is at, and since when, by a clock that it has read anyway. It has no
@@ -19,8 +20,10 @@ use crate::contract::{SessionState, Timeouts};
 /// What a session is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It waits for a backend, which has a time-out of its own.
+    /// It needs a backend, and is given one at once or has to wait.
     Exempt,
+    /// It waits for a backend, which has a time-out of its own.
+    InLine,
     /// Nobody knows: no time-out may end it.
     Unknown,
     /// The client says nothing, and has no transaction open.
@@ -93,10 +96,17 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The client waits for a backend, which has a time-out of its own.
-    pub fn waits(&mut self) {
+    /// The client needs a backend.
+    pub fn needs_backend(&mut self) {
         self.phase = Phase::Exempt;
         self.transaction = None;
+    }
+
+    /// There was none for it at once, so it waits, which has a time-out of its own.
+    pub fn waits(&mut self, now: Instant) {
+        self.needs_backend();
+        self.phase = Phase::InLine;
+        self.since = now;
     }
 
     /// Nobody can tell what it is at (any more).
@@ -123,7 +133,7 @@ impl Pace {
     /// What the session is at, for people.
     pub fn state(&self) -> SessionState {
         match self.phase {
-            Phase::Exempt => SessionState::Waiting,
+            Phase::Exempt | Phase::InLine => SessionState::Waiting,
             Phase::Unknown => SessionState::Unknown,
             Phase::Idle => SessionState::Idle,
             Phase::Busy => SessionState::Active,
@@ -146,7 +156,7 @@ impl Pace {
     /// When the first of its time-outs is over, and which; `None` for never.
     fn deadline(&self, limits: &Timeouts) -> Option<(Instant, Overdue)> {
         let own = match self.phase {
-            Phase::Exempt | Phase::Unknown => None,
+            Phase::Exempt | Phase::InLine | Phase::Unknown => None,
             Phase::Idle => limits.client_idle.map(|after| (Limit::ClientIdle, after)),
             Phase::Busy => limits.query.map(|after| (Limit::Query, after)),
             Phase::IdleInTransaction => {
@@ -222,8 +232,9 @@ mod tests {
             over(pace.judge(&LIMITS, after(8))),
             Some(Limit::IdleTransaction)
         );
-        pace.waits();
+        pace.waits(after(9));
         assert_eq!(pace.judge(&LIMITS, after(1000)), Verdict::Free);
+        assert_eq!(pace.lasted(after(1000)), Some(Duration::from_secs(991)));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::backend::Shape;
 use crate::conn::{Broken, Conn};
 use crate::context::ShardContext;
 use crate::contract::{Access, ClientAuth, Dialect, Disproof, TenantId, Users};
+use crate::control::{Control, Leave};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
@@ -184,26 +185,35 @@ async fn pause(client: &mut Client, time: Duration) -> Result<(), SessionEnd> {
     .await
 }
 
-/// Gets the client a backend of this shape. A client that leaves meanwhile leaves the queue, too.
+/// Gets a session its one backend, of this shape. A client that leaves meanwhile, or is ended, leaves the queue, too.
 async fn lease_for(
     client: &mut Client,
     tenant: &Rc<Tenant>,
     shape: &Shape,
+    control: &Control,
 ) -> Result<Lease, SessionEnd> {
+    control.waits(sockets::now());
     let mut lease = pin!(Lease::acquire(
         tenant,
         shape,
         None,
         tenant.spec().acquire_timeout
     ));
-    poll_fn(|cx| match lease.as_mut().poll(cx) {
-        Poll::Pending => client
-            .conn
-            .poll_gone(cx)
-            .map(|gone| Err(client_broke(gone))),
-        ready => ready,
+    let lease = poll_fn(|cx| {
+        if let ready @ Poll::Ready(_) = lease.as_mut().poll(cx) {
+            return ready;
+        }
+        // All other reasons to leave come by way of the queue.
+        if let Some(why @ Leave::Ended) = control.asked_to_leave(cx) {
+            return Poll::Ready(Err(why.into()));
+        }
+        let gone = client.conn.poll_gone(cx);
+        gone.map(|gone| Err(client_broke(gone)))
     })
-    .await
+    .await?;
+    control.turn(false, false, sockets::now());
+    control.holds(lease.backend().number());
+    Ok(lease)
 }
 
 /// A dialogue with the client came to nothing.

@@ -1,7 +1,9 @@
-//! The page for people: one file, which asks this API itself and nobody else.
+//! The page for people: one document, which asks this API itself and nobody else.
 //!
 //! It may run no script but its own: the policy names the hash of that script, so whatever gets into
 //! the page by another way stays text.
+
+use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -11,7 +13,7 @@ use super::http::Response;
 
 /// The page.
 pub fn page() -> Response {
-    Response::of_type(200, "text/html; charset=utf-8", PAGE.into())
+    Response::of_type(200, "text/html; charset=utf-8", PAGE.clone().into_bytes())
         .with("Content-Security-Policy", policy())
         .with("X-Content-Type-Options", "nosniff")
         .with("Referrer-Policy", "no-referrer")
@@ -34,7 +36,19 @@ fn hash_of(element: &str) -> String {
     STANDARD.encode(digest(&SHA256, inside.as_bytes()))
 }
 
-const PAGE: &str = include_str!("page.html");
+/// The document, with its style and its script inside.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let inside = |element: &str, text: &str| format!("<{element}>\n{text}</{element}>");
+    include_str!("page/page.html")
+        .replace(
+            "<style></style>",
+            &inside("style", include_str!("page/page.css")),
+        )
+        .replace(
+            "<script></script>",
+            &inside("script", include_str!("page/page.js")),
+        )
+});
 
 #[cfg(test)]
 mod tests {

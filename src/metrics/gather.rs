@@ -15,7 +15,7 @@ pub struct Row {
     pub tenant: String,
     /// What it speaks.
     pub dialect: Dialect,
-    /// Clients that have their backend.
+    /// Clients that are let in, those that wait for a backend among them.
     pub clients: usize,
     /// Those that are pinned to their backend.
     pub pinned: usize,

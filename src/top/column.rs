@@ -1,9 +1,10 @@
-//! The columns of `top`: their titles, what stands in them, and how rows are put in order by them.
+//! The columns of the list of tenants: their titles, what stands in them, and how rows are put in order by them.
 
 use std::cmp::Ordering;
 
 use clap::ValueEnum;
 
+use super::listing::{Columns, Value};
 use super::model::Row;
 
 /// A column; the same as on the page.
@@ -17,7 +18,7 @@ pub enum Column {
     State,
     /// Whether its database is well
     Health,
-    /// Clients that have a connection to the database
+    /// Clients that are let in, those that wait among them
     Clients,
     /// Connections to the database that serve a client
     Active,
@@ -41,16 +42,10 @@ pub enum Column {
     Shard,
 }
 
-/// What stands in a cell, for comparing.
-enum Value<'a> {
-    Text(&'a str),
-    Number(f64),
-    Unknown,
-}
+impl Columns for Column {
+    type Row = Row;
 
-impl Column {
-    /// All of them, from left to right.
-    pub const ALL: [Column; 15] = [
+    const ALL: &'static [Column] = &[
         Column::Tenant,
         Column::Type,
         Column::State,
@@ -68,8 +63,7 @@ impl Column {
         Column::Shard,
     ];
 
-    /// The words at its head.
-    pub fn title(self) -> &'static str {
+    fn title(self) -> &'static str {
         match self {
             Column::Tenant => "TENANT",
             Column::Type => "TYPE",
@@ -89,23 +83,12 @@ impl Column {
         }
     }
 
-    /// Whether it holds words, which begin at the left; numbers end at the right.
-    pub fn is_text(self) -> bool {
+    fn is_text(self) -> bool {
         use Column::{Health, Mode, State, Tenant, Type};
         matches!(self, Tenant | Type | State | Health | Mode)
     }
 
-    /// The column so many places to the right; the first follows the last.
-    pub fn at(self, steps: isize) -> Column {
-        let here = Column::ALL.iter().position(|column| *column == self);
-        let there = here.unwrap_or(0).cast_signed() + steps;
-        Column::ALL[there
-            .rem_euclid(Column::ALL.len().cast_signed())
-            .cast_unsigned()]
-    }
-
-    /// What stands in it.
-    pub fn cell(self, row: &Row) -> String {
+    fn cell(self, row: &Row) -> String {
         match (self, self.value(row)) {
             (_, Value::Unknown) if self == Column::Health => "unknown".to_owned(),
             (_, Value::Unknown) => "-".to_owned(),
@@ -116,19 +99,29 @@ impl Column {
         }
     }
 
-    /// Which of two rows comes first; what is unknown never does.
-    pub fn compare(self, a: &Row, b: &Row, down: bool) -> Ordering {
-        let order = match (self.value(a), self.value(b)) {
-            (Value::Text(a), Value::Text(b)) => a.cmp(b),
-            (Value::Number(a), Value::Number(b)) => a.total_cmp(&b),
-            (a, b) => {
-                let unknown = |value| matches!(value, Value::Unknown);
-                return unknown(a).cmp(&unknown(b));
-            }
-        };
-        if down { order.reverse() } else { order }
+    fn compare(self, a: &Row, b: &Row, down: bool) -> Ordering {
+        self.value(a).compare(&self.value(b), down)
     }
 
+    fn tie(a: &Row, b: &Row) -> Ordering {
+        a.id.cmp(&b.id)
+    }
+
+    fn words(row: &Row) -> String {
+        let health = Column::Health.cell(row);
+        let Row {
+            id,
+            db_type,
+            mode,
+            state,
+            shard,
+            ..
+        } = row;
+        format!("{id} {db_type} {mode} {state} {health} shard-{shard}").to_lowercase()
+    }
+}
+
+impl Column {
     fn value(self, row: &Row) -> Value<'_> {
         let known = |number: Option<f64>| number.map_or(Value::Unknown, Value::Number);
         let stats = row.stats.as_ref();
@@ -164,5 +157,16 @@ pub fn time(seconds: Option<f64>) -> String {
         Some(seconds) if seconds < 0.01 => format!("{:.2} ms", seconds * 1e3),
         Some(seconds) if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
         Some(seconds) => format!("{seconds:.1} s"),
+    }
+}
+
+/// A time of a minute or more, in the two units that fit it.
+pub fn lasted(seconds: u64) -> String {
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, _) => format!("{minutes} min {} s", seconds % 60),
+        (..48, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{} d {} h", hours / 24, hours % 24),
     }
 }

@@ -2,18 +2,27 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::listing::{Columns, Listing};
 use super::model::Model;
+use super::sessions::Session;
 
 /// What is to be done after a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     Stay,
     Quit,
+    /// Other sessions are shown now, or none.
+    Look,
+    /// A session of this tenant is to be ended.
+    End(String, Session),
 }
 
-/// The keys in a line, for people.
+/// The keys of the list of tenants in a line, for people.
 pub const HELP: &str =
-    "q quit  / filter  < > column to sort by  r reverse  up down move  space pause";
+    "q quit  enter sessions  / filter  < > column to sort by  r reverse  up down move  space pause";
+/// And those of a list of sessions.
+pub const SESSIONS_HELP: &str =
+    "q quit  esc tenants  K end session  / filter  < > column to sort by  r reverse  space pause";
 
 /// Does what a key asks for; a page has so many rows.
 pub fn press(model: &mut Model, key: KeyEvent, page: usize) -> Next {
@@ -23,56 +32,89 @@ pub fn press(model: &mut Model, key: KeyEvent, page: usize) -> Next {
             _ => Next::Stay,
         };
     }
-    if model.is_typing {
-        edit(model, key.code);
-        return Next::Stay;
-    }
+    let is_typing = match &model.watched {
+        Some(watched) => watched.listing.is_typing,
+        None => model.listing.is_typing,
+    };
     match key.code {
-        KeyCode::Char('q') => return Next::Quit,
+        KeyCode::Char('q') if !is_typing => return Next::Quit,
+        KeyCode::Char(' ') if !is_typing => model.is_paused = !model.is_paused,
+        code if model.watched.is_some() => return press_at_sessions(model, code, page),
         // Once to be rid of the filter, once more to leave.
-        KeyCode::Esc if model.filter.is_empty() => return Next::Quit,
-        KeyCode::Esc => model.filter.clear(),
-        KeyCode::Char('/') => model.is_typing = true,
-        KeyCode::Char('>') | KeyCode::Right => sort_by(model, 1),
-        KeyCode::Char('<') | KeyCode::Left => sort_by(model, -1),
-        KeyCode::Char('r') => model.order.down = !model.order.down,
-        KeyCode::Char(' ') => model.is_paused = !model.is_paused,
-        KeyCode::Char('k') | KeyCode::Up => model.cursor = model.cursor.saturating_sub(1),
-        KeyCode::Char('j') | KeyCode::Down => model.cursor += 1,
-        KeyCode::PageUp => model.cursor = model.cursor.saturating_sub(page),
-        KeyCode::PageDown => model.cursor += page,
-        KeyCode::Home => model.cursor = 0,
-        KeyCode::End => model.cursor = usize::MAX,
-        _ => {}
+        KeyCode::Esc if model.listing.filter.is_empty() && !is_typing => return Next::Quit,
+        KeyCode::Enter if !is_typing => {
+            let Some(row) = model.listing.under_cursor(&model.rows) else {
+                return Next::Stay;
+            };
+            model.watch(row.id.clone(), String::new());
+            return Next::Look;
+        }
+        code => press_at(&mut model.listing, &model.rows, code, page),
     }
-    stay_on_a_row(model);
     Next::Stay
 }
 
-/// Keys while the filter is typed: it is in force at once.
-fn edit(model: &mut Model, key: KeyCode) {
+fn press_at_sessions(model: &mut Model, key: KeyCode, page: usize) -> Next {
+    let Some(watched) = &mut model.watched else {
+        return Next::Stay;
+    };
+    watched.told = None;
+    if let Some(doomed) = watched.doomed.take() {
+        return match key {
+            KeyCode::Char('y' | 'Y') => Next::End(watched.tenant.clone(), doomed),
+            _ => Next::Stay,
+        };
+    }
+    let listing = &mut watched.listing;
     match key {
-        KeyCode::Enter => model.is_typing = false,
-        KeyCode::Esc => {
-            model.is_typing = false;
-            model.filter.clear();
+        KeyCode::Esc if listing.filter.is_empty() && !listing.is_typing => {
+            model.watched = None;
+            return Next::Look;
         }
-        KeyCode::Backspace => drop(model.filter.pop()),
-        KeyCode::Char(c) if model.filter.len() < LONGEST_FILTER => model.filter.push(c),
+        // A capital, so that nobody who moves the cursor by letters ends a session.
+        KeyCode::Char('K') if !listing.is_typing => {
+            watched.doomed = listing.under_cursor(&watched.rows).cloned();
+        }
+        key => press_at(listing, &watched.rows, key, page),
+    }
+    Next::Stay
+}
+
+/// What is done alike in all lists.
+fn press_at<C: Columns>(listing: &mut Listing<C>, rows: &[C::Row], key: KeyCode, page: usize) {
+    if listing.is_typing {
+        edit(listing, key);
+    } else {
+        match key {
+            KeyCode::Esc => listing.filter.clear(),
+            KeyCode::Char('/') => listing.is_typing = true,
+            KeyCode::Char('>') | KeyCode::Right => listing.sort_by(1),
+            KeyCode::Char('<') | KeyCode::Left => listing.sort_by(-1),
+            KeyCode::Char('r') => listing.order.down = !listing.order.down,
+            KeyCode::Char('k') | KeyCode::Up => listing.cursor = listing.cursor.saturating_sub(1),
+            KeyCode::Char('j') | KeyCode::Down => listing.cursor += 1,
+            KeyCode::PageUp => listing.cursor = listing.cursor.saturating_sub(page),
+            KeyCode::PageDown => listing.cursor += page,
+            KeyCode::Home => listing.cursor = 0,
+            KeyCode::End => listing.cursor = usize::MAX,
+            _ => {}
+        }
+    }
+    listing.stay_on_a_row(rows);
+}
+
+/// Keys while the filter is typed: it is in force at once.
+fn edit<C>(listing: &mut Listing<C>, key: KeyCode) {
+    match key {
+        KeyCode::Enter => listing.is_typing = false,
+        KeyCode::Esc => {
+            listing.is_typing = false;
+            listing.filter.clear();
+        }
+        KeyCode::Backspace => drop(listing.filter.pop()),
+        KeyCode::Char(c) if listing.filter.len() < LONGEST_FILTER => listing.filter.push(c),
         _ => {}
     }
-    stay_on_a_row(model);
-}
-
-/// Another column: words from A, numbers from the largest.
-fn sort_by(model: &mut Model, steps: isize) {
-    model.order.by = model.order.by.at(steps);
-    model.order.down = !model.order.by.is_text();
-}
-
-fn stay_on_a_row(model: &mut Model) {
-    let last = model.shown().len().saturating_sub(1);
-    model.cursor = model.cursor.min(last);
 }
 
 /// The longest filter, in bytes.
@@ -82,7 +124,8 @@ const LONGEST_FILTER: usize = 100;
 mod tests {
     use super::*;
     use crate::top::column::Column;
-    use crate::top::model::Order;
+    use crate::top::listing::Order;
+    use crate::top::sessions::tests::session;
 
     fn model() -> Model {
         let order = Order {
@@ -95,7 +138,7 @@ mod tests {
     fn types(model: &mut Model, keys: &[KeyCode]) -> Next {
         let press = |next, &code: &KeyCode| match next {
             Next::Stay => press(model, KeyEvent::from(code), 10),
-            Next::Quit => panic!("{code:?} after the end"),
+            next => panic!("{code:?} after {next:?}"),
         };
         keys.iter().fold(Next::Stay, press)
     }
@@ -110,12 +153,12 @@ mod tests {
             KeyCode::Backspace,
         ];
         assert_eq!(types(&mut model, &keys), Next::Stay);
-        assert!(model.is_typing && model.filter == "q");
+        assert!(model.listing.is_typing && model.listing.filter == "q");
         types(&mut model, &[KeyCode::Enter]);
-        assert!(!model.is_typing && model.filter == "q");
+        assert!(!model.listing.is_typing && model.listing.filter == "q");
         // Escape clears what is there, and leaves where nothing is.
         assert_eq!(types(&mut model, &[KeyCode::Esc]), Next::Stay);
-        assert_eq!(model.filter, "");
+        assert_eq!(model.listing.filter, "");
         assert_eq!(types(&mut model, &[KeyCode::Esc]), Next::Quit);
     }
 
@@ -124,7 +167,7 @@ mod tests {
         let mut model = model();
         types(&mut model, &[KeyCode::Right]);
         assert_eq!(
-            model.order,
+            model.listing.order,
             Order {
                 by: Column::Max,
                 down: true
@@ -132,16 +175,16 @@ mod tests {
         );
         types(&mut model, &[KeyCode::Char('r')]);
         assert_eq!(
-            model.order,
+            model.listing.order,
             Order {
                 by: Column::Max,
                 down: false
             }
         );
-        model.order.by = Column::Shard;
+        model.listing.order.by = Column::Shard;
         types(&mut model, &[KeyCode::Char('>')]);
         assert_eq!(
-            model.order,
+            model.listing.order,
             Order {
                 by: Column::Tenant,
                 down: false
@@ -149,7 +192,7 @@ mod tests {
         );
         types(&mut model, &[KeyCode::Left]);
         assert_eq!(
-            model.order,
+            model.listing.order,
             Order {
                 by: Column::Shard,
                 down: true
@@ -164,7 +207,33 @@ mod tests {
             &mut model,
             &[KeyCode::End, KeyCode::Down, KeyCode::PageDown],
         );
-        assert_eq!(model.cursor, 0);
+        assert_eq!(model.listing.cursor, 0);
+    }
+
+    #[test]
+    fn a_session_is_ended_when_the_user_means_it_and_then_the_very_one_that_was_asked_of() {
+        let mut model = model();
+        model.watch("acme".into(), String::new());
+        let both = vec![session("1", "active", 9.0), session("2", "active", 5.0)];
+        model.take_sessions("another", vec![session("3", "active", 1.0)]);
+        model.take_sessions("acme", both.clone());
+        let doomed = |model: &Model| model.watched.clone().and_then(|it| it.doomed);
+        // Asked, and not meant.
+        types(&mut model, &[KeyCode::Char('K')]);
+        assert_eq!(doomed(&model).as_ref(), Some(&both[0]));
+        assert_eq!(types(&mut model, &[KeyCode::Enter]), Next::Stay);
+        assert_eq!(doomed(&model), None);
+        // Others come to stand where it stood.
+        types(&mut model, &[KeyCode::Down, KeyCode::Char('K')]);
+        model.take_sessions("acme", vec![both[0].clone(), session("7", "active", 6.0)]);
+        let end = Next::End("acme".into(), both[1].clone());
+        assert_eq!(types(&mut model, &[KeyCode::Char('y')]), end);
+        // A letter of the filter ends nobody.
+        types(&mut model, &[KeyCode::Char('/'), KeyCode::Char('K')]);
+        assert_eq!(doomed(&model), None);
+        types(&mut model, &[KeyCode::Esc]);
+        assert_eq!(types(&mut model, &[KeyCode::Esc]), Next::Look);
+        assert_eq!(model.watched, None);
     }
 
     #[test]

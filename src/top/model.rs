@@ -5,36 +5,25 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::column::Column;
+use super::listing::{Listing, Order};
 use super::sample::{Sample, Stats, Timings};
+use super::sessions::{Session, Watched};
 
 /// Everything that is shown.
 pub struct Model {
     /// When the latest sample was taken, and what it said.
     latest: Option<(Duration, Sample)>,
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
     /// How much of the time each shard's thread was busy, between the last two samples.
     busy: Vec<Option<f64>>,
-    /// The rows' order.
-    pub order: Order,
-    /// The words that must all be found in a row.
-    pub filter: String,
-    /// Whether the filter is being typed.
-    pub is_typing: bool,
-    /// The place of the cursor among the rows that are shown.
-    pub cursor: usize,
+    /// How the tenants are looked at.
+    pub listing: Listing<Column>,
+    /// The tenant whose sessions are shown instead.
+    pub watched: Option<Watched>,
     /// Why there was no answer, the last time.
     pub trouble: Option<String>,
     /// Whether fresh samples are left aside.
     pub is_paused: bool,
-}
-
-/// By what rows are put in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    /// By this column.
-    pub by: Column,
-    /// The largest first.
-    pub down: bool,
 }
 
 /// A tenant at one moment, and what it did since the moment before.
@@ -75,15 +64,13 @@ pub struct Totals {
 
 impl Model {
     /// Nothing yet, with this order and filter.
-    pub fn new(order: Order, filter: String) -> Model {
+    pub fn new(order: Order<Column>, filter: String) -> Model {
         Model {
             latest: None,
             rows: Vec::new(),
             busy: Vec::new(),
-            order,
-            filter,
-            is_typing: false,
-            cursor: 0,
+            listing: Listing::new(order, filter),
+            watched: None,
             trouble: None,
             is_paused: false,
         }
@@ -149,18 +136,29 @@ impl Model {
         self.busy.get(shard).copied().flatten()
     }
 
-    /// The rows that the filter lets pass, in order. What is not known comes last, whichever way.
+    /// The tenants that are shown, in order.
     pub fn shown(&self) -> Vec<&Row> {
-        let wanted = self.filter.to_lowercase();
-        let wanted: Vec<_> = wanted.split_whitespace().collect();
-        let passes = |row: &&Row| {
-            let text = row.text();
-            wanted.iter().all(|word| text.contains(word))
-        };
-        let mut rows: Vec<_> = self.rows.iter().filter(passes).collect();
-        let Order { by, down } = self.order;
-        rows.sort_by(|a, b| by.compare(a, b, down).then_with(|| a.id.cmp(&b.id)));
-        rows
+        self.listing.shown(&self.rows)
+    }
+
+    /// A tenant of this name, as it was last.
+    pub fn tenant(&self, id: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.id == id)
+    }
+
+    /// Shows the sessions of this tenant.
+    pub fn watch(&mut self, tenant: String, filter: String) {
+        // Nothing is known of them yet.
+        self.is_paused = false;
+        self.watched = Some(Watched::new(tenant, filter));
+    }
+
+    /// What a tenant's sessions were when asked for, unless others are shown by now.
+    pub fn take_sessions(&mut self, tenant: &str, sessions: Vec<Session>) {
+        if let Some(watched) = self.watched.as_mut().filter(|it| it.tenant == tenant) {
+            watched.rows = sessions;
+            watched.is_known = true;
+        }
     }
 
     /// All tenants together, those that the filter hides among them.
@@ -185,22 +183,6 @@ impl Model {
             }
         }
         totals
-    }
-}
-
-impl Row {
-    /// The words that a filter finds it by.
-    fn text(&self) -> String {
-        let health = Column::Health.cell(self);
-        let Row {
-            id,
-            db_type,
-            mode,
-            state,
-            shard,
-            ..
-        } = self;
-        format!("{id} {db_type} {mode} {state} {health} shard-{shard}").to_lowercase()
     }
 }
 
@@ -337,7 +319,7 @@ mod tests {
             ("shard-0 session active", &["sick", "well"]),
             ("mysql", &[]),
         ] {
-            model.filter = filter.into();
+            model.listing.filter = filter.into();
             assert_eq!(ids(&model), expected, "{filter}");
         }
         let totals = model.totals();

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::sessions::Session;
 use crate::client::{Client, Failure};
 
 /// The whole of it.
@@ -67,6 +68,41 @@ pub struct Shard {
     pub tenants: u64,
     #[serde(default)]
     pub busy_seconds: f64,
+}
+
+/// What is to be asked, and done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// From now on the sessions of this tenant, too.
+    Watch(Option<String>),
+    /// The end of a session of a tenant.
+    End(String, Session),
+}
+
+/// The sessions of a tenant at one moment.
+#[derive(Debug)]
+pub struct SessionsOf {
+    pub tenant: String,
+    pub sessions: Vec<Session>,
+}
+
+impl SessionsOf {
+    /// Asks for them.
+    pub fn take(client: &Client, tenant: &str) -> Result<SessionsOf, Failure> {
+        Ok(SessionsOf {
+            tenant: tenant.to_owned(),
+            sessions: client.document(&format!("/tenants/{tenant}/sessions"))?,
+        })
+    }
+}
+
+/// Ends a session; what there is to say of that.
+pub fn end(client: &Client, tenant: &str, session: &Session) -> String {
+    let Session { id, user, .. } = session;
+    match client.delete(&format!("/tenants/{tenant}/sessions/{id}")) {
+        Ok(()) => format!("session {id} of {user} has been told to end"),
+        Err(failure) => failure.to_string(),
+    }
 }
 
 impl Sample {

@@ -10,7 +10,7 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 
-use super::view::{Line, Look};
+use super::table::{Line, Look};
 
 /// The terminal, ours until this is dropped.
 pub struct Terminal(Stdout);

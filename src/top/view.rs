@@ -1,62 +1,49 @@
-//! What `top` shows, as lines of text with a look: the same lines go to a terminal and to a pipe.
+//! What `top` shows: its tenants, or the sessions of one.
 
-use super::column::{Column, time};
-use super::keys::HELP;
+use super::column::{Column, lasted, time};
+use super::keys::{HELP, SESSIONS_HELP};
+use super::listing::{Columns, Listing};
 use super::model::{Model, Row};
 use super::sample::Sample;
+use super::sessions::{Field, Session, Watched};
+use super::table::{Line, Look, page_of, table};
 
-/// A line: pieces of text, each with its look.
-#[derive(Debug, Default, PartialEq)]
-pub struct Line(pub Vec<(Look, String)>);
-
-/// How a piece of text looks; it says nothing that the text does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    Plain,
-    Faint,
-    Bold,
-    Good,
-    Warn,
-    Bad,
-    /// The head of the table.
-    Head,
-    /// The row of the cursor.
-    Cursor,
-}
-
-/// How many rows of a screen of this height are tenants.
+/// How many rows of a screen of this height are those of a list.
 pub fn page(model: &Model, height: usize) -> usize {
-    let shards = model
-        .sample()
-        .map_or(0, |sample| sample.shards.len().min(SHARD_LINES));
-    height.saturating_sub(FIXED_LINES + shards).max(1)
+    height.saturating_sub(head(model, "").len() + 3).max(1)
 }
 
 /// A whole screen.
 pub fn screen(model: &Model, url: &str, height: usize) -> Vec<Line> {
     let page = page(model, height);
-    let rows = model.shown();
     let mut lines = head(model, url);
-    // Tenants may have gone since the cursor was set.
-    let cursor = model.cursor.min(rows.len().saturating_sub(1));
-    // As many rows in front of the cursor as fit.
-    let first = (cursor + 1).saturating_sub(page);
-    let visible = &rows[first..rows.len().min(first + page)];
-    lines.extend(table(model, visible, Some(cursor - first)));
+    let (list, about, foot) = match &model.watched {
+        Some(watched) => (
+            page_of(&watched.listing, &watched.rows, page, look_of_session),
+            about_sessions(watched),
+            foot(model, &watched.listing, SESSIONS_HELP),
+        ),
+        None => (
+            page_of(&model.listing, &model.rows, page, look),
+            about(model),
+            foot(model, &model.listing, HELP),
+        ),
+    };
+    lines.extend(list);
     lines.resize_with(height.saturating_sub(2), Line::default);
-    lines.push(about(
-        rows.get(cursor).copied(),
-        rows.len(),
-        model.totals().tenants,
-    ));
-    lines.push(foot(model));
+    lines.extend([about, foot]);
     lines
 }
 
 /// All of it, for a pipe.
 pub fn report(model: &Model, url: &str) -> Vec<Line> {
     let mut lines = head(model, url);
-    lines.extend(table(model, &model.shown(), None));
+    lines.extend(match &model.watched {
+        Some(Watched { listing, rows, .. }) => {
+            table(listing, &listing.shown(rows), None, look_of_session)
+        }
+        None => table(&model.listing, &model.shown(), None, look),
+    });
     lines
 }
 
@@ -68,14 +55,19 @@ fn head(model: &Model, url: &str) -> Vec<Line> {
     title.add(Look::Plain, format!(" {}", sample.health.version));
     title.add(
         Look::Faint,
-        format!("  {url}  up {}", uptime(sample.health.uptime_seconds)),
+        format!("  {url}  up {}", lasted(sample.health.uptime_seconds)),
     );
     if model.is_paused {
         title.add(Look::Warn, "  paused".to_owned());
     }
     let mut lines = vec![title, totals(model)];
-    let shards = sample.shards.iter().take(SHARD_LINES).enumerate();
-    lines.extend(shards.map(|(index, _)| shard(model, sample, index)));
+    match &model.watched {
+        Some(watched) => lines.push(tenant(model, &watched.tenant)),
+        None => {
+            let shards = sample.shards.iter().take(SHARD_LINES).enumerate();
+            lines.extend(shards.map(|(index, _)| shard(model, sample, index)));
+        }
+    }
     lines.push(Line::default());
     lines
 }
@@ -141,56 +133,28 @@ fn shard(model: &Model, sample: &Sample, index: usize) -> Line {
     line
 }
 
-fn table(model: &Model, rows: &[&Row], cursor: Option<usize>) -> Vec<Line> {
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| Column::ALL.iter().map(|column| column.cell(row)).collect())
-        .collect();
-    let titles: Vec<_> = Column::ALL
-        .iter()
-        .map(|column| {
-            let mark = match (*column == model.order.by, model.order.down) {
-                (false, _) => "",
-                (true, true) => " v",
-                (true, false) => " ^",
-            };
-            format!("{}{mark}", column.title())
-        })
-        .collect();
-    let width = |column: usize| {
-        let cells = cells.iter().map(|cells| cells[column].chars().count());
-        cells
-            .chain([titles[column].chars().count()])
-            .max()
-            .unwrap_or(0)
+/// The tenant whose sessions are shown, in a line.
+fn tenant(model: &Model, id: &str) -> Line {
+    let mut line = Line::of(Look::Faint, "sessions of ");
+    line.add(Look::Bold, format!("{id}  "));
+    let Some(row) = model.tenant(id) else {
+        line.add(Look::Bad, "no such tenant (any more)".to_owned());
+        return line;
     };
-    let widths: Vec<_> = (0..Column::ALL.len()).map(width).collect();
-    let padded = |column: usize, text: &str| {
-        let width = widths[column];
-        match Column::ALL[column].is_text() {
-            true => format!("{text:<width$}  "),
-            false => format!("{text:>width$}  "),
-        }
-    };
-    let mut head = Line::default();
-    (0..titles.len()).for_each(|column| head.add(Look::Head, padded(column, &titles[column])));
-    let rows = rows
-        .iter()
-        .zip(&cells)
-        .enumerate()
-        .map(|(place, (row, cells))| {
-            let mut line = Line::default();
-            for (column, cell) in cells.iter().enumerate() {
-                let look = if cursor == Some(place) {
-                    Look::Cursor
-                } else {
-                    look(Column::ALL[column], row)
-                };
-                line.add(look, padded(column, cell));
-            }
-            line
-        });
-    std::iter::once(head).chain(rows).collect()
+    for column in [Column::Type, Column::Mode, Column::State, Column::Health] {
+        line.add(look(column, row), format!("{}  ", column.cell(row)));
+    }
+    let counts = [
+        Column::Clients,
+        Column::Active,
+        Column::Idle,
+        Column::Waiting,
+    ];
+    for column in counts.into_iter().chain([Column::Max, Column::Pinned]) {
+        line.add(Look::Faint, format!("{} ", column.title().to_lowercase()));
+        line.add(look(column, row), format!("{}  ", column.cell(row)));
+    }
+    line
 }
 
 fn look(column: Column, row: &Row) -> Look {
@@ -214,13 +178,24 @@ fn look(column: Column, row: &Row) -> Look {
     }
 }
 
-/// The tenant under the cursor, where there is something to say of it, and how many are shown.
-fn about(row: Option<&Row>, shown: usize, all: usize) -> Line {
-    let Some(row) = row else {
-        let text = if all == 0 {
-            "no tenants"
-        } else {
-            "no tenant has these words"
+fn look_of_session(field: Field, session: &Session) -> Look {
+    match (field, session.state.as_str()) {
+        (Field::User, _) => Look::Bold,
+        (Field::State, "active") => Look::Good,
+        (Field::State, "waiting" | "idle_in_transaction") => Look::Warn,
+        (Field::State, "unknown") => Look::Bad,
+        (_, "idle") => Look::Faint,
+        _ => Look::Plain,
+    }
+}
+
+/// How many are shown, and the tenant under the cursor where there is something to say of it.
+fn about(model: &Model) -> Line {
+    let (shown, all) = (model.shown().len(), model.rows.len());
+    let Some(row) = model.listing.under_cursor(&model.rows) else {
+        let text = match all {
+            0 => "no tenants",
+            _ => "no tenant has these words",
         };
         return Line::of(Look::Faint, text);
     };
@@ -235,55 +210,52 @@ fn about(row: Option<&Row>, shown: usize, all: usize) -> Line {
     line
 }
 
-fn foot(model: &Model) -> Line {
+/// The question whether one is to be ended, what has come of that, or how many are shown.
+fn about_sessions(watched: &Watched) -> Line {
+    if let Some(doomed) = &watched.doomed {
+        let Session {
+            id, user, client, ..
+        } = doomed;
+        let state = Field::State.cell(doomed);
+        return Line::of(
+            Look::Warn,
+            &format!(
+                "end session {id} of {user} from {client}, {state}? y ends it, any other key does not"
+            ),
+        );
+    }
+    if let Some(told) = &watched.told {
+        return Line::of(Look::Warn, told);
+    }
+    let (shown, all) = (
+        watched.listing.shown(&watched.rows).len(),
+        watched.rows.len(),
+    );
+    let text = match (watched.is_known, shown, all) {
+        (false, ..) => "asking for its sessions".to_owned(),
+        (_, _, 0) => "no sessions".to_owned(),
+        (_, 0, _) => "no session has these words".to_owned(),
+        _ => format!("{shown} of {all} sessions"),
+    };
+    Line::of(Look::Faint, &text)
+}
+
+fn foot<C>(model: &Model, listing: &Listing<C>, help: &str) -> Line {
     if let Some(trouble) = &model.trouble {
         return Line::of(Look::Bad, trouble);
     }
     let mut line = Line::default();
-    if model.is_typing || !model.filter.is_empty() {
-        let caret = if model.is_typing { "_" } else { "" };
-        line.add(Look::Bold, format!("filter: {}{caret}  ", model.filter));
+    if listing.is_typing || !listing.filter.is_empty() {
+        let caret = if listing.is_typing { "_" } else { "" };
+        line.add(Look::Bold, format!("filter: {}{caret}  ", listing.filter));
     }
-    let help = if model.is_typing {
-        "enter keep it  esc clear it"
-    } else {
-        HELP
+    let help = match listing.is_typing {
+        true => "enter keep it  esc clear it",
+        false => help,
     };
     line.add(Look::Faint, help.to_owned());
     line
 }
 
-fn uptime(seconds: u64) -> String {
-    let (minutes, hours) = (seconds / 60, seconds / 3600);
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds} s"),
-        (0, _) => format!("{minutes} min {} s", seconds % 60),
-        (..48, _) => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{} d {} h", hours / 24, hours % 24),
-    }
-}
-
-impl Line {
-    fn of(look: Look, text: &str) -> Line {
-        let mut line = Line::default();
-        line.add(look, text.to_owned());
-        line
-    }
-
-    /// What a database said must not move the cursor.
-    fn add(&mut self, look: Look, text: String) {
-        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        self.0.push((look, text.collect()));
-    }
-
-    /// The text alone.
-    pub fn text(&self) -> String {
-        let text: String = self.0.iter().map(|(_, text)| text.as_str()).collect();
-        text.trim_end().to_owned()
-    }
-}
-
-/// Lines that are there whatever is shown: title, totals, gap, the table's head, about, foot.
-const FIXED_LINES: usize = 6;
 /// The most shards that have a line.
 const SHARD_LINES: usize = 8;

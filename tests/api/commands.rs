@@ -1,16 +1,18 @@
 //! The subcommands that ask a running program: `top` and `healthcheck`.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use testbed::python;
 
 use crate::plan::tests;
-use crate::program::{ONE_TENANT, Program, eventually};
+use crate::program::{ONE_TENANT, Program, WAITING, eventually, json};
 
 tests! {
     top_prints_a_report,
     top_lives_in_a_terminal needs Tmux,
+    top_shows_sessions_and_ends_one needs Tmux,
     a_healthcheck_answers_by_its_exit_status,
     the_schema_for_editors_takes_good_configs_and_no_others needs Schemathesis,
 }
@@ -76,9 +78,9 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn run(command: &str) -> Terminal {
+    fn run(name: &str, command: &str) -> Terminal {
         let terminal = Terminal {
-            socket: format!("dbbouncer-test-{}", std::process::id()),
+            socket: format!("dbbouncer-test-{name}-{}", std::process::id()),
         };
         // Whatever becomes of this test, it is over then.
         let command = format!("sh -c '{command}; echo ended with $?; sleep 60'");
@@ -124,7 +126,8 @@ fn top_lives_in_a_terminal() {
         "defaults: {{health_check: {{interval: 100ms, failure_threshold: 1}}}}\ntenants: {{acme: {tenant}, zulu: {tenant}}}"
     ));
     let url = format!("http://127.0.0.1:{}", program.api);
-    let terminal = Terminal::run(&format!("{PROGRAM} top --url {url} --interval 100ms"));
+    let top = format!("{PROGRAM} top --url {url} --interval 100ms");
+    let terminal = Terminal::run("tenants", &top);
     let place = |screen: &str, word: &str| screen.find(word).unwrap_or(usize::MAX);
     terminal.shows("both tenants, unhealthy, and why", |screen| {
         place(screen, "acme") < place(screen, "zulu")
@@ -155,6 +158,59 @@ fn top_lives_in_a_terminal() {
         "the screen is as it was before:\n{left}"
     );
     assert_eq!(terminal.tmux(&["display", "-p", "#{alternate_on}"]), "0");
+}
+
+fn top_shows_sessions_and_ends_one() {
+    let program = Program::start(&format!("tenants: {{acme: {{{WAITING}}}}}"));
+    assert_eq!(program.post("/tenants/acme/pause", &json!({})).status, 202);
+    let [ann, _bob] = ["acme__ann", "acme__bob"].map(|user| program.client(user));
+    let url = format!("http://127.0.0.1:{}", program.api);
+    let top = format!("{PROGRAM} top --url {url} --interval 100ms");
+    let terminal = Terminal::run("sessions", &top);
+    terminal.shows("the tenant", |screen| screen.contains("1 of 1 tenants"));
+    terminal.types(&["Enter"]);
+    let line = |screen: &str, user: &str| {
+        let found = screen.lines().find(|line| line.contains(user));
+        found.unwrap_or_default().to_owned()
+    };
+    terminal.shows("both sessions", |screen| {
+        screen.contains("sessions of acme") && screen.contains("2 of 2 sessions") && {
+            let (ann, bob) = (line(screen, " ann "), line(screen, " bob "));
+            [ann, bob]
+                .iter()
+                .all(|line| line.contains("waiting") && line.contains("worker"))
+        }
+    });
+    terminal.types(&["/", "a", "n", "n", "Enter"]);
+    terminal.shows("the filter", |screen| screen.contains("1 of 2 sessions"));
+    terminal.types(&["K"]);
+    terminal.shows("the question", |screen| {
+        screen.contains("of ann from 127.0.0.1:") && screen.contains("y ends it")
+    });
+    terminal.types(&["n"]);
+    terminal.shows("that it lives", |screen| screen.contains("1 of 2 sessions"));
+    terminal.types(&["K", "y"]);
+    terminal.shows("its end", |screen| {
+        screen.contains("of ann has been told to end") && line(screen, "worker").is_empty()
+    });
+    let mut rest = Vec::new();
+    (&ann).read_to_end(&mut rest).unwrap();
+    assert!(rest.windows(5).any(|word| word == b"57P01"), "{rest:?}");
+    // Once to be rid of the filter, once more to the tenants.
+    terminal.types(&["Escape"]);
+    terminal.shows("the other", |screen| screen.contains("1 of 1 sessions"));
+    terminal.types(&["Escape"]);
+    terminal.shows("the tenants", |screen| screen.contains("1 of 1 tenants"));
+
+    let report = ["top", "--url", &url, "--once", "--interval", "50ms"];
+    let of = |tenant| dbbouncer(&[&report[..], &["--tenant", tenant]].concat(), "");
+    let (status, out, error) = of("acme");
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(line(&out, " bob ").contains("waiting"), "{out}");
+    let (status, _, error) = of("nobody");
+    assert!(status == 1 && error.contains("no such tenant"), "{error}");
+    terminal.types(&["q"]);
+    terminal.shows("its end", |screen| screen.contains("ended with 0"));
 }
 
 fn a_healthcheck_answers_by_its_exit_status() {

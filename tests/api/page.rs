@@ -3,7 +3,7 @@
 use testbed::browser;
 
 use crate::plan::tests;
-use crate::program::Program;
+use crate::program::{Program, WAITING};
 
 tests! {
     the_page_comes_with_what_browsers_and_caches_must_know,
@@ -27,17 +27,22 @@ fn the_page_comes_with_what_browsers_and_caches_must_know() {
 
 fn a_person_can_use_the_page() {
     let browser = browser("page.mjs").expect("it is needed");
-    // Nobody listens there, so all three become unhealthy.
+    // Nobody listens there, so two become unhealthy; the third is not checked.
     let tenant = |db_type: &str| {
         format!(
             "{{db_type: {db_type}, host: 127.0.0.1, port: 9, dbname: d, username: u, password: p}}"
         )
     };
     let (postgres, mysql) = (tenant("postgres"), tenant("mysql"));
+    let waiting = format!("{{{WAITING}}}");
     let program = Program::start(&format!(
         "api_key: secret\ndefaults: {{health_check: {{interval: 100ms, failure_threshold: 1}}}}\n\
-         tenants: {{quiet_one: {postgres}, quiet_two: {postgres}, busy: {mysql}}}"
+         tenants: {{quiet_one: {postgres}, quiet_two: {waiting}, busy: {mysql}}}"
     ));
+    let key = ["Authorization: Bearer secret"];
+    let paused = program.ask("POST", "/tenants/quiet_two/pause", &key, "");
+    assert_eq!(paused.status, 202, "{paused:?}");
+    let _waiting = ["quiet_two__ann", "quiet_two__bob"].map(|user| program.client(user));
     let url = format!("http://127.0.0.1:{}/", program.api);
     let screenshot = std::env::var("DBBOUNCER_SCREENSHOT").unwrap_or_default();
     browser

@@ -26,6 +26,10 @@ pub struct Answer {
     pub body: String,
 }
 
+/// The settings of a tenant whose clients are let in, and wait for a connection: it is to be paused.
+pub const WAITING: &str = "db_type: postgres, host: 127.0.0.1, port: 9, dbname: d, username: u, \
+    client_auth: trust, on_unhealthy: queue, acquire_timeout: 10m, health_check: {interval: 0}";
+
 impl Program {
     /// Starts with these lines in the config, beside the ports, and waits until the API answers.
     pub fn start(lines: &str) -> Program {
@@ -158,6 +162,14 @@ impl Program {
         );
         stream.write_all(request.as_bytes()).unwrap();
         Answer::read(&mut stream)
+    }
+
+    /// A client that has said it is this user, by application `worker`, and goes no further.
+    pub fn client(&self, user: &str) -> TcpStream {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.postgres)).unwrap();
+        let who = [("user", user), ("application_name", "worker")];
+        client.write_all(&testbed::raw::startup(&who)).unwrap();
+        client
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -1,6 +1,5 @@
 //! How the program stops.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 
 use crate::plan::tests;
@@ -14,11 +13,7 @@ tests! {
 
 /// A client that has begun to log in, and does not go on.
 fn client(program: &Program) -> TcpStream {
-    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, program.postgres)).unwrap();
-    let parameters = b"\x00\x03\x00\x00user\x00one__app\x00\x00";
-    let length = u32::try_from(parameters.len() + 4).unwrap();
-    client.write_all(&length.to_be_bytes()).unwrap();
-    client.write_all(parameters).unwrap();
+    let client = program.client("one__app");
     let clients = |shard: &Value| shard["clients"].as_u64().unwrap();
     eventually("a shard has the client", || {
         let shards = program.get("/shards").json();

@@ -30,6 +30,12 @@ pub fn plan(plan: &mut Plan) {
         "who_waits_for_a_connection_can_be_ended",
         who_waits_for_a_connection_can_be_ended,
     );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres, Kind::MariaDb],
+        "who_waits_for_its_first_connection_is_listed_and_can_be_ended",
+        who_waits_for_its_first_connection_is_listed_and_can_be_ended,
+    );
 }
 
 async fn an_operator_sees_sessions_and_ends_one(server: &'static Server) {
@@ -147,6 +153,44 @@ async fn who_changes_user_can_be_ended(server: &'static Server) {
         assert_eq!(raw.rest(), b"");
     }
     middleman.release();
+    bouncer.stop();
+}
+
+/// In session mode that is before it has heard that it is let in.
+async fn who_waits_for_its_first_connection_is_listed_and_can_be_ended(server: &'static Server) {
+    let tenant = tenant_of(server, "first")
+        .with("pool_mode: session")
+        .with("max_connections: 1")
+        .with("min_connections: 0")
+        .with("acquire_timeout: 10m");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let (api, path) = (bouncer.api(), format!("/tenants/{}/sessions", tenant.id));
+    let holder = Client::of(&bouncer, &tenant);
+    let [one, mut other] = [(); 2].map(|()| Client::at_the_door(&bouncer, &tenant));
+    let shown = eventually("both wait", || {
+        let mut all = sessions(api, &path);
+        all.retain(|it| it["state"] == "waiting");
+        (all.len() == 2).then_some(all)
+    });
+    assert!(shown.iter().all(|it| it["backend"].is_null()), "{shown:?}");
+    assert!(
+        shown.iter().all(|it| it["state_seconds"].is_f64()),
+        "{shown:?}"
+    );
+    let address = one.raw.0.local_addr().expect("a socket").to_string();
+    let ended = shown.iter().find(|it| it["client"] == *address);
+    let id = ended.and_then(|it| it["id"].as_str()).expect("a number");
+    assert_eq!(ask(api, "DELETE", &format!("{path}/{id}"), ""), 204);
+    one.hears_of_its_end_at_the_door();
+    drop(holder);
+    other.is_let_in();
+    let all = sessions(api, &path);
+    assert_eq!(
+        (all.len(), &all[0]["state"]),
+        (1, &"idle".into()),
+        "{all:?}"
+    );
+    assert!(all[0]["backend"].is_u64(), "{all:?}");
     bouncer.stop();
 }
 

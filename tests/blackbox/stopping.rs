@@ -2,8 +2,7 @@
 
 use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World};
 
-use crate::answers::session;
-use crate::raw::{Raw, message, packet, startup};
+use crate::raw::{Complaint, Raw, handshake_response, message, packet, startup};
 
 pub fn plan(plan: &mut Plan) {
     let all = [Kind::Postgres, Kind::MariaDb, Kind::MySql];
@@ -43,20 +42,34 @@ pub struct Client {
 
 impl Client {
     pub fn of(bouncer: &Bouncer, tenant: &Tenant) -> Client {
+        let mut client = Client::at_the_door(bouncer, tenant);
+        client.is_let_in();
+        client
+    }
+
+    /// One that has said who it is, and has not been let in yet.
+    pub fn at_the_door(bouncer: &Bouncer, tenant: &Tenant) -> Client {
         let door = bouncer.door(tenant);
         let postgres = door.kind.is_postgres();
-        let raw = if postgres {
-            let mut raw = Raw::to(door.address);
-            raw.say(&startup(&[
-                ("user", &door.user),
-                ("database", &door.dbname),
-            ]));
-            raw.until_ready();
-            raw
+        let mut raw = Raw::to(door.address);
+        if postgres {
+            let who = [("user", &*door.user), ("database", &door.dbname)];
+            raw.say(&startup(&who));
         } else {
-            session(&door, 0)
-        };
+            raw.packet();
+            raw.say(&handshake_response(&door.user, Some(&door.dbname)));
+        }
         Client { raw, postgres }
+    }
+
+    /// Waits until it is.
+    pub fn is_let_in(&mut self) {
+        if self.postgres {
+            self.raw.until_ready();
+        } else {
+            let (_, ok) = self.raw.packet();
+            assert_eq!(ok[0], 0, "{ok:?}");
+        }
     }
 
     /// Runs a statement that has no rows.
@@ -77,6 +90,18 @@ impl Client {
             false => packet(0, &[b"\x03", statement.as_bytes()].concat()),
         };
         self.raw.say(&words);
+    }
+
+    /// One at the door is told that its session is ended, in answer to its login.
+    pub fn hears_of_its_end_at_the_door(mut self) {
+        if self.postgres {
+            assert_eq!(self.raw.message().0, b'R', "AuthenticationOk");
+            return self.hears_of_the_stop();
+        }
+        let (sequence, words) = self.raw.packet();
+        let said = Complaint::of_mysql(&words);
+        assert_eq!((sequence, said.number), (2, 1053), "{said:?}");
+        assert!(self.raw.rest().is_empty(), "nothing follows");
     }
 
     /// Is told that the bouncer stops, or that its session is ended, and nothing else. MySQL's servers tell their clients

@@ -1,5 +1,6 @@
 // What a person does with the page at /, in a real browser: page.mjs URL KEY SCREENSHOT. The API has that key, and
-// three tenants: quiet_one and quiet_two of PostgreSQL, and busy of MySQL. Makes its own assertions.
+// three tenants: quiet_one and quiet_two of PostgreSQL, and busy of MySQL; ann and bob wait at quiet_two. Makes its own
+// assertions.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
@@ -10,6 +11,7 @@ const [url, key, screenshot] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath: process.env.DBBOUNCER_CHROMIUM, args: ["--no-sandbox"] });
 try {
   const page = await browser.newPage({ viewport: { width: 1400, height: 700 } });
+  page.setDefaultTimeout(60_000); // A machine may stall.
   const complaints = [];
   const elsewhere = [];
   page.on("console", (message) => { if (message.type() === "error" && !message.text().includes("401")) complaints.push(message.text()); });
@@ -28,10 +30,10 @@ try {
 
   // All tenants are there, with their numbers.
   await page.locator("tbody tr").nth(2).waitFor();
-  const names = async () => page.locator("tbody tr td:first-child").allInnerTexts();
+  const names = async () => page.locator("#body tr td:first-child").allInnerTexts();
   assert.deepEqual((await names()).sort(), ["busy", "quiet_one", "quiet_two"]);
   assert.match(await page.locator("#version").innerText(), /^\d+\.\d+/);
-  await page.locator(".tile", { hasText: "Unhealthy" }).locator("b", { hasText: "3" }).waitFor();
+  await page.locator(".tile", { hasText: "Unhealthy" }).locator("b", { hasText: "2" }).waitFor();
 
   // Sorting, one way and the other.
   await page.getByRole("button", { name: "Tenant" }).click();
@@ -57,6 +59,24 @@ try {
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${width} is not enough`);
   }
   await page.setViewportSize({ width: 1400, height: 700 });
+
+  // The sessions of a tenant: found by words, ended by one who is sure, and by nobody else.
+  await page.getByRole("button", { name: "quiet_two" }).click();
+  const users = page.locator("#watch-body td:first-child");
+  await users.nth(1).waitFor();
+  assert.deepEqual((await users.allInnerTexts()).sort(), ["ann", "bob"]);
+  assert.equal(await page.locator("#watch-body .dot", { hasText: "waiting" }).count(), 2);
+  await page.locator("#watch-filter").fill("worker BOB");
+  assert.deepEqual(await users.allInnerTexts(), ["bob"]);
+  if (screenshot) await page.screenshot({ path: screenshot.replace(/\.png$/, "-sessions.png") });
+  await page.getByRole("button", { name: "End", exact: true }).click();
+  await page.getByRole("button", { name: "Really end it" }).click();
+  await page.getByText("No session has these words.").waitFor();
+  await page.locator("#watch-filter").fill("");
+  assert.deepEqual(await users.allInnerTexts(), ["ann"]);
+  await page.keyboard.press("Escape");
+  assert.ok(!await page.locator("#watch").isVisible());
+  assert.equal((await names()).length, 3);
 
   // It goes on by itself.
   await page.waitForResponse((response) => response.url().endsWith("/tenants"));

@@ -48,7 +48,7 @@ pub struct TenantSnapshot {
     pub standing: Standing,
     /// Whether its database is well.
     pub health: Health,
-    /// Clients that have their backend.
+    /// Clients that are let in, those that wait for a backend among them.
     pub clients: usize,
     /// Those among them that are pinned to their backend, in transaction mode.
     pub pinned: usize,

@@ -67,7 +67,12 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
     };
     let who = who(&client, &login, &named);
     let shape = shape_for(&tenant.spec(), &login, &named);
-    let lease = match lease_for(&mut client, &tenant, &Shape::MySql(shape)).await {
+    let listed = match tenant.sessions.enter(who) {
+        Ok(listed) => listed,
+        Err(why) => return leave(shard, client, Some(&tenant), &why.into(), Some(sequence)),
+    };
+    let shape = Shape::MySql(shape);
+    let lease = match lease_for(&mut client, &tenant, &shape, &listed.control).await {
         Ok(lease) => lease,
         Err(end) => return leave(shard, client, Some(&tenant), &end, Some(sequence)),
     };
@@ -78,7 +83,7 @@ pub async fn serve(shard: &Rc<ShardContext>, mut client: Client, login: ClientLo
         own_id: login.connection_id,
         nonce: login.nonce,
     };
-    session.work(client, lease, who, sequence).await;
+    session.work(client, lease, &listed.control, sequence).await;
 }
 
 /// The last words, if the client would take any; the line in the log, and the sums.
@@ -187,15 +192,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Welcome, relay, farewell.
-    async fn work(self, mut client: Client, mut lease: Lease, who: Who, sequence: u8) {
-        let listed = match self.tenant.sessions.enter(who) {
-            Ok(listed) => listed,
-            Err(why) => {
-                let end = why.into();
-                return leave(self.shard, client, Some(self.tenant), &end, Some(sequence));
-            }
-        };
-        listed.control.holds(lease.backend().number());
+    async fn work(self, mut client: Client, mut lease: Lease, control: &Control, sequence: u8) {
         let welcome = welcome_of(lease.backend());
         warn_of_disguise(self.shard, self.tenant, welcome);
         let mut words = BytesMut::new();
@@ -206,14 +203,8 @@ impl Session<'_> {
         let server = lease.backend().route.address.clone();
         let alias = own_ids.register(self.own_id, server.clone(), welcome.connection_id);
         let replies = Replies::new(self.capabilities, welcome.status);
-        let mut watch = MySqlWatch::new(
-            self.capabilities,
-            self.tenant,
-            server,
-            &listed.control,
-            replies,
-        );
-        let relayed = self.relay(&mut client, &mut lease, &mut watch, &listed.control);
+        let mut watch = MySqlWatch::new(self.capabilities, self.tenant, server, control, replies);
+        let relayed = self.relay(&mut client, &mut lease, &mut watch, control);
         let end = relayed.await;
         self.part(client, lease, &watch, &end, alias.was_killed());
     }

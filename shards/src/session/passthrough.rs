@@ -76,8 +76,12 @@ pub async fn serve(
     });
     match admitted {
         Ok((lease, _seated)) => {
-            let who = who(&client, &named);
-            work(shard, client, tenant, lease, who, named.minor).await;
+            let listed = match tenant.sessions.enter(who(&client, &named)) {
+                Ok(listed) => listed,
+                Err(why) => return leave(shard, client, Some(tenant), &why.into()),
+            };
+            listed.control.holds(lease.backend().number());
+            work(shard, client, tenant, lease, &listed.control, named.minor).await;
         }
         Err(end) => leave(shard, client, Some(tenant), &end),
     }

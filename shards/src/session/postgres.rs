@@ -21,6 +21,7 @@ use crate::cancel::{Aim, Registered, SecretLength};
 use crate::conn::Broken;
 use crate::context::ShardContext;
 use crate::contract::{Access, BackendUser, ClientAuth, Dialect, PoolMode, TenantSpec, Who};
+use crate::control::Control;
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
@@ -89,8 +90,12 @@ async fn serve_by_session(
         BackendUser::Tenant => Shape::Postgres(named.parameters),
         BackendUser::Client => Shape::PostgresAs(named.user, named.parameters),
     };
-    match lease_for(&mut client, tenant, &shape).await {
-        Ok(lease) => work(shard, client, tenant, lease, who, minor).await,
+    let listed = match tenant.sessions.enter(who) {
+        Ok(listed) => listed,
+        Err(why) => return leave(shard, client, Some(tenant), &why.into()),
+    };
+    match lease_for(&mut client, tenant, &shape, &listed.control).await {
+        Ok(lease) => work(shard, client, tenant, lease, &listed.control, minor).await,
         Err(end) => leave(shard, client, Some(tenant), &end),
     }
 }
@@ -250,15 +255,10 @@ pub(super) async fn work(
     mut client: Client,
     tenant: &Rc<Tenant>,
     mut lease: Lease,
-    who: Who,
+    control: &Control,
     minor: u16,
 ) {
-    let listed = match tenant.sessions.enter(who) {
-        Ok(listed) => listed,
-        Err(why) => return leave(shard, client, Some(tenant), &why.into()),
-    };
     let backend = lease.backend();
-    listed.control.holds(backend.number());
     let Welcome::Postgres(welcome) = &backend.welcome else {
         unreachable!("a PostgreSQL tenant's backends are logged in to PostgreSQL");
     };
@@ -281,12 +281,12 @@ pub(super) async fn work(
     );
     client.conn.say(words);
 
-    let mut watch = PgWatch::new(&tenant.stats, &listed.control);
+    let mut watch = PgWatch::new(&tenant.stats, control);
     let relay = Relay {
         client: &mut client.conn,
         backend: &backend.conn,
         watch: &mut watch,
-        control: &listed.control,
+        control,
         stall: shard.settings.client_stall_timeout,
     };
     let end = match relay.run().await {

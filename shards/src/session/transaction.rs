@@ -233,7 +233,7 @@ impl Session<'_> {
     /// it needed one for.
     async fn take_backend(&mut self) -> Result<(), SessionEnd> {
         self.registered.aim(Aim::Waiting);
-        self.control.waits();
+        self.control.needs_backend();
         let shape = Shape::Postgres(pg::Parameters::default());
         let lease = match Lease::try_acquire(self.tenant, &shape, self.last)? {
             Some(lease) => Some(lease),
@@ -269,6 +269,8 @@ impl Session<'_> {
     async fn acquire(&mut self, shape: Shape) -> Result<Option<Lease>, SessionEnd> {
         let tenant = self.tenant;
         let patience = tenant.spec().acquire_timeout;
+        let since = sockets::now();
+        self.control.waits(since);
         let mut lease = pin!(Lease::in_line(tenant, &shape, patience));
         poll_fn(|cx| {
             if let Poll::Ready(leased) = lease.as_mut().poll(cx) {
@@ -278,7 +280,7 @@ impl Session<'_> {
                 if self.cancel_waiting()? && !self.tracker.needs_backend() {
                     return Poll::Ready(Ok(None));
                 }
-                self.control.waits();
+                self.control.waits(since);
             }
             if let Some(why @ Leave::Ended) = self.control.asked_to_leave(cx) {
                 return Poll::Ready(Err(why.into()));

@@ -1,100 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>DBBouncer</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2430; --soft: #667085; --line: #e3e6ea; --hover: #f0f4fa;
-  --good: #1a7f4b; --warn: #a15c00; --bad: #c4322f; --accent: #2563b8; --track: #e3e6ea; }
-@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1a2029; --text: #e4e8ee; --soft: #93a0b3; --line: #2b3340; --hover: #222a36;
-  --good: #4ac287; --warn: #e0a23c; --bad: #f0716d; --accent: #6ea8f7; --track: #2b3340; } }
-* { box-sizing: border-box; }
-body { margin: 0; font: 14px/1.45 system-ui, sans-serif; background: var(--page); color: var(--text); }
-header { display: flex; gap: 16px; align-items: baseline; padding: 14px 24px; background: var(--card); border-bottom: 1px solid var(--line); }
-main { padding: 18px 24px; max-width: 1700px; margin: auto; }
-h1 { font-size: 17px; margin: 0; letter-spacing: .01em; }
-.faint { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; margin-bottom: 18px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; color: var(--soft); font-size: 13px; }
-.tile b { display: block; font-size: 22px; font-weight: 600; color: var(--text); font-variant-numeric: tabular-nums; }
-.tile.warn b { color: var(--warn); } .tile.bad b { color: var(--bad); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-.bar { display: flex; gap: 14px; align-items: center; padding: 10px 14px; border-bottom: 1px solid var(--line); border-radius: 8px 8px 0 0; background: var(--card); position: sticky; top: 0; left: 0; height: 52px; z-index: 2; }
-#filter { padding: 6px 10px; width: 320px; max-width: 100%; font: inherit; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: 6px; }
-#filter:focus-visible { outline: 2px solid var(--accent); outline-offset: -1px; }
-table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { padding-left: 14px; } th:last-child, td:last-child { padding-right: 14px; }
-tbody tr:last-child td { border-bottom: 0; }
-th { font-size: 12px; color: var(--soft); background: var(--card); position: sticky; top: 52px; z-index: 1; }
-th.text, td.text { text-align: left; }
-/* These two give way where it is narrow: whatever is in them, the last column stays in sight. */
-.id, .health { max-width: 0; overflow: hidden; text-overflow: ellipsis; } .id { width: 17%; } .health { width: 15%; }
-td:first-child { font-weight: 600; }
-tbody tr:last-child td:first-child { border-bottom-left-radius: 8px; } tbody tr:last-child td:last-child { border-bottom-right-radius: 8px; }
-th button { all: unset; cursor: pointer; font-weight: 600; }
-th button:hover { color: var(--text); }
-th button:focus-visible { outline: 2px solid var(--accent); }
-th[aria-sort=ascending], th[aria-sort=descending] { color: var(--text); }
-th[aria-sort=ascending] button::after { content: " \2191"; }
-th[aria-sort=descending] button::after { content: " \2193"; }
-tbody tr:hover { background: var(--hover); }
-.dot::before { content: "\25CF"; margin-right: 6px; font-size: 11px; }
-.dot.good::before { color: var(--good); } .dot.warn::before { color: var(--warn); } .dot.bad::before { color: var(--bad); }
-.because { display: block; overflow: hidden; text-overflow: ellipsis; color: var(--bad); font-size: 12px; }
-td.warn { color: var(--warn); font-weight: 600; }
-progress { appearance: none; width: 48px; height: 6px; margin-left: 8px; vertical-align: middle; border: 0; border-radius: 3px; background: var(--track); overflow: hidden; }
-progress::-webkit-progress-bar { background: var(--track); }
-progress::-webkit-progress-value { background: var(--accent); } progress::-moz-progress-bar { background: var(--accent); }
-progress.full::-webkit-progress-value { background: var(--warn); } progress.full::-moz-progress-bar { background: var(--warn); }
-h2 { font-size: 13px; font-weight: 600; color: var(--soft); margin: 22px 0 10px; }
-#shards { display: grid; grid-template-columns: repeat(auto-fill, minmax(230px, 1fr)); gap: 12px; }
-#shards b { font-size: 15px; }
-#shards progress { display: block; width: 100%; margin: 8px 0 0; }
-#trouble { color: var(--bad); }
-dialog { border: 1px solid var(--line); border-radius: 10px; padding: 22px 26px; background: var(--card); color: var(--text); }
-dialog::backdrop { background: #0007; }
-dialog input { display: block; margin: 6px 0 14px; padding: 7px 10px; width: 280px; font: inherit; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: 6px; }
-dialog button { padding: 7px 18px; font: inherit; color: #fff; background: #2563b8; border: 0; border-radius: 6px; cursor: pointer; }
-@media (min-width: 1600px) { table { font-size: 14px; } th, td { padding: 7px 12px; } progress { width: 72px; } }
-@media (max-width: 1200px) { .wide { display: none; } }
-/* Too narrow for a header that stays: the table moves sideways, and its names stay. */
-@media (max-width: 960px) { main { padding: 12px; } .card { overflow-x: auto; } th, .bar { position: static; } .bar { position: sticky; top: auto; }
-  th:first-child, td:first-child { position: sticky; left: 0; background: var(--card); }
-  .id { width: auto; max-width: 150px; } .health { width: auto; max-width: 150px; } tbody tr:hover td:first-child { background: var(--hover); } }
-</style>
-</head>
-<body>
-<header>
-  <h1>DBBouncer</h1>
-  <span id="version" class="faint"></span>
-  <span id="uptime" class="faint"></span>
-  <span id="trouble" role="status"></span>
-</header>
-<main>
-  <div class="tiles" id="tiles"></div>
-  <div class="card">
-    <div class="bar">
-      <input id="filter" type="search" placeholder="Filter by name, state, type or shard" aria-label="Filter">
-      <span id="more" class="faint"></span>
-    </div>
-    <table>
-      <thead><tr id="head"></tr></thead>
-      <tbody id="body"></tbody>
-    </table>
-  </div>
-  <h2>Shards</h2>
-  <div id="shards" aria-label="Shards"></div>
-</main>
-<dialog id="ask">
-  <form method="dialog">
-    <label>API key<input id="key" type="password" autocomplete="off"></label>
-    <button>Show</button>
-  </form>
-</dialog>
-<script>
 "use strict";
 // Asks the API every two seconds, shows what came and how it differs from what came before. The key stays in memory.
 
@@ -124,6 +27,10 @@ let before = new Map();
 let busyBefore = new Map();
 let rows = [];
 let order = { key: "waiting", down: true };
+let pressedAt = -Infinity; // What a finger is on must not be put anew under it.
+
+// Not for ever: one that leaves by a scroll bar is not seen to leave.
+const isPressed = () => performance.now() - pressedAt < 1000;
 
 const at = (id) => document.getElementById(id);
 
@@ -134,14 +41,17 @@ function make(tag, text, className) {
   return element;
 }
 
-async function get(path) {
+async function ask(path, method) {
   const headers = key ? { Authorization: "Bearer " + key } : {};
-  const response = await fetch(path, { headers, cache: "no-store" });
+  const response = await fetch(path, { method, headers, cache: "no-store" });
   if (response.status === 401 || response.status === 403) throw new Error("key");
   // The health of an unhealthy process comes with a 503 and is what we want to show.
-  if (!response.ok && path !== "/health") throw new Error(path + ": " + response.status);
-  return response.json();
+  if (response.ok || path === "/health") return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Error(problem.detail || path + ": " + response.status);
 }
+
+const get = async (path) => (await ask(path, "GET")).json();
 
 // The time that a share of all queries stayed below, in seconds: linear within a bucket, as Prometheus does it.
 function quantile(share, le, counts) {
@@ -220,7 +130,14 @@ function cell(row, column) {
     }
     case "p99": td.textContent = time(value); break;
     case "qps": case "eps": td.textContent = rate(value); break;
-    case "id": td.title = value; // Falls through: a long one is cut off.
+    case "id": {
+      td.title = value; // A long one is cut off.
+      const button = make("button", value);
+      button.dataset.focus = value;
+      button.addEventListener("click", () => openSessions(value));
+      td.append(button);
+      break;
+    }
     case "shard": case "db_type": case "mode": td.textContent = value; break;
     default:
       td.textContent = number(value);
@@ -229,32 +146,46 @@ function cell(row, column) {
   return td;
 }
 
-function sorted() {
-  const wanted = at("filter").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const text = (row) => [row.id, row.db_type, row.state, row.health, row.mode, "shard-" + row.shard].join(" ").toLowerCase();
-  const shown = rows.filter((row) => wanted.every((word) => text(row).includes(word)));
+// The rows that have all words of the filter, in order; `first` says which rows come before others whatever the order.
+function arrange(rows, filter, words, order, tie, first = () => 0) {
+  const wanted = filter.trim().toLowerCase().split(/\s+/).filter(Boolean);
+  const shown = rows.filter((row) => wanted.every((word) => words(row).toLowerCase().includes(word)));
   const sign = order.down ? -1 : 1;
   return shown.sort((a, b) => {
     const [x, y] = [a[order.key], b[order.key]];
+    if (first(a) !== first(b)) return first(a) - first(b);
     // What is not known goes last, whichever way.
-    if (x === null || y === null) return (x === null) - (y === null) || a.id.localeCompare(b.id);
+    if (x === null || y === null) return (x === null) - (y === null) || tie(a, b);
     const by = typeof x === "string" ? x.localeCompare(y) : x - y;
-    return sign * by || a.id.localeCompare(b.id);
+    return sign * by || tie(a, b);
   });
 }
 
-function show() {
-  for (const th of at("head").children) {
+// A table of at most so many rows. Whoever goes by keys stays where they are.
+function fill(head, body, order, columns, shown, cell) {
+  for (const th of at(head).children) {
     th.ariaSort = th.dataset.key === order.key ? (order.down ? "descending" : "ascending") : "none";
   }
-  const shown = sorted();
-  at("body").replaceChildren(...shown.slice(0, ROWS).map((row) => {
+  const focused = document.activeElement && document.activeElement.dataset.focus;
+  at(body).replaceChildren(...shown.slice(0, ROWS).map((row) => {
     const tr = make("tr");
-    tr.append(...COLUMNS.map((column) => cell(row, column)));
+    tr.append(...columns.map((column) => cell(row, column)));
     return tr;
   }));
-  const hidden = shown.length - ROWS;
-  at("more").textContent = rows.length === 0 ? "No tenants." : hidden > 0 ? hidden + " more: filter to find them." : shown.length + " of " + rows.length + " tenants";
+  if (focused) at(body).querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function count(shown, all, what) {
+  const hidden = shown - ROWS;
+  if (all > 0 && shown === 0) return "No " + what.slice(0, -1) + " has these words.";
+  return all === 0 ? "No " + what + "." : hidden > 0 ? hidden + " more: filter to find them." : shown + " of " + all + " " + what;
+}
+
+function show() {
+  const words = (row) => [row.id, row.db_type, row.state, row.health, row.mode, "shard-" + row.shard].join(" ");
+  const shown = arrange(rows, at("filter").value, words, order, (a, b) => a.id.localeCompare(b.id));
+  fill("head", "body", order, COLUMNS, shown, cell);
+  at("more").textContent = count(shown.length, rows.length, "tenants");
 }
 
 function showTiles() {
@@ -295,6 +226,106 @@ function showProcess(health, shards, now) {
   busyBefore = new Map(shards.filter((shard) => shard.answers).map((shard) => [shard.shard, { now, busy: shard.busy_seconds }]));
 }
 
+// The sessions of one tenant.
+
+const SESSION_COLUMNS = [
+  { key: "user", title: "User", text: true },
+  { key: "state", title: "State", text: true },
+  { key: "state_seconds", title: "For" },
+  { key: "transaction_seconds", title: "Transaction" },
+  { key: "backend", title: "Backend" },
+  { key: "client", title: "Client", text: true },
+  { key: "connected_seconds", title: "Connected" },
+  { key: "application", title: "Application", text: true },
+  { key: "end", title: "" },
+];
+
+let watched = null; // The tenant, its sessions when they are known, and which of them is about to be ended.
+
+function openSessions(tenant) {
+  watched = { tenant, sessions: null, sure: null, order: { key: "state_seconds", down: true } };
+  at("watch-name").textContent = tenant;
+  for (const id of ["watch-about", "watch-more", "watch-trouble"]) at(id).textContent = "";
+  at("watch-filter").value = "";
+  at("watch").showModal();
+  refreshSessions();
+}
+
+const pathOf = (tenant) => "/tenants/" + encodeURIComponent(tenant) + "/sessions";
+
+async function refreshSessions() {
+  if (watched === null) return;
+  const tenant = watched.tenant;
+  try {
+    const sessions = await get(pathOf(tenant));
+    if (watched === null || watched.tenant !== tenant) return;
+    watched.sessions = sessions;
+    at("watch-trouble").textContent = "";
+  } catch (error) {
+    if (error.message === "key") throw error;
+    at("watch-trouble").textContent = error.message;
+  }
+  if (!isPressed()) showSessions();
+}
+
+function lasted(seconds) {
+  if (seconds === null || seconds < 60) return time(seconds);
+  const [minutes, hours] = [Math.floor(seconds / 60), Math.floor(seconds / 3600)];
+  if (hours === 0) return minutes + " min " + Math.floor(seconds % 60) + " s";
+  return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " d " + hours % 24 + " h";
+}
+
+function sessionCell(session, column) {
+  const value = session[column.key];
+  const td = make("td", undefined, [column.key, column.text && "text"].filter(Boolean).join(" "));
+  switch (column.key) {
+    case "state":
+      td.append(make("span", value.replaceAll("_", " "), "dot " + ({ idle: "", active: "good", unknown: "bad" }[value] ?? "warn")));
+      break;
+    case "state_seconds": case "transaction_seconds": case "connected_seconds": td.textContent = lasted(value); break;
+    case "end": {
+      const isSure = watched.sure === session.id;
+      const button = make("button", isSure ? "Really end it" : "End", isSure ? "sure" : "end");
+      button.dataset.focus = "end-" + session.id;
+      button.addEventListener("click", () => isSure ? endSession(session) : makeSure(session));
+      td.append(button);
+      break;
+    }
+    case "application": td.title = value ?? ""; // Falls through: a long one is cut off.
+    default: td.textContent = value ?? "–";
+  }
+  return td;
+}
+
+function makeSure(session) {
+  watched.sure = session.id;
+  showSessions();
+}
+
+async function endSession(session) {
+  watched.sure = null;
+  try {
+    await ask(pathOf(watched.tenant) + "/" + session.id, "DELETE");
+  } catch (error) {
+    at("watch-trouble").textContent = error.message;
+    return;
+  }
+  refreshSessions();
+}
+
+function showSessions() {
+  if (watched === null || watched.sessions === null) return;
+  const { sessions, order } = watched;
+  const words = (it) => [it.user, it.state.replaceAll("_", " "), it.backend, it.client, it.application].join(" ");
+  // Thousands may have been idle for days; who is at work for seconds is looked for.
+  const first = (it) => order.key === "state_seconds" && it.state === "idle" ? 1 : 0;
+  const shown = arrange(sessions, at("watch-filter").value, words, order, (a, b) => a.id - b.id, first);
+  fill("watch-head", "watch-body", order, SESSION_COLUMNS, shown, sessionCell);
+  at("watch-more").textContent = count(shown.length, sessions.length, "sessions");
+  const row = rows.find((row) => row.id === watched.tenant);
+  at("watch-about").textContent = row ? [row.db_type, row.mode, row.state, row.health, row.active + " of " + row.max + " connections active"].join(", ") : "";
+}
+
 async function refresh() {
   const [health, tenants, shards] = await Promise.all([get("/health"), get("/tenants"), get("/shards")]);
   const now = performance.now();
@@ -302,7 +333,8 @@ async function refresh() {
   before = new Map(tenants.filter((tenant) => tenant.stats).map((tenant) => [tenant.id, { now, stats: tenant.stats }]));
   showProcess(health, shards, now);
   showTiles();
-  show();
+  if (!isPressed()) show();
+  await refreshSessions();
 }
 
 async function watch() {
@@ -323,20 +355,28 @@ async function watch() {
   setTimeout(watch, PERIOD_MS);
 }
 
-at("head").append(...COLUMNS.map((column) => {
-  const th = make("th", undefined, [column.key, column.text && "text", column.wide && "wide"].filter(Boolean).join(" "));
-  th.dataset.key = column.key;
-  const button = make("button", column.title);
-  button.addEventListener("click", () => {
-    order = { key: column.key, down: order.key === column.key ? !order.down : !column.text };
-    show();
-  });
-  th.append(button);
-  return th;
-}));
+// The head of a table: by each column rows can be put in order.
+function head(id, columns, sort) {
+  at(id).append(...columns.map((column) => {
+    const th = make("th", undefined, [column.key, column.text && "text", column.wide && "wide"].filter(Boolean).join(" "));
+    th.dataset.key = column.key;
+    if (column.title) {
+      const button = make("button", column.title);
+      button.addEventListener("click", () => sort(column));
+      th.append(button);
+    }
+    return th;
+  }));
+}
+
+const sortedBy = (order, column) => ({ key: column.key, down: order.key === column.key ? !order.down : !column.text });
+
+head("head", COLUMNS, (column) => { order = sortedBy(order, column); show(); });
+head("watch-head", SESSION_COLUMNS, (column) => { watched.order = sortedBy(watched.order, column); showSessions(); });
+addEventListener("pointerdown", () => { pressedAt = performance.now(); }, true);
+for (const over of ["pointerup", "pointercancel"]) addEventListener(over, () => { pressedAt = -Infinity; }, true);
+at("watch-filter").addEventListener("input", showSessions);
+at("watch").addEventListener("close", () => { watched = null; at("watch-body").replaceChildren(); });
 at("filter").addEventListener("input", show);
 at("ask").addEventListener("close", () => { key = at("key").value; watch(); });
 watch();
-</script>
-</body>
-</html>
