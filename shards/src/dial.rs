@@ -371,6 +371,7 @@ pub fn login_request(
             SslMode::Prefer => Tls::Prefer,
             SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Tls::Require,
         },
+        scramble: random::bytes(),
     }
 }
 
@@ -390,9 +391,7 @@ fn not_connected(error: io::Error) -> DialFailure {
 /// A dialogue with the database came to nothing.
 pub fn database_broke(broken: Broken) -> DialFailure {
     match broken {
-        Broken::Closed => {
-            DialFailure::Unreachable("the database closed the connection during the login".into())
-        }
+        Broken::Closed => DialFailure::Unreachable("the database hung up during the login".into()),
         Broken::Io(error) => DialFailure::Unreachable(error.to_string()),
         Broken::Wire(WireError::Refused(refusal)) => DialFailure::Refused(refusal),
         Broken::Wire(error) => DialFailure::Misbehaved(error),

@@ -309,6 +309,13 @@ impl SessionEnd {
                 return Some(refused(refusal, is_about_the_client(refusal)));
             }
             SessionEnd::SettingsRefused(refusal) => return Some(refused(refusal, true)),
+            // It did nothing wrong; as where it refuses the tenant's account.
+            SessionEnd::DatabaseMisbehaved(WireError::Unsupported { .. }) => (
+                Level::Error,
+                sqlstate::CANNOT_CONNECT_TO_DATABASE,
+                code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
+                None,
+            ),
             SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
                 Level::Error,
                 sqlstate::CONNECTION_FAILURE,
@@ -395,6 +402,14 @@ mod tests {
         assert_eq!(tenant.to_postgres(), password.to_postgres());
         assert_eq!(tenant.to_mysql(2), password.to_mysql(2));
         assert_ne!(tenant.to_string(), password.to_string());
+    }
+
+    #[test]
+    fn a_database_that_wants_what_is_not_spoken_is_not_said_to_break_the_protocol() {
+        let what = "the plugin 'x'".to_owned();
+        let end = SessionEnd::DatabaseMisbehaved(WireError::Unsupported { what });
+        assert!(!end.to_string().contains("violation"), "{end}");
+        assert_eq!(end.to_mysql(2)[5..7], 1429u16.to_le_bytes());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod accounts;
 mod answers;
 mod auth_query;
 mod crowd;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     refusals::plan(&mut plan);
     strangers::plan(&mut plan);
     faults::plan(&mut plan);
+    accounts::plan(&mut plan);
     answers::plan(&mut plan);
     stopping::plan(&mut plan);
     pooled::plan(&mut plan);

@@ -29,6 +29,7 @@ fn rows() -> Vec<(&'static str, &'static str)> {
 fn ends() -> Vec<SessionEnd> {
     let second = Duration::from_secs(1);
     let violation = || WireError::Malformed { what: "Query" };
+    let unspoken = || WireError::Unsupported { what: "it".into() };
     let refusal = |sqlstate: &str, number| Refusal {
         sqlstate: sqlstate.to_owned(),
         number,
@@ -79,6 +80,7 @@ fn ends() -> Vec<SessionEnd> {
         SessionEnd::DatabaseRefused(refusal("53300", 0)),
         SessionEnd::DatabaseRefused(refusal("57P03", 0)),
         SessionEnd::DatabaseMisbehaved(violation()),
+        SessionEnd::DatabaseMisbehaved(unspoken()),
         SessionEnd::DatabaseOutOfTurn(String::new()),
         SessionEnd::DatabaseLeft { may_speak: true },
         SessionEnd::Stopping,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use wire::WireError;
+
 use super::{Misnamed, SessionEnd, tally};
 
 /// The whole truth in a sentence. What a client is told is the same, save where it has not proved
@@ -77,6 +79,9 @@ impl fmt::Display for SessionEnd {
             }
             SessionEnd::DatabaseRefused(refusal) => {
                 write!(f, "the tenant's database refused the connection: {refusal}")
+            }
+            SessionEnd::DatabaseMisbehaved(error @ WireError::Unsupported { .. }) => {
+                write!(f, "no agreement with the tenant's database: {error}")
             }
             SessionEnd::DatabaseMisbehaved(error) => {
                 write!(f, "protocol violation by the tenant's database: {error}")

@@ -210,12 +210,36 @@ fn a_method_is_switched_once_and_only_to_one_that_is_spoken() {
     assert!(matches!(error, WireError::Unexpected { .. }), "{error}");
 
     for (ask, name) in [
-        (switch("client_ed25519"), "client_ed25519"),
+        (switch("auth_gssapi_client"), "auth_gssapi_client"),
         (b"\xFE".to_vec(), "mysql_old_password"),
     ] {
         let mut database = Database::new(greeting(), vec![ask, ok()]);
         let error = log_in(request("secret"), &mut database).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn mariadbs_signatures_are_of_what_was_sent_to_be_signed() {
+    let switch = |plugin: &str| [b"\xFE", plugin.as_bytes(), &[0], &[5; 32]].concat();
+    let mut database = Database::new(greeting(), vec![switch("client_ed25519"), ok()]);
+    log_in(request("secret"), &mut database).unwrap();
+    assert_eq!(database.heard[1].len(), 64);
+
+    let salt = b"\x01P\x00a salt".to_vec();
+    let mut database = Database::new(greeting(), vec![switch("parsec"), salt, ok()]);
+    log_in(request("secret"), &mut database).unwrap();
+    assert_eq!(database.heard[1], b"");
+    let (ours, signature) = database.heard[2].split_at(32);
+    assert_eq!((ours, signature.len()), (&[9; 32][..], 64));
+
+    for script in [
+        vec![switch("parsec"), b"\x01P\x0Aa salt".to_vec()],
+        vec![self::switch("parsec")],
+        vec![self::switch("client_ed25519")],
+    ] {
+        let error = log_in(request("secret"), &mut Database::new(greeting(), script)).unwrap_err();
+        assert!(matches!(error, WireError::Malformed { .. }), "{error}");
     }
 }
 
@@ -407,7 +431,8 @@ fn converse(
                     Progress::NeedMore
                 ));
             }
-            _ => {}
+            Progress::Derive(derivation) => login.derived(derivation.run()),
+            Progress::NeedMore => {}
         }
     }
     panic!("no end after {MAX_TURNS} turns");

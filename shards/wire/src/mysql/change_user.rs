@@ -1,21 +1,29 @@
-//! COM_CHANGE_USER: read from a client, and what must be known to send our own to its backend.
+//! COM_CHANGE_USER: read from a client, and our own to its backend.
 //!
 //! It cannot be relayed. The client proves the password it has with *us*, for a nonce of ours; the
 //! backend wants the tenant's, for a nonce of its own. So the client is authenticated by
-//! [`super::greet::Greet::change_user`], and the backend by
-//! [`super::login::BackendChangeUser`] with the tenant's credentials.
+//! [`super::greet::Greet::change_user`], and the backend by [`BackendChangeUser`] with the tenant's
+//! credentials.
 //!
 //! Both are dialogues, so everything before must have been answered. The protocol makes the client
 //! wait for that; one that does not confuses its own session and no other.
 
+use bytes::{BufMut, Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use super::capability::Capabilities;
-use super::command;
-use super::cursor::Cursor;
+use super::command::COM_CHANGE_USER;
+use super::cursor::{Cursor, put_nul_bytes};
+use super::greeting::{Flavour, Nonce, charset_at};
+use super::login::{LoggedIn, LoginRequest, Tls};
+use super::message::OkPacket;
 use super::naming::{Named, NamingError, resolve, take_tenant_attribute};
-use super::response::{Attribute, parse_attributes, text};
+use super::packet;
+use super::prove::{Privacy, Proof};
+use super::response::{Attribute, parse_attributes, put_attributes, text};
+use super::verifier::Plugin;
 use crate::error::WireError;
+use crate::exchange::{Derived, Exchange, Progress};
 
 /// What a client asks for with COM_CHANGE_USER.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,7 +46,7 @@ impl ChangeUser {
     /// Reads the payload, command byte included, of a client that has `capabilities`.
     pub fn parse(payload: &[u8], capabilities: Capabilities) -> Result<Self, WireError> {
         let mut cursor = Cursor::new(payload);
-        if cursor.u8(WHAT)? != command::COM_CHANGE_USER {
+        if cursor.u8(WHAT)? != COM_CHANGE_USER {
             return Err(WireError::Malformed { what: WHAT });
         }
         let user = text(cursor.nul_bytes("user name")?, "user name")?;
@@ -86,6 +94,105 @@ impl std::fmt::Debug for ChangeUser {
             .field("charset", &self.charset)
             .field("plugin", &self.plugin)
             .finish_non_exhaustive()
+    }
+}
+
+/// COM_CHANGE_USER on a backend: its session begins anew, as the tenant's user, in another shape.
+///
+/// The backend must be between commands. A refusal leaves MariaDB with the old session and makes
+/// MySQL close; a caller that cannot tell closes too.
+#[derive(Debug)]
+pub struct BackendChangeUser {
+    request: LoginRequest,
+    capabilities: Capabilities,
+    proof: Proof,
+    begun: bool,
+}
+
+/// A backend's session has begun anew.
+#[derive(Debug, Clone)]
+pub struct UserChanged {
+    /// Status flags of the server's OK.
+    pub status: u16,
+    /// The payload of the server's OK, as in [`LoggedIn::ok`].
+    pub ok: Bytes,
+}
+
+impl BackendChangeUser {
+    /// `backend` is the login's outcome, `secured` whether it is under TLS. Of `request`'s shape the
+    /// capabilities are not looked at: they stay as they are.
+    pub fn new(request: LoginRequest, backend: &LoggedIn, secured: bool) -> Self {
+        let plugin = match backend.flavour {
+            Flavour::MySql => Plugin::CachingSha2,
+            Flavour::MariaDb => Plugin::Native,
+        };
+        let charset = charset_at(backend.flavour, request.shape.charset);
+        // No token is sent before the server has sent a new nonce, so this one is never used.
+        let proof = Proof::new(
+            request.password.clone(),
+            Privacy::of(secured, request.tls == Tls::Needless),
+            plugin,
+            Nonce::from_random([0; 20]),
+            request.scramble,
+        );
+        let mut request = request;
+        request.shape.charset = charset;
+        BackendChangeUser {
+            request,
+            capabilities: backend.capabilities,
+            proof,
+            begun: false,
+        }
+    }
+
+    fn begin(&mut self, outbound: &mut BytesMut) {
+        let mut payload = BytesMut::with_capacity(256);
+        payload.put_u8(COM_CHANGE_USER);
+        put_nul_bytes(&mut payload, self.request.user.as_bytes());
+        payload.put_u8(0);
+        put_nul_bytes(
+            &mut payload,
+            self.request
+                .shape
+                .database
+                .as_deref()
+                .unwrap_or("")
+                .as_bytes(),
+        );
+        payload.put_u16_le(self.request.shape.charset);
+        if self.capabilities.has(Capabilities::PLUGIN_AUTH) {
+            put_nul_bytes(&mut payload, self.proof.plugin().name().as_bytes());
+        }
+        if self.capabilities.has(Capabilities::CONNECT_ATTRS) {
+            put_attributes(&mut payload, &self.request.attributes);
+        }
+        self.proof.sequence = packet::put(outbound, 0, &payload);
+    }
+}
+
+impl Exchange for BackendChangeUser {
+    type Outcome = UserChanged;
+
+    fn advance(
+        &mut self,
+        inbound: &mut BytesMut,
+        outbound: &mut BytesMut,
+    ) -> Result<Progress<UserChanged>, WireError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.begin(outbound);
+        }
+        match self.proof.advance(inbound, outbound)? {
+            Progress::Done(ok) => {
+                let status = OkPacket::parse(&ok)?.status;
+                Ok(Progress::Done(UserChanged { status, ok }))
+            }
+            Progress::Derive(derivation) => Ok(Progress::Derive(derivation)),
+            Progress::NeedMore => Ok(Progress::NeedMore),
+        }
+    }
+
+    fn derived(&mut self, derived: Derived) {
+        self.proof.derived(derived);
     }
 }
 

@@ -1,24 +1,22 @@
-//! Our login to a database, and our COM_CHANGE_USER later on.
+//! Our login to a database.
 //!
 //! Knows what the client agreed to and asks the database for exactly that, since the relay passes
 //! bytes afterwards. Knows nothing of pools: a login for a client in the queue and one made in advance
 //! differ in their [`Shape`] only.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::capability::Capabilities;
-use super::command::COM_CHANGE_USER;
-use super::cursor::put_nul_bytes;
-use super::greeting::{Flavour, Greeting, Nonce, charset_at};
+use super::greeting::{Flavour, Greeting, charset_at};
 use super::message::OkPacket;
 use super::naming::Named;
 use super::packet::{self, Header, MAX_LOGIN_PACKET};
 use super::preface::foreign;
 use super::prove::{Privacy, Proof};
-use super::response::{Attribute, HandshakeResponse, put_attributes, put_ssl_request};
+use super::response::{Attribute, HandshakeResponse, put_ssl_request};
 use super::verifier::Plugin;
 use crate::error::WireError;
-use crate::exchange::{Exchange, Progress};
+use crate::exchange::{Derived, Exchange, Progress};
 use crate::secret::Secret;
 
 /// What a session and its backend must have in common. A pooled backend fits a client if the two
@@ -57,6 +55,8 @@ pub struct LoginRequest {
     pub attributes: Vec<Attribute>,
     /// Whether to use TLS.
     pub tls: Tls,
+    /// Unpredictable bytes, for a method in which both sides have something to sign.
+    pub scramble: [u8; 32],
 }
 
 /// TLS towards a database.
@@ -206,6 +206,7 @@ impl Login {
             Privacy::of(secured, self.request.tls == Tls::Needless),
             plugin,
             greeting.nonce,
+            self.request.scramble,
         );
         let response = HandshakeResponse {
             capabilities,
@@ -273,13 +274,17 @@ impl Exchange for Login {
                 }
                 Step::Secured(greeting) => self.answer(*greeting, true, outbound)?,
                 Step::Proving(mut logged_in, mut proof) => {
-                    let Some(ok) = proof.advance(inbound, outbound)? else {
-                        self.step = Step::Proving(logged_in, proof);
-                        return Ok(Progress::NeedMore);
+                    let waits = match proof.advance(inbound, outbound)? {
+                        Progress::NeedMore => Progress::NeedMore,
+                        Progress::Derive(derivation) => Progress::Derive(derivation),
+                        Progress::Done(ok) => {
+                            logged_in.status = OkPacket::parse(&ok)?.status;
+                            logged_in.ok = ok;
+                            return Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)));
+                        }
                     };
-                    logged_in.status = OkPacket::parse(&ok)?.status;
-                    logged_in.ok = ok;
-                    return Ok(Progress::Done(LoginStep::LoggedIn(*logged_in)));
+                    self.step = Step::Proving(logged_in, proof);
+                    return Ok(waits);
                 }
                 Step::Securing(_) | Step::Over => {
                     return Err(WireError::Unexpected {
@@ -290,97 +295,10 @@ impl Exchange for Login {
             }
         }
     }
-}
 
-/// COM_CHANGE_USER on a backend: its session begins anew, as the tenant's user, in another shape.
-///
-/// The backend must be between commands. A refusal leaves MariaDB with the old session and makes
-/// MySQL close; a caller that cannot tell closes too.
-#[derive(Debug)]
-pub struct BackendChangeUser {
-    request: LoginRequest,
-    capabilities: Capabilities,
-    proof: Proof,
-    begun: bool,
-}
-
-/// A backend's session has begun anew.
-#[derive(Debug, Clone)]
-pub struct UserChanged {
-    /// Status flags of the server's OK.
-    pub status: u16,
-    /// The payload of the server's OK, as in [`LoggedIn::ok`].
-    pub ok: Bytes,
-}
-
-impl BackendChangeUser {
-    /// `backend` is the login's outcome, `secured` whether it is under TLS. Of `request`'s shape the
-    /// capabilities are not looked at: they stay as they are.
-    pub fn new(request: LoginRequest, backend: &LoggedIn, secured: bool) -> Self {
-        let plugin = match backend.flavour {
-            Flavour::MySql => Plugin::CachingSha2,
-            Flavour::MariaDb => Plugin::Native,
-        };
-        let charset = charset_at(backend.flavour, request.shape.charset);
-        // No token is sent before the server has sent a new nonce, so this one is never used.
-        let proof = Proof::new(
-            request.password.clone(),
-            Privacy::of(secured, request.tls == Tls::Needless),
-            plugin,
-            Nonce::from_random([0; 20]),
-        );
-        let mut request = request;
-        request.shape.charset = charset;
-        BackendChangeUser {
-            request,
-            capabilities: backend.capabilities,
-            proof,
-            begun: false,
-        }
-    }
-
-    fn begin(&mut self, outbound: &mut BytesMut) {
-        let mut payload = BytesMut::with_capacity(256);
-        payload.put_u8(COM_CHANGE_USER);
-        put_nul_bytes(&mut payload, self.request.user.as_bytes());
-        payload.put_u8(0);
-        put_nul_bytes(
-            &mut payload,
-            self.request
-                .shape
-                .database
-                .as_deref()
-                .unwrap_or("")
-                .as_bytes(),
-        );
-        payload.put_u16_le(self.request.shape.charset);
-        if self.capabilities.has(Capabilities::PLUGIN_AUTH) {
-            put_nul_bytes(&mut payload, self.proof.plugin().name().as_bytes());
-        }
-        if self.capabilities.has(Capabilities::CONNECT_ATTRS) {
-            put_attributes(&mut payload, &self.request.attributes);
-        }
-        self.proof.sequence = packet::put(outbound, 0, &payload);
-    }
-}
-
-impl Exchange for BackendChangeUser {
-    type Outcome = UserChanged;
-
-    fn advance(
-        &mut self,
-        inbound: &mut BytesMut,
-        outbound: &mut BytesMut,
-    ) -> Result<Progress<UserChanged>, WireError> {
-        if !std::mem::replace(&mut self.begun, true) {
-            self.begin(outbound);
-        }
-        match self.proof.advance(inbound, outbound)? {
-            Some(ok) => {
-                let status = OkPacket::parse(&ok)?.status;
-                Ok(Progress::Done(UserChanged { status, ok }))
-            }
-            None => Ok(Progress::NeedMore),
+    fn derived(&mut self, derived: Derived) {
+        if let Step::Proving(_, proof) = &mut self.step {
+            proof.derived(derived);
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod change_user;
 pub mod code;
 pub mod command;
 pub mod cursor;
+mod ed25519;
 pub mod expect;
 pub mod greet;
 pub mod greeting;
@@ -29,6 +30,7 @@ pub mod login;
 pub mod message;
 pub mod naming;
 pub mod packet;
+mod parsec;
 pub mod preface;
 mod prove;
 pub mod replies;
@@ -41,16 +43,14 @@ pub mod watch;
 
 pub use answer::Lost;
 pub use capability::{Capabilities, status};
-pub use change_user::ChangeUser;
+pub use change_user::{BackendChangeUser, ChangeUser, UserChanged};
 pub use code::Code;
 pub use command::Ask;
 pub use expect::Expect;
 pub use greet::{Greet, Greeted};
 pub use greeting::{Flavour, Greeting, Nonce};
 pub use kill::Kill;
-pub use login::{
-    BackendChangeUser, LoggedIn, Login, LoginRequest, LoginStep, Shape, Tls, UserChanged,
-};
+pub use login::{LoggedIn, Login, LoginRequest, LoginStep, Shape, Tls};
 pub use message::{EofPacket, OkPacket, parse_err, put_err, put_err_before_greeting};
 pub use naming::{Named, NamingError, name_tenant, name_tenant_at};
 pub use packet::{MAX_LOGIN_PACKET, Packet};

@@ -11,6 +11,8 @@
 //!                           ◀─────      02, or over TLS the password
 //!   AuthMoreData <RSA key>  ─────▶
 //!                           ◀─────      the password, sealed
+//!   AuthMoreData <salt>     ─────▶           parsec, see there
+//!                           ◀─────      signature
 //!   OK or ERR               ─────▶
 //! ```
 
@@ -18,12 +20,15 @@ use bytes::{Bytes, BytesMut};
 use zeroize::Zeroizing;
 
 use super::cursor::Cursor;
+use super::ed25519::{self, SCRAMBLE};
 use super::greeting::Nonce;
 use super::message::{EOF, ERR, OK, parse_err};
 use super::packet::{self, MAX_LOGIN_PACKET};
+use super::parsec::Salt;
 use super::rsa;
 use super::verifier::{Plugin, caching_sha2_token, native_token};
 use crate::error::WireError;
+use crate::exchange::{Derived, Progress};
 use crate::secret::Secret;
 
 /// Who may listen in on what is sent.
@@ -55,9 +60,15 @@ pub(super) struct Proof {
     privacy: Privacy,
     plugin: Plugin,
     nonce: Nonce,
+    /// What the methods that sign have to sign: the server's, and ours for `parsec`.
+    scrambles: [[u8; SCRAMBLE]; 2],
     switched: bool,
     /// The next AuthMoreData is the RSA key.
     key_asked: bool,
+    /// The next packet is the salt of `parsec`.
+    salt_asked: bool,
+    /// What that has come to, which is to be sent.
+    derived: Option<Derived>,
     /// Packets that came.
     heard: u8,
     /// The sequence id of the next packet, theirs or ours.
@@ -65,14 +76,24 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) fn new(password: Secret, privacy: Privacy, plugin: Plugin, nonce: Nonce) -> Self {
+    /// `scramble` is ours, and unpredictable.
+    pub(super) fn new(
+        password: Secret,
+        privacy: Privacy,
+        plugin: Plugin,
+        nonce: Nonce,
+        scramble: [u8; SCRAMBLE],
+    ) -> Self {
         Proof {
             password,
             privacy,
             plugin,
             nonce,
+            scrambles: [[0; SCRAMBLE], scramble],
             switched: false,
             key_asked: false,
+            salt_asked: false,
+            derived: None,
             heard: 0,
             sequence: 0,
         }
@@ -94,6 +115,11 @@ impl Proof {
                 vec![SHA256_ASK_KEY]
             }
             Plugin::Sha256 | Plugin::Clear => return self.in_clear(),
+            Plugin::Ed25519 => ed25519::sign(password, &self.scrambles[0]).to_vec(),
+            Plugin::Parsec => {
+                self.salt_asked = true;
+                Vec::new()
+            }
         };
         Ok(Zeroizing::new(token))
     }
@@ -103,7 +129,10 @@ impl Proof {
         &mut self,
         inbound: &mut BytesMut,
         outbound: &mut BytesMut,
-    ) -> Result<Option<Bytes>, WireError> {
+    ) -> Result<Progress<Bytes>, WireError> {
+        if let Some(derived) = self.derived.take() {
+            self.sequence = packet::put(outbound, self.sequence, &derived.0);
+        }
         while let Some(packet) = packet::take(inbound, MAX_LOGIN_PACKET, self.sequence)? {
             self.sequence = packet.sequence.wrapping_add(1);
             self.heard += 1;
@@ -114,9 +143,17 @@ impl Proof {
                 });
             }
             let answer = match packet.payload.first() {
-                Some(&OK) => return Ok(Some(packet.payload)),
+                Some(&OK) => return Ok(Progress::Done(packet.payload)),
                 Some(&ERR) => return Err(WireError::Refused(parse_err(&packet.payload)?)),
                 Some(&EOF) => Some(self.switch(&packet.payload[1..])?),
+                Some(&AUTH_MORE_DATA) if std::mem::take(&mut self.salt_asked) => {
+                    let salt = Salt::parse(&packet.payload[1..]).ok_or(WireError::Malformed {
+                        what: "salt of the database",
+                    })?;
+                    let [theirs, ours] = self.scrambles;
+                    let answer = salt.answer(self.password.clone(), theirs, ours);
+                    return Ok(Progress::Derive(answer));
+                }
                 Some(&AUTH_MORE_DATA) => self.more(&packet.payload[1..])?,
                 _ => {
                     return Err(WireError::Malformed {
@@ -128,7 +165,12 @@ impl Proof {
                 self.sequence = packet::put(outbound, self.sequence, &answer);
             }
         }
-        Ok(None)
+        Ok(Progress::NeedMore)
+    }
+
+    /// What [`Progress::Derive`] came to.
+    pub(super) fn derived(&mut self, derived: Derived) {
+        self.derived = Some(derived);
     }
 
     /// An AuthSwitchRequest: another method, another nonce.
@@ -148,13 +190,16 @@ impl Proof {
         };
         self.plugin = Plugin::named(name).ok_or_else(|| WireError::Unsupported {
             what: format!(
-                "the database's authentication method '{}'",
+                "the tenant's account has the plugin '{}' in mysql.user, where caching_sha2_password, mysql_native_password, \
+                 ed25519, parsec and sha256_password are spoken: that",
                 String::from_utf8_lossy(&name[..name.len().min(64)]).escape_debug()
             ),
         })?;
         self.key_asked = false;
-        if self.plugin != Plugin::Clear {
-            self.nonce = Nonce::received(cursor.rest())?;
+        match self.plugin {
+            Plugin::Clear => {}
+            Plugin::Ed25519 | Plugin::Parsec => self.scrambles[0] = scramble(cursor.rest())?,
+            _ => self.nonce = Nonce::received(cursor.rest())?,
         }
         self.token()
     }
@@ -198,6 +243,16 @@ impl Proof {
         clear.extend_from_slice(self.password.expose().as_bytes());
         clear.push(0);
         Ok(clear)
+    }
+}
+
+/// What a server wants signed, perhaps with a NUL behind it.
+fn scramble(bytes: &[u8]) -> Result<[u8; SCRAMBLE], WireError> {
+    match bytes.split_first_chunk() {
+        Some((scramble, [] | [0])) => Ok(*scramble),
+        _ => Err(WireError::Malformed {
+            what: "scramble of the database",
+        }),
     }
 }
 

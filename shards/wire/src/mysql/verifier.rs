@@ -26,9 +26,23 @@ pub enum Plugin {
     Sha256,
     /// `mysql_clear_password`: the password itself. Spoken towards databases over TLS only.
     Clear,
+    /// MariaDB's `ed25519`: a signature. Spoken towards databases only.
+    Ed25519,
+    /// MariaDB's `parsec`: a signature, by a key that is hashed slowly. Spoken towards databases only.
+    Parsec,
 }
 
 impl Plugin {
+    /// All that are spoken, towards databases at least.
+    pub const ALL: [Plugin; 6] = [
+        Plugin::CachingSha2,
+        Plugin::Native,
+        Plugin::Sha256,
+        Plugin::Clear,
+        Plugin::Ed25519,
+        Plugin::Parsec,
+    ];
+
     /// The name in packets.
     pub fn name(self) -> &'static str {
         match self {
@@ -36,19 +50,15 @@ impl Plugin {
             Plugin::Native => "mysql_native_password",
             Plugin::Sha256 => "sha256_password",
             Plugin::Clear => "mysql_clear_password",
+            Plugin::Ed25519 => "client_ed25519",
+            Plugin::Parsec => "parsec",
         }
     }
 
     /// The method of that name, if it is one we speak.
     pub fn named(name: &[u8]) -> Option<Plugin> {
-        [
-            Plugin::CachingSha2,
-            Plugin::Native,
-            Plugin::Sha256,
-            Plugin::Clear,
-        ]
-        .into_iter()
-        .find(|plugin| plugin.name().as_bytes() == name)
+        let mut all = Plugin::ALL.into_iter();
+        all.find(|plugin| plugin.name().as_bytes() == name)
     }
 }
 
@@ -216,7 +226,7 @@ impl Verifier {
                 self.sha2.is_some() || self.stored.is_some() && (secured || self.native.is_none())
             }
             Plugin::Native => self.native.is_some(),
-            Plugin::Sha256 | Plugin::Clear => false,
+            Plugin::Sha256 | Plugin::Clear | Plugin::Ed25519 | Plugin::Parsec => false,
         }
     }
 

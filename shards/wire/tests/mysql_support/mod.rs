@@ -31,6 +31,7 @@ pub fn request(password: &str) -> LoginRequest {
         },
         attributes: vec![(b"_client_name".to_vec(), b"test".to_vec())],
         tls: Tls::Off,
+        scramble: [9; 32],
     }
 }
 
