@@ -8,6 +8,7 @@
 mod assign;
 mod bound;
 mod calls;
+mod code;
 mod lexer;
 mod literal;
 mod plain;
@@ -84,7 +85,8 @@ pub enum Act {
     AssignBound(Vec<Bound>),
     /// RESET ALL.
     ResetAll,
-    /// State that a rollback takes away again: LISTEN, DECLARE … WITH HOLD, CREATE TEMPORARY.
+    /// State that a rollback takes away again: LISTEN, DECLARE … WITH HOLD, CREATE TEMPORARY; and whatever is made by
+    /// statements that are not known, behind which the backend is cleaned in any case.
     Makes(Pin),
     /// UNLISTEN *, CLOSE ALL, DISCARD TEMP, DISCARD SEQUENCES.
     Ends(Pin),

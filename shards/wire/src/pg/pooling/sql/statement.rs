@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         };
         self.traces.draws |= matches!(lead, Lead::Insert | Lead::Merge | Lead::Copy);
         // What is executed, or done by DO, has been written elsewhere.
-        self.calls.found |= matches!(lead, Lead::Execute | Lead::Unknown);
+        self.calls.found |= matches!(lead, Lead::Execute | Lead::Do | Lead::Call | Lead::Unknown);
         self.calls = Calls::begin(first, self.calls.found);
         let mut statement = Statement {
             lead,

@@ -7,7 +7,7 @@ use super::bound::{Bound, CALLS_LIMIT};
 use super::lexer::{Lexer, Token};
 use super::statement::{Reader, Statement, identifier, is, next_is, peek, skip};
 use super::vocabulary::Lead;
-use super::{Act, Step, assign};
+use super::{Act, Step, assign, code};
 
 impl<'a> Reader<'a> {
     /// Says it.
@@ -83,10 +83,13 @@ impl<'a> Reader<'a> {
                 pins.insert(Pin::Load);
                 Act::Plain
             }
-            Lead::Unknown => {
+            Lead::Do if code::stays_within(rest, self.dialect) => Act::Plain,
+            Lead::Do | Lead::Call => {
                 pins.insert(Pin::Unknown);
                 Act::Plain
             }
+            // Not if the database does not know it either.
+            Lead::Unknown => Act::Makes(Pin::Unknown),
             _ => Act::Plain,
         }
     }

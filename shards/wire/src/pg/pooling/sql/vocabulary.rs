@@ -30,9 +30,13 @@ pub(super) enum Lead {
     Close,
     Load,
     Copy,
+    /// DO, whose code may do anything, and mostly shows that it does not.
+    Do,
     /// Begins a transaction, reads or writes data, or defines something for all sessions.
     Other,
-    /// DO and CALL, which may do anything; and whatever is not known.
+    /// CALL, which may do anything.
+    Call,
+    /// Whatever is not known: mostly a mistake.
     Unknown,
 }
 
@@ -92,6 +96,8 @@ impl Lead {
             b"close" => Lead::Close,
             b"load" => Lead::Load,
             b"copy" => Lead::Copy,
+            b"do" => Lead::Do,
+            b"call" => Lead::Call,
             b"begin" | b"start" | b"with" | b"values" | b"table" | b"delete" | b"show"
             | b"fetch" | b"move" | b"lock" | b"truncate" | b"vacuum" | b"analyze" | b"analyse"
             | b"alter" | b"drop" | b"grant" | b"revoke" | b"comment" | b"reindex" | b"cluster"

@@ -213,7 +213,7 @@ fn may_have_run_one(tag: &[u8], portals: &Portals, link: &Link) -> bool {
 
 /// Whether a statement with this tag may have made a table: CREATE TABLE AS and SELECT INTO say how many rows they selected.
 fn may_make_a_table(tag: &[u8]) -> bool {
-    let tags: [&[u8]; 3] = [b"SELECT", b"CREATE ", b"EXPLAIN"];
+    let tags: [&[u8]; 4] = [b"SELECT", b"CREATE ", b"EXPLAIN", b"DO"];
     tags.iter().any(|begin| tag.starts_with(begin))
 }
 
