@@ -126,7 +126,7 @@ impl BackendChangeUser {
             Flavour::MySql => Plugin::CachingSha2,
             Flavour::MariaDb => Plugin::Native,
         };
-        let charset = charset_at(backend.flavour, request.shape.charset);
+        let charset = charset_at(&backend.server_version, request.shape.charset);
         // No token is sent before the server has sent a new nonce, so this one is never used.
         let proof = Proof::new(
             request.password.clone(),

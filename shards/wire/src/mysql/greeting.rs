@@ -83,10 +83,13 @@ impl Greeting {
     /// Our greeting to a client: `caching_sha2_password`, the one first choice that all drivers get
     /// along with (those without it answer with a native token for the same nonce).
     ///
-    /// `tls` says whether this listener has a certificate. `version` must not hold a NUL.
+    /// `tls` says whether this listener has a certificate. `version` must not hold a NUL; that of a MariaDB before 11.0
+    /// gets its prefix, without which MySQL's Connector/Python takes it for a MySQL 10, and asks for MySQL's collations.
     pub fn to_client(version: &str, connection_id: u32, nonce: Nonce, tls: bool) -> Self {
+        let is_prefixed = version.starts_with("10.") && version.contains("MariaDB");
+        let prefix = if is_prefixed { REPLICATION_PREFIX } else { "" };
         Greeting {
-            version: version.to_owned(),
+            version: format!("{prefix}{version}"),
             connection_id,
             nonce,
             capabilities: Capabilities::OFFERED.with_if(Capabilities::SSL, tls),
@@ -170,15 +173,23 @@ impl Greeting {
     }
 }
 
-/// The collation to ask a server of this flavour for when the client asked for `charset`.
+/// The collation to ask a server of this version for when the client asked for `charset`.
 ///
 /// MySQL's UCA 9.0.0 collations do not exist at MariaDB, which silently takes latin1 for an id it
-/// does not know; a client of utf8mb4 gets utf8mb4's general collation there instead.
-pub fn charset_at(flavour: Flavour, charset: u16) -> u16 {
-    match (flavour, charset) {
+/// does not know, and looks at one byte of it; a client of utf8mb4 gets utf8mb4's general collation there
+/// instead. The first of them newer ones do know (11.8.9 does).
+pub fn charset_at(version: &str, charset: u16) -> u16 {
+    match (Flavour::of_version(version), charset) {
+        (Flavour::MariaDb, UTF8MB4_0900_AI_CI) if is_since_11_8(version) => charset,
         (Flavour::MariaDb, UTF8MB4_0900_AI_CI..=UTF8MB4_0900_LAST) => UTF8MB4_GENERAL_CI,
         _ => charset,
     }
+}
+
+/// Whether a MariaDB is that or newer.
+fn is_since_11_8(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (11, 8))
 }
 
 /// Bytes of a nonce.
@@ -210,6 +221,20 @@ mod tests {
         ours().put(&mut out);
         assert_eq!(Greeting::parse(&out[4..]).unwrap(), ours());
         assert_eq!(ours().flavour(), Flavour::MySql);
+    }
+
+    #[test]
+    fn drivers_can_tell_a_mariadb_of_before_11_by_its_prefix() {
+        for (version, said) in [
+            ("10.11.14-MariaDB", "5.5.5-10.11.14-MariaDB"),
+            ("11.8.9-MariaDB", "11.8.9-MariaDB"),
+            ("8.0.36-DBBouncer", "8.0.36-DBBouncer"),
+            ("10.4.0", "10.4.0"),
+            ("5.5.5-10.11.14-MariaDB", "5.5.5-10.11.14-MariaDB"),
+        ] {
+            let greeting = Greeting::to_client(version, 1, Nonce::from_random([0; NONCE]), false);
+            assert_eq!(greeting.version, said);
+        }
     }
 
     #[test]
@@ -261,8 +286,18 @@ mod tests {
 
     #[test]
     fn a_collation_mariadb_does_not_know_becomes_one_it_knows() {
-        assert_eq!(charset_at(Flavour::MariaDb, 255), 45);
-        assert_eq!(charset_at(Flavour::MariaDb, 33), 33);
-        assert_eq!(charset_at(Flavour::MySql, 255), 255);
+        for (version, asked, expected) in [
+            ("10.11.19-MariaDB-0+deb12u1", 255, 45),
+            ("5.5.5-10.11.19-MariaDB", 255, 45),
+            ("10.11.19-MariaDB", 33, 33),
+            ("11.4.2-MariaDB", 255, 45),
+            ("11.8.9-MariaDB-4 from Debian", 255, 255),
+            ("11.8.9-MariaDB-4 from Debian", 303, 45),
+            ("12.0.1-MariaDB", 255, 255),
+            ("8.0.36", 255, 255),
+            ("9.7.4", 303, 303),
+        ] {
+            assert_eq!(charset_at(version, asked), expected, "{version} {asked}");
+        }
     }
 }

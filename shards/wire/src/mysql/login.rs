@@ -170,7 +170,7 @@ impl Login {
                     });
                 }
                 let capabilities = self.agree(&greeting)? | Capabilities::SSL;
-                let charset = charset_at(greeting.flavour(), self.request.shape.charset);
+                let charset = charset_at(&greeting.version, self.request.shape.charset);
                 put_ssl_request(outbound, 1, capabilities, charset);
                 self.step = Step::Securing(Box::new(greeting));
                 Ok(Some(Progress::Done(LoginStep::StartTls)))
@@ -190,7 +190,7 @@ impl Login {
         outbound: &mut BytesMut,
     ) -> Result<(), WireError> {
         let capabilities = self.agree(&greeting)?.with_if(Capabilities::SSL, secured);
-        let charset = charset_at(greeting.flavour(), self.request.shape.charset);
+        let charset = charset_at(&greeting.version, self.request.shape.charset);
         // A method we do not speak may be the server's default and yet not this user's: begin with
         // the one its flavour knows best, it will ask for another.
         let plugin = match (
