@@ -268,8 +268,12 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
     for left in api.left_out {
         roster.leave_out(left);
     }
-    // Written at once, so that a place that cannot be written to is found now.
-    file.save(roster.of_api()).map_err(StartError::State)?;
+    // Written at once, so that a place that cannot be written to is found now. If it could be written once, its disk may
+    // be full today: no reason to serve nobody.
+    match file.save(roster.of_api()) {
+        Err(why) if file.is_there() => error!("{why}"),
+        saved => saved.map_err(StartError::State)?,
+    }
     Ok((roster, Some(file)))
 }
 

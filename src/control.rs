@@ -65,6 +65,7 @@ impl Control {
                 changed,
                 removed,
                 after_restart,
+                not_kept: _,
             }) => {
                 // The folder's watch also looks when nothing has changed.
                 let level = if changed + removed > 0 {
@@ -129,7 +130,8 @@ impl Control {
         self.note_certificate();
         self.say_who_is_left_out();
         // Tenants of the API that the file now names are no longer the API's.
-        if let Err(why) = self.save() {
+        let not_kept = self.save().err();
+        if let Some(why) = &not_kept {
             error!("{why}");
         }
         let removed = changes
@@ -145,6 +147,7 @@ impl Control {
             changed,
             removed,
             after_restart,
+            not_kept,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Whatever a message holds, it stays one line: what a peer sent cannot forge another. Lines are
 //! written by a thread of their own, so that whoever reads them slowly does not hold up a shard;
-//! what finds no room is counted and not written.
+//! what finds no room, there or on the disk, is counted and not written.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -140,25 +140,77 @@ impl io::Write for Queue {
 }
 
 fn write_all(lines: &Receiver<Line>) {
+    let mut paper = Paper {
+        out: io::stderr(),
+        torn: false,
+        told: 0,
+    };
     for line in lines {
-        // If nobody can read the log, there is nobody to tell.
-        let _ = match line {
-            Line::Text(text) => io::stderr().write_all(&text),
-            Line::Mark(written) => written.send(()).map_err(io::Error::other),
-        };
-        let lost = LOST.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(
-                io::stderr(),
-                "{lost} lines of the log were lost: it was read too slowly"
-            );
+        match line {
+            Line::Text(text) => paper.put(&text),
+            // If nobody can read the log, there is nobody to tell.
+            Line::Mark(written) => drop(written.send(())),
         }
     }
 }
 
+/// What the lines are written on, which may be full and have room again later.
+struct Paper<W> {
+    out: W,
+    /// The last thing that was written is the beginning of a line.
+    torn: bool,
+    /// Of how many lost lines it has been told.
+    told: u64,
+}
+
+impl<W: io::Write> Paper<W> {
+    /// Writes a line, whole and as a line of its own, or counts it; and says first how many are missing.
+    fn put(&mut self, line: &[u8]) {
+        let lost = lost();
+        let missing = lost - self.told;
+        let is_told = missing == 0
+            || {
+                let words = format!(
+                    "{missing} lines of the log are missing here: it was read too slowly, or could not be written\n"
+                );
+                self.write(words.as_bytes())
+            };
+        if is_told {
+            self.told = lost;
+        }
+        if !(is_told && self.write(line)) {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn write(&mut self, mut line: &[u8]) -> bool {
+        if self.torn && !matches!(self.out.write(b"\n"), Ok(1)) {
+            return false;
+        }
+        self.torn = false;
+        while !line.is_empty() {
+            match self.out.write(line) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    line = &line[count..];
+                    self.torn = !line.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// How many lines have not been written so far.
+pub fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Where lines go, for [`finish`].
 static LINES: OnceLock<Sender<Line>> = OnceLock::new();
-/// Lines that found no room.
+/// Lines that found no room, here or on the disk.
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// How many lines may wait to be written.
 const LINES_WAITING: usize = 4096;
@@ -179,6 +231,54 @@ mod tests {
             .build();
         let expected = r"WARN  refused: no\r\nsuch \u{0} user ü tenant=t1 user=a\u{1b}[2Jb";
         assert_eq!(line(&record), expected);
+    }
+
+    /// A disk with so many bytes of room.
+    struct Disk {
+        text: Vec<u8>,
+        room: usize,
+    }
+
+    impl io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.extend_from_slice(&bytes[..count]);
+            self.room -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn after_a_full_disk_lines_are_whole_again_and_tell_how_many_are_missing() {
+        let disk = Disk {
+            text: Vec::new(),
+            room: 9,
+        };
+        let mut paper = Paper {
+            out: disk,
+            torn: false,
+            told: lost(),
+        };
+        for line in ["first\n", "second\n", "third\n"] {
+            paper.put(line.as_bytes());
+        }
+        // Of the words that tell of it, only some find room.
+        paper.out.room = 10;
+        paper.put(b"fourth\n");
+        paper.out.room = 1000;
+        paper.put(b"fifth\n");
+        let text = String::from_utf8_lossy(&paper.out.text);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..3], ["first", "sec", "2 lines o"], "{text}");
+        assert!(lines[3].starts_with("3 lines of the log are missing"));
+        assert_eq!(lines[4..], ["fifth"], "{text}");
     }
 
     #[test]

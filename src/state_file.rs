@@ -2,13 +2,16 @@
 //!
 //! Written whole and at once: a new file, flushed to the disk, takes the name of the old one, so
 //! that after a crash there is the one or the other and never half of both. A file that is not
-//! ours, or not whole, is an error at the start: going on would mean to lose tenants in silence.
+//! ours, or not whole, is an error at the start: going on would mean to lose tenants in silence. So is,
+//! later, one that is not as we left it: another process keeps its tenants there, or somebody has edited it.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use serde_json::{Map, Value, json};
 use shards::contract::TenantId;
 
@@ -16,7 +19,14 @@ use crate::config::Node;
 
 /// Where tenants are kept.
 #[derive(Clone, Debug)]
-pub struct StateFile(PathBuf);
+pub struct StateFile {
+    path: PathBuf,
+    /// What it held when we last read or wrote it; `None` if it was not there.
+    left: Cell<Option<Sum>>,
+}
+
+/// Of a file's text.
+type Sum = [u8; SHA256_OUTPUT_LEN];
 
 /// Why a state file cannot be used.
 #[derive(Debug)]
@@ -25,6 +35,8 @@ pub enum StateError {
     Io(&'static str, PathBuf, io::Error),
     /// It can be read, and is not what we wrote.
     Foreign(PathBuf, &'static str),
+    /// It has been what we wrote, and is no more.
+    Changed(PathBuf),
 }
 
 impl StateFile {
@@ -34,7 +46,7 @@ impl StateFile {
         let mut text = String::new();
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((StateFile(path.to_owned()), Vec::new()));
+                return Ok((StateFile::left_as(path, None), Vec::new()));
             }
             Err(error) => return Err(failed(error)),
             Ok(file) => file
@@ -43,18 +55,43 @@ impl StateFile {
                 .map_err(failed)?,
         };
         let tenants = understand(&text).map_err(|why| StateError::Foreign(path.to_owned(), why))?;
-        Ok((StateFile(path.to_owned()), tenants))
+        Ok((StateFile::left_as(path, Some(text.as_bytes())), tenants))
     }
 
-    /// Keeps these tenants and no others.
+    fn left_as(path: &Path, text: Option<&[u8]>) -> StateFile {
+        StateFile {
+            path: path.to_owned(),
+            left: Cell::new(text.map(sum)),
+        }
+    }
+
+    /// Whether it has been written before.
+    pub fn is_there(&self) -> bool {
+        self.left.get().is_some()
+    }
+
+    /// Keeps these tenants and no others. Where they are what is there already nothing is written, so that a full disk
+    /// does no harm.
     pub fn save<'a>(
         &self,
         tenants: impl Iterator<Item = (&'a TenantId, &'a Node)>,
     ) -> Result<(), StateError> {
         let tenants = tenants.map(|(id, written)| (id.to_string(), to_json(written)));
         let text = compose(tenants.collect());
-        self.replace(text.as_bytes())
-            .map_err(|error| StateError::Io("write", self.0.clone(), error))
+        let failed = |what| move |error| StateError::Io(what, self.path.clone(), error);
+        let there = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(sum(&read.map_err(failed("read"))?)),
+        };
+        if there == Some(sum(text.as_bytes())) {
+            self.left.set(there);
+            return Ok(());
+        }
+        // One that has been taken away is made anew: what it held is what we hold.
+        if there.is_some() && there != self.left.get() {
+            return Err(StateError::Changed(self.path.clone()));
+        }
+        self.replace(text.as_bytes()).map_err(failed("write"))
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
@@ -62,7 +99,7 @@ impl StateFile {
             let why = format!("it would have more than {MAX_STATE} bytes, and not be read again");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
-        let mut fresh = self.0.clone().into_os_string();
+        let mut fresh = self.path.clone().into_os_string();
         fresh.push(".new");
         let fresh = PathBuf::from(fresh);
         // What an interrupted attempt has left may have another owner's rights on it.
@@ -70,22 +107,32 @@ impl StateFile {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(OWNER_ONLY)
-            .open(&fresh)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.0)?;
+        let written = write_new(&fresh, text).and_then(|()| fs::rename(&fresh, &self.path));
+        if let Err(error) = written {
+            // It would only take room that is wanted elsewhere.
+            let _ = fs::remove_file(&fresh);
+            return Err(error);
+        }
+        self.left.set(Some(sum(text)));
         // The new name is on the disk only when the folder is.
         let folder = self
-            .0
+            .path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// Writes a file that was not there, and sees that it is on the disk.
+fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 impl std::fmt::Display for StateError {
@@ -97,6 +144,11 @@ impl std::fmt::Display for StateError {
             StateError::Foreign(path, why) => write!(
                 f,
                 "state_file: {} {why}. Nothing was changed in it: restore it from a copy, or move it away to start without the tenants made by the API",
+                path.display()
+            ),
+            StateError::Changed(path) => write!(
+                f,
+                "state_file: {} is not as this process left it: another process, or somebody, has written it. Nothing was changed in it: give each process a file of its own, and restart this one to go on from what is there",
                 path.display()
             ),
         }
@@ -137,13 +189,14 @@ fn understand(text: &str) -> Result<Vec<(TenantId, Node)>, &'static str> {
 
 /// Over the tenants in one certain spelling: keys in order, no spaces.
 fn checksum(tenants: &Value) -> String {
-    let digest =
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenants.to_string().as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let sum = sum(tenants.to_string().as_bytes());
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sum(text: &[u8]) -> Sum {
+    let mut sum = Sum::default();
+    sum.copy_from_slice(digest(&SHA256, text).as_ref());
+    sum
 }
 
 fn to_json(node: &Node) -> Value {
@@ -250,6 +303,31 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().len() < 1000);
         save("x".repeat(most)).unwrap();
         assert_eq!(kept(&path).unwrap(), ["acme"]);
+    }
+
+    /// Two processes that share one, or somebody who edits it.
+    #[test]
+    fn what_somebody_else_has_written_is_not_written_over() {
+        let folder = Folder::new("shared");
+        let path = folder.file();
+        let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
+        let [mine, theirs] = ["mine", "theirs"].map(|id| TenantId::parse(id).unwrap());
+        let (ours, _) = StateFile::open(&path).unwrap();
+        let (others, _) = StateFile::open(&path).unwrap();
+        ours.save([(&mine, &node)].into_iter()).unwrap();
+        for _ in 0..2 {
+            let error = others.save([(&theirs, &node)].into_iter()).unwrap_err();
+            assert!(error.to_string().contains("another process"), "{error}");
+        }
+        assert_eq!(kept(&path).unwrap(), ["mine"]);
+        // What is there already is kept, whoever wrote it.
+        others.save([(&mine, &node)].into_iter()).unwrap();
+        others.save([(&theirs, &node)].into_iter()).unwrap();
+        assert!(ours.save([(&mine, &node)].into_iter()).is_err());
+        // One that was taken away is there again.
+        fs::remove_file(&path).unwrap();
+        ours.save([(&mine, &node)].into_iter()).unwrap();
+        assert_eq!(kept(&path).unwrap(), ["mine"]);
     }
 
     #[test]

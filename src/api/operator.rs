@@ -58,6 +58,8 @@ pub struct Reloaded {
     pub removed: usize,
     /// What differs in the file and needs a restart to come into force.
     pub after_restart: Vec<&'static str>,
+    /// Why what is left of the API's tenants could not be kept in the state file; the load holds all the same.
+    pub not_kept: Option<String>,
 }
 
 /// What must be true of a tenant for a change to be made: `If-Match` and `If-None-Match`.

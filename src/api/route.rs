@@ -237,6 +237,7 @@ impl Router {
             "changed": done.changed,
             "removed": done.removed,
             "after_restart": done.after_restart,
+            "not_kept": done.not_kept,
         });
         Ok(Response::json(200, &document))
     }

@@ -6,6 +6,7 @@ use prometheus::proto::MetricFamily;
 
 use super::Scene;
 use super::family::Family;
+use crate::logging;
 
 /// All of it.
 pub fn families(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
@@ -33,6 +34,13 @@ pub fn families(scene: &Scene<'_>, families: &mut Vec<MetricFamily>) {
                 "Times a connection could not be accepted, for want of descriptors mostly",
             ),
             scene.door.accept_failures as f64,
+        ),
+        (
+            Family::counter(
+                "log_lines_lost_total",
+                "Lines of the log that were not written: it was read too slowly, or its disk was full",
+            ),
+            logging::lost() as f64,
         ),
         (
             Family::counter(

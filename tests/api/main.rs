@@ -7,6 +7,7 @@ mod authorisation;
 mod certificates;
 mod commands;
 mod contract;
+mod disk;
 mod hardship;
 mod log;
 mod monitoring;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         certificates::TESTS,
         commands::TESTS,
         contract::TESTS,
+        disk::TESTS,
         hardship::TESTS,
         log::TESTS,
         monitoring::TESTS,

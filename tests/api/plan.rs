@@ -19,6 +19,7 @@ pub enum Need {
     Prometheus,
     Browser,
     Tmux,
+    Mounts,
 }
 
 impl Need {
@@ -29,6 +30,8 @@ impl Need {
             Need::Schemathesis => in_cache("venv/bin/schemathesis"),
             Need::Prometheus => in_cache("prometheus/usr/bin/prometheus"),
             Need::Tmux => Some(PathBuf::from("/usr/bin/tmux")),
+            // For root alone.
+            Need::Mounts => return testbed::has_mounts().then(PathBuf::new),
             Need::Browser => return testbed::browser("page.mjs").map(|_| PathBuf::new()),
         };
         path.filter(|path| path.exists())
