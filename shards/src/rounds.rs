@@ -36,9 +36,18 @@ async fn watch(tenant: Weak<Tenant>, round: u64, shortest: Duration) {
         drop(tenant);
         // Whatever begins from now on cannot be overdue before the shortest time-out is over.
         let next = first.map_or(shortest, |first| first.duration_since(now).min(shortest));
-        sockets::sleep(next.max(BETWEEN_ROUNDS)).await;
+        let due = now + next.max(BETWEEN_ROUNDS);
+        sockets::sleep_until(due).await;
+        if due.elapsed() > STOOD_STILL {
+            sockets::sleep(HEARING).await;
+        }
     }
 }
 
 /// The least time between two looks at all sessions of a tenant.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
+/// A round that is so late finds that the whole process stood still, as in a container that is frozen or on a machine that
+/// is moved. What clients said and databases answered meanwhile has come in and has not been heard.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+/// How long that may take, before whoever is overdue all the same is told so.
+const HEARING: Duration = Duration::from_millis(250);

@@ -58,6 +58,12 @@ pub fn plan(plan: &mut Plan) {
         "a_cancel_reaches_who_waits",
         a_cancel_reaches_who_waits,
     );
+    plan.add(
+        World::Bouncer,
+        &postgres,
+        "who_spoke_while_the_process_was_stopped_has_not_been_idle",
+        who_spoke_while_the_process_was_stopped_has_not_been_idle,
+    );
 }
 
 const MODES: [&str; 2] = ["pool_mode: session", "pool_mode: transaction"];
@@ -393,6 +399,42 @@ async fn mysql_who_is_in_time_is_left_alone(server: &'static Server) {
     let (_, ok) = changes.say(&packet(0, b"\x0E")).packet();
     assert_eq!(ok[0], 0, "{ok:?}");
     drop((sends, changes));
+    bouncer.stop();
+}
+
+/// As in a container that is frozen for longer than a time-out.
+async fn who_spoke_while_the_process_was_stopped_has_not_been_idle(server: &'static Server) {
+    let (bouncer, tenants) = limited(server, "", &["client_idle_timeout: 3s"]);
+    let door = bouncer.door(&tenants[0]);
+    let signal = |name: &str| {
+        let kill = testbed::tool("kill");
+        kill.args([name, &bouncer.pid().to_string()])
+            .run()
+            .expect_ok();
+    };
+    let state = format!("/proc/{}/stat", bouncer.pid());
+    loop {
+        let client = postgres(&door).await;
+        let _ = client.simple_query("SELECT 1").await;
+        signal("-STOP");
+        eventually("it is stopped", || {
+            let stat = std::fs::read_to_string(&state).expect("a process");
+            stat.contains(") T ").then_some(())
+        });
+        // On a machine that stalls it may have been idle for too long before.
+        if client.is_closed() {
+            signal("-CONT");
+            continue;
+        }
+        let query = client.simple_query("SELECT 1");
+        let goes_on = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            signal("-CONT");
+        };
+        let (answer, ()) = tokio::join!(query, goes_on);
+        answer.expect("it spoke in time");
+        break;
+    }
     bouncer.stop();
 }
 
