@@ -23,7 +23,7 @@ const fn kind(name: &'static str, makes: &'static str, shows: &'static str) -> K
     Kind { name, makes, shows }
 }
 
-static KINDS: [Kind; 25] = [
+static KINDS: [Kind; 26] = [
     kind(
         "reported setting",
         "SET TimeZone TO 'Asia/Tokyo'",
@@ -38,6 +38,11 @@ static KINDS: [Kind; 25] = [
         "setting of the application",
         "SET app.tenant TO 'seven'",
         "SELECT coalesce(current_setting('app.tenant', true), '')",
+    ),
+    kind(
+        "setting named like a keyword",
+        "SET transaction.tenant TO 'seven'",
+        "SELECT coalesce(current_setting('transaction.tenant', true), '')",
     ),
     kind(
         "setting by set_config",

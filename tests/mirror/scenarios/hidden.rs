@@ -177,6 +177,11 @@ pub fn list() -> Vec<Scenario> {
             .says(&[parse("s", "SELECT sets()"), sync(), query("CREATE TABLE scratch AS EXECUTE s")])
             .client(1)
             .says(&[show("work_mem"), query("DROP TABLE scratch; DROP FUNCTION sets")]),
+        Scenario::named("functions of their own that have the names of keywords")
+            .says(&[query("CREATE FUNCTION isnull(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN SET work_mem TO ''7MB''; RETURN $1; END'")])
+            .says(&[query("SELECT isnull(1)")])
+            .client(1)
+            .says(&[show("work_mem"), query("DROP FUNCTION isnull")]),
         Scenario::named("names in escapes")
             .says(&[query(r#"CREATE TABLE U&"pg\005ftemp".scratch (i int)"#), query(r#"PREPARE U&"\0078" AS SELECT 42"#)])
             .leaves()

@@ -36,6 +36,15 @@ pub fn list() -> Vec<Scenario> {
         ]),
         prepared_under_another_path("by a name put together", &[unnamed("SELECT set_config('search_' || 'path', 'other', true)")]),
         prepared_under_another_path("if there is a row", &[unnamed("SELECT set_config('search_path', 'other', true) FROM item WHERE id = 1")]),
+        Scenario::named("the same statement, whose constants read otherwise")
+            .says(&[query("SET bytea_output TO escape; SET extra_float_digits TO -3; SET timezone_abbreviations TO 'India'")])
+            .says(&[parse("s", CONSTANTS), sync(), run("s")])
+            .client(1)
+            .says(&[parse("s", CONSTANTS), sync(), run("s")])
+            .client(0)
+            .says(&[run("s")])
+            .client(1)
+            .says(&[run("s")]),
         Scenario::named("unnamed statements of two clients")
             .says(&[parse("", "SELECT 'zero'"), sync()])
             .client(1)
@@ -340,3 +349,7 @@ fn prepared_under_another_path(how: &str, set: &[Frame]) -> Scenario {
         .client(1)
         .says(&[run()])
 }
+
+/// What these are worth depends on settings, and is found out when a plan is made.
+const CONSTANTS: &str =
+    r"SELECT '\x41'::bytea::text, 0.1::float8::text, '2020-01-01 12:00 IST'::timestamptz";

@@ -21,7 +21,8 @@ pub enum Pin {
     /// `currval` or `lastval`, which mean the sequences as this backend has used them; ends with
     /// DISCARD SEQUENCES.
     SequenceValue,
-    /// LOAD: a library cannot be unloaded.
+    /// LOAD: a library cannot be unloaded. Nor is there a word that ends a connection of dblink's, a replication
+    /// origin, a temporary replication slot or a backup, whosever they were.
     Load,
     /// `setseed()`: what `random()` will say cannot be made uncertain again.
     RandomSeed,

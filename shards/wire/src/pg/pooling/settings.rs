@@ -343,9 +343,9 @@ fn kept(base: &Map, now: &Map) -> Map {
 }
 
 /// The settings that decide what a statement means when it is analysed: what its names stand for, how
-/// its text is read, and what its literals are worth, which are read along with it (a time without a
-/// zone, an amount of money, an array).
-pub(super) const CONTEXT: [&str; 12] = [
+/// its text is read, and what its constants are worth, which are read along with it (a time without a zone, an amount
+/// of money, an array), or written for it (bytes or floats as text).
+pub(super) const CONTEXT: [&str; 15] = [
     "search_path",
     "role",
     "session_authorization",
@@ -353,8 +353,11 @@ pub(super) const CONTEXT: [&str; 12] = [
     "standard_conforming_strings",
     "transform_null_equals",
     "timezone",
+    "timezone_abbreviations",
     "datestyle",
     "intervalstyle",
+    "bytea_output",
+    "extra_float_digits",
     "lc_monetary",
     "array_nulls",
     "xmloption",

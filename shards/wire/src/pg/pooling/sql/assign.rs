@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::super::pins::{Pin, Pins};
 use super::bound::{Bound, SEED, Said, is_of_transaction};
+use super::characteristics::characteristics;
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
@@ -23,19 +24,15 @@ pub(super) enum Call {
 
 /// Reads what stands behind SET. What cannot be followed pins.
 pub(super) fn set(mut rest: Lexer<'_>, dialect: Dialect<'_>, pins: &mut Pins) -> Act {
-    let local = skip(&mut rest, "local");
-    if !local && next_is(&rest, "session") {
-        let mut behind = rest.clone();
-        skip(&mut behind, "session");
-        if skip(&mut behind, "characteristics") {
-            return characteristics(behind, pins);
+    let local = keyword(&rest, "local") && skip(&mut rest, "local");
+    // SET SESSION AUTHORIZATION is no SET AUTHORIZATION, though it reads on in the same way.
+    if keyword(&rest, "session") && skip(&mut rest, "session") && !local {
+        let is_of_all = keyword(&rest, "characteristics");
+        if is_of_all && skip(&mut rest, "characteristics") {
+            return characteristics(rest, pins);
         }
-        // SET SESSION AUTHORIZATION is no SET AUTHORIZATION, though it reads on in the same way.
-        rest = behind;
-    } else if local && next_is(&rest, "session") {
-        skip(&mut rest, "session");
     }
-    if next_is(&rest, "transaction") || next_is(&rest, "constraints") {
+    if keyword(&rest, "transaction") || keyword(&rest, "constraints") {
         return Act::Plain;
     }
     let Some((name, value)) = special(&mut rest, dialect).or_else(|| general(&mut rest, dialect))
@@ -54,11 +51,11 @@ pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
     if next_is(&rest, "all") {
         return Act::ResetAll;
     }
-    let name = if skip(&mut rest, "session") {
+    let name = if keyword(&rest, "session") {
         Some("session_authorization".to_owned())
-    } else if skip(&mut rest, "time") {
+    } else if keyword(&rest, "time") {
         Some("timezone".to_owned())
-    } else if next_is(&rest, "transaction") {
+    } else if keyword(&rest, "transaction") {
         return Act::Plain;
     } else {
         name(&mut rest)
@@ -70,6 +67,18 @@ pub(super) fn reset(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
             Act::Plain
         }
     }
+}
+
+/// Whether this word comes next and is SQL's own, not (the first part of) a setting's name, which what follows it
+/// tells: `session.x`, `SET role TO x`.
+fn keyword(rest: &Lexer<'_>, word: &str) -> bool {
+    let mut behind = rest.clone();
+    skip(&mut behind, word) && !names_a_setting(&behind)
+}
+
+/// Whether the word before names a setting.
+fn names_a_setting(behind: &Lexer<'_>) -> bool {
+    matches!(peek(behind), Some(Token::Symbol(b'=' | b'.'))) || next_is(behind, "to")
 }
 
 /// Reads a call, from behind the name of the function to behind its arguments.
@@ -173,68 +182,6 @@ fn arguments<'a>(lexer: &mut Lexer<'a>) -> Option<[Option<Token<'a>>; 3]> {
 /// Which of the arguments says whether it is until the end of the transaction only.
 const LOCAL: usize = 2;
 
-/// SET SESSION CHARACTERISTICS AS TRANSACTION mode [, …]: sets the defaults of transactions.
-fn characteristics(mut rest: Lexer<'_>, pins: &mut Pins) -> Act {
-    let mut assignments = Vec::new();
-    if !(skip(&mut rest, "as") && skip(&mut rest, "transaction")) {
-        return Act::Plain;
-    }
-    let mut default = |name: &str, value: &str| {
-        assignments.push(Assignment {
-            name: Rc::from(name),
-            value: Some(Value::Expression(format!("'{value}'").into())),
-            local: false,
-        });
-    };
-    let mut known = true;
-    while let Some(token) = peek(&rest) {
-        if matches!(token, Token::Symbol(b';')) {
-            break;
-        }
-        if token == Token::Symbol(b',') {
-            rest.next_token();
-        } else if skip(&mut rest, "read") {
-            let value = if skip(&mut rest, "only") { "on" } else { "off" };
-            known &= value == "on" || skip(&mut rest, "write");
-            default("default_transaction_read_only", value);
-        } else if skip(&mut rest, "deferrable") {
-            default("default_transaction_deferrable", "on");
-        } else if skip(&mut rest, "not") {
-            known &= skip(&mut rest, "deferrable");
-            default("default_transaction_deferrable", "off");
-        } else if skip(&mut rest, "isolation") {
-            known &= skip(&mut rest, "level");
-            let level = isolation_level(&mut rest);
-            known &= level.is_some();
-            default("default_transaction_isolation", level.unwrap_or_default());
-        } else {
-            known = false;
-            break;
-        }
-    }
-    if !known {
-        pins.insert(Pin::Setting);
-        return Act::Plain;
-    }
-    Act::Assign(assignments)
-}
-
-fn isolation_level(rest: &mut Lexer<'_>) -> Option<&'static str> {
-    if skip(rest, "serializable") {
-        Some("serializable")
-    } else if skip(rest, "repeatable") {
-        skip(rest, "read").then_some("repeatable read")
-    } else if skip(rest, "read") {
-        match (skip(rest, "committed"), skip(rest, "uncommitted")) {
-            (true, _) => Some("read committed"),
-            (_, true) => Some("read uncommitted"),
-            _ => None,
-        }
-    } else {
-        None
-    }
-}
-
 /// The forms of SET that name their setting in words of their own.
 fn special(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<(String, Option<Value>)> {
     let Some(Token::Word(first)) = peek(rest) else {
@@ -255,7 +202,7 @@ fn special(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<(String, Option
         return None;
     }
     // `SET role TO x` is a general one, and so is a setting that happens to be called `names`.
-    if matches!(peek(&behind), Some(Token::Symbol(b'=' | b'.'))) || next_is(&behind, "to") {
+    if names_a_setting(&behind) {
         return None;
     }
     *rest = behind;
@@ -397,6 +344,7 @@ pub(super) const VALUE_LIMIT: usize = 16 * 1024;
 mod tests {
     use super::super::super::work;
     use super::super::read;
+    use super::super::tests::{setting, settings};
     use super::*;
 
     #[test]
@@ -415,5 +363,27 @@ mod tests {
         assert!(nested.pins.contains(Pin::Setting) && nested.pins.contains(Pin::RandomSeed));
         let behind = only("SELECT set_config('a', '1', true), set_config('b', '2', true)");
         assert!(matches!(behind.act, Act::Assign(all) if all.len() == 2));
+    }
+
+    #[test]
+    fn words_of_set_may_be_names_of_settings() {
+        for name in [
+            "transaction.x",
+            "constraints.x",
+            "session.x",
+            "local.x",
+            "characteristics.x",
+            "time.x",
+            "role.x",
+        ] {
+            let said = (name.to_owned(), "'1'".to_owned());
+            for set in ["SET", "SET SESSION"] {
+                assert_eq!(setting(&format!("{set} {name} = '1'")), said);
+            }
+            let local = (name.to_owned(), "'1'".to_owned(), true);
+            assert_eq!(settings(&format!("SET LOCAL {name} TO '1'")), [local]);
+            let reset = (name.to_owned(), "DEFAULT".to_owned());
+            assert_eq!(setting(&format!("RESET {name}")), reset);
+        }
     }
 }

@@ -110,7 +110,11 @@ impl<'a> Calls<'a> {
         let ambiguous = || AMBIGUOUS.iter().any(|word| is(self.name, word));
         // (That of a window stands in parentheses.)
         let partitions = depth == 0 && self.is_after(&["by"]) && is(self.earlier, "partition");
-        let begins_value = || self.begins_value() && !partitions;
+        let belongs = || {
+            let mut pairs = BELONG.iter();
+            pairs.any(|(before, word)| is(self.before, before) && is(self.name, word))
+        };
+        let begins_value = || self.begins_value() && !partitions && !belongs();
         self.quoted || !own || !is_harmless(self.name) || ambiguous() && begins_value()
     }
 
@@ -146,7 +150,7 @@ fn is_harmless(word: &[u8]) -> bool {
 
 /// In the order of bytes: what `pg_proc` has in `pg_catalog` on PostgreSQL 15 and 18, and for pgcrypto, uuid-ossp,
 /// `pg_trgm`, unaccent, hstore, ltree, citext, fuzzystrmatch, cube, earthdistance and intarray; the keywords that can be no
-/// function (`pg_get_keywords`, categories R, C and T), and others that an opening parenthesis may follow. Without
+/// function (`pg_get_keywords`, categories R and C), and others that an opening parenthesis may follow. Without
 /// what runs any SQL (`query_to_xml`), sets settings (`set_limit`) or begins something in the session (`pg_backup_start`).
 const LIST: &str = include_str!("harmless.txt");
 
@@ -154,33 +158,47 @@ const LIST: &str = include_str!("harmless.txt");
 const LONGEST: usize = 64;
 
 /// Words of that list that are SQL's own, and by which a function may be called as well.
-const AMBIGUOUS: [&str; 21] = [
+const AMBIGUOUS: [&str; 27] = [
     "by",
     "columns",
+    "conflict",
     "delete",
     "each",
     "explain",
     "filter",
     "groups",
     "identity",
+    "ilike",
     "include",
     "index",
+    "join",
     "key",
+    "materialized",
     "operator",
     "options",
     "over",
     "partition",
     "range",
+    "rollup",
     "rows",
     "set",
     "sets",
     "statistics",
+    "vacuum",
     "within",
 ];
 
 /// Those of them that stand behind a value in parentheses, or the columns of an index.
-const BEHIND_VALUES: [&str; 6] = [
-    "columns", "filter", "include", "operator", "options", "over",
+const BEHIND_VALUES: [&str; 8] = [
+    "columns", "filter", "ilike", "include", "join", "operator", "options", "over",
+];
+
+/// Those of them that are SQL's own behind a word that a value might begin behind.
+const BELONG: [(&str, &str); 4] = [
+    ("on", "conflict"),
+    ("not", "ilike"),
+    ("not", "materialized"),
+    ("by", "rollup"),
 ];
 
 /// Words behind which a value begins, or a table.
@@ -275,6 +293,10 @@ mod tests {
             "create table t (a int) partition by range (a); create table u partition of t default partition by range (b)",
             "select sum(a) over (order by (b) rows 1 preceding) from t where (a) operator(pg_catalog.=) 1",
             "insert into \"s\".\"t\" (\"id\") values (1) returning \"s\".\"t\".\"id\", coalesce(\"a\", 1)",
+            "select a from t where a not ilike ('x') or (b) ilike ('y') or 'x' ilike ('z') group by rollup (a, b)",
+            "with x as not materialized (select 1), y as materialized (select 2) select * from x join (select 1) z on true",
+            "select * from (select 1) x join (select 2) y on true left outer join (select 3) z on true; vacuum (full) t",
+            "insert into t values (1) on conflict (a) do update set a = (1)",
             "select (array[1, 2])[1:2], \"pg_catalog\".lower('x'), '1'::numeric(3), 1 :: app.money(2)",
         ] {
             assert!(!traces(text).calls, "{text}");
@@ -309,6 +331,13 @@ mod tests {
             "select 1 operator(pg_catalog.+) sets(1)",
             "select a from t order by range(a)",
             "select sum(a) over (partition by range(a)) from t",
+            // Keywords by which a function or type may be called.
+            "select isnull(1)",
+            "select a from t where notnull(a) and binary(a)",
+            "select ilike(1), 2",
+            "select 1 from join(1)",
+            "select rollup(1), conflict(2), vacuum(3)",
+            "select materialized(1)",
             "create table u as select a from t group by range(a)",
         ] {
             assert!(traces(text).calls, "{text}");

@@ -8,6 +8,7 @@
 mod assign;
 mod bound;
 mod calls;
+mod characteristics;
 mod code;
 mod lexer;
 mod literal;

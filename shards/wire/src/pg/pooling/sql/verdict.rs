@@ -147,7 +147,7 @@ fn named(lexer: &mut Lexer<'_>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::super::super::pins::Pins;
-    use super::super::tests::{pins, step, steps};
+    use super::super::tests::{act, pins, step, steps};
     use super::super::{Dialect, read};
     use super::*;
 
@@ -245,6 +245,14 @@ mod tests {
             ("SAVEPOINT u&\"\\0061\"", Pin::Unknown),
         ] {
             assert_eq!(pins(text), [pin], "{text}");
+        }
+    }
+
+    #[test]
+    fn who_sends_is_said_by_from_and_to() {
+        for name in ["stdin", "STDOUT"] {
+            assert_eq!(act(&format!("COPY t (a) FROM {name}")), Act::CopyIn);
+            assert!(steps(&format!("COPY t TO {name}")).is_empty());
         }
     }
 }

@@ -152,8 +152,12 @@ impl Notable {
             b"dblink_connect"
             | b"dblink_connect_u"
             | b"pg_replication_origin_session_setup"
+            | b"pg_create_physical_replication_slot"
+            | b"pg_create_logical_replication_slot"
+            | b"pg_copy_physical_replication_slot"
+            | b"pg_copy_logical_replication_slot"
             | b"pg_backup_start"
-            | b"pg_start_backup" => Notable::Pins(Pin::Unknown),
+            | b"pg_start_backup" => Notable::Pins(Pin::Load),
             b"pg_settings" => Notable::Settings,
             name if name.starts_with(b"pg_temp") => Notable::TemporarySchema,
             _ => return None,
