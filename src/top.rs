@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use crossterm::event::{self, Event, KeyEventKind};
+use crossterm::event::{Event, KeyEventKind};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
@@ -33,7 +33,7 @@ use self::keys::Next;
 use self::listing::Order;
 use self::model::Model;
 use self::sample::{Sample, SessionsOf, Wish};
-use self::terminal::Terminal;
+use self::terminal::{Terminal, Word};
 use crate::client::{Client, Failure, Target};
 
 /// What is to be shown, and how.
@@ -129,19 +129,19 @@ fn live(model: &mut Model, url: &str, asker: &Asker) -> io::Result<()> {
         }
         let (_, height) = terminal.size();
         terminal.draw(&view::screen(model, url, height))?;
-        if event::poll(LOOK_EVERY)?
-            && let Event::Key(key) = event::read()?
-            && key.kind != KeyEventKind::Release
-        {
-            let wish = match keys::press(model, key, view::page(model, height)) {
-                Next::Quit => break,
-                Next::Stay => continue,
-                Next::Look => Wish::Watch(model.watched.as_ref().map(|it| it.tenant.clone())),
-                Next::End(tenant, session) => Wish::End(tenant, session),
-            };
-            // Whoever asked has ended with the reason in its last answer.
-            let _ = asker.wishes.send(wish);
-        }
+        let key = match terminal.hear(LOOK_EVERY)? {
+            Word::Gone => break,
+            Word::Event(Event::Key(key)) if key.kind != KeyEventKind::Release => key,
+            Word::Event(_) | Word::Nothing => continue,
+        };
+        let wish = match keys::press(model, key, view::page(model, height)) {
+            Next::Quit => break,
+            Next::Stay => continue,
+            Next::Look => Wish::Watch(model.watched.as_ref().map(|it| it.tenant.clone())),
+            Next::End(tenant, session) => Wish::End(tenant, session),
+        };
+        // Whoever asked has ended with the reason in its last answer.
+        let _ = asker.wishes.send(wish);
     }
     Ok(())
 }

@@ -1,16 +1,30 @@
 //! The terminal: taken over while `top` runs, and given back as it was however it ends.
 
-use std::io::{self, Stdout, Write, stdout};
+use std::io::{self, Stdout, Write, stdin, stdout};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::event::{self, Event};
 use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::table::{Line, Look};
+
+/// What a terminal has to say.
+pub enum Word {
+    /// A key, another size.
+    Event(Event),
+    /// Nothing so far.
+    Nothing,
+    /// There is no terminal any more: its window was closed, the connection to it has ended.
+    Gone,
+}
 
 /// The terminal, ours until this is dropped.
 pub struct Terminal(Stdout);
@@ -23,6 +37,18 @@ impl Terminal {
         let mut terminal = Terminal(stdout());
         execute!(terminal.0, EnterAlternateScreen, Hide)?;
         Ok(terminal)
+    }
+
+    /// What it says within this time. Crossterm reads for ever from a terminal that is gone, so that is looked for first.
+    pub fn hear(&mut self, within: Duration) -> io::Result<Word> {
+        // Some of what crossterm has read may be left from before.
+        if is_gone(Duration::ZERO)? || !event::poll(Duration::ZERO)? && is_gone(within)? {
+            return Ok(Word::Gone);
+        }
+        match event::poll(Duration::ZERO)? {
+            true => event::read().map(Word::Event),
+            false => Ok(Word::Nothing),
+        }
     }
 
     /// Its columns and rows.
@@ -50,6 +76,20 @@ impl Terminal {
         queue!(out, EndSynchronizedUpdate)?;
         out.flush()
     }
+}
+
+/// Waits until there is something to read, but no longer than this.
+fn is_gone(within: Duration) -> io::Result<bool> {
+    let within = Timespec::try_from(within).unwrap_or_default();
+    let input = stdin();
+    let mut polled = [PollFd::new(&input, PollFlags::IN)];
+    match poll(&mut polled, Some(&within)) {
+        // A signal: it is told to end, or has another size.
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(polled[0].revents().intersects(gone))
 }
 
 impl Drop for Terminal {

@@ -1,5 +1,6 @@
 //! The subcommands that ask a running program: `top` and `healthcheck`.
 
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,6 +14,7 @@ tests! {
     top_prints_a_report,
     top_lives_in_a_terminal needs Tmux,
     top_shows_sessions_and_ends_one needs Tmux,
+    top_ends_with_its_terminal needs Tmux,
     a_healthcheck_answers_by_its_exit_status,
     the_schema_for_editors_takes_good_configs_and_no_others needs Schemathesis,
 }
@@ -211,6 +213,21 @@ fn top_shows_sessions_and_ends_one() {
     assert!(status == 1 && error.contains("no such tenant"), "{error}");
     terminal.types(&["q"]);
     terminal.shows("its end", |screen| screen.contains("ended with 0"));
+}
+
+fn top_ends_with_its_terminal() {
+    let program = Program::start(ONE_TENANT);
+    let url = format!("http://127.0.0.1:{}", program.api);
+    // As below nohup: no signal tells it.
+    let top = format!("trap \"\" HUP; exec {PROGRAM} top --url {url} --interval 100ms");
+    let terminal = Terminal::run("gone", &top);
+    terminal.shows("the tenant", |screen| screen.contains("1 of 1 tenants"));
+    let pid = terminal.tmux(&["display", "-p", "#{pane_pid}"]);
+    let program = format!("/proc/{}/exe", pid.trim());
+    let runs = || fs::read_link(&program).is_ok_and(|program| program == Path::new(PROGRAM));
+    assert!(runs(), "the terminal runs nothing else");
+    drop(terminal);
+    eventually("its end", || (!runs()).then_some(()));
 }
 
 fn a_healthcheck_answers_by_its_exit_status() {
