@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::super::pins::{Pin, Pins};
 use super::bound::{Bound, SEED, Said, is_of_transaction};
 use super::characteristics::characteristics;
+use super::interval::interval;
 use super::lexer::{Lexer, Token};
 use super::literal::{Value, decode};
 use super::statement::{identifier, is, next_is, peek, skip};
@@ -218,17 +219,6 @@ fn special(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<(String, Option
         (1, _) => Some((name.to_owned(), Some(value_of(name, &items, dialect)?))),
         _ => None,
     }
-}
-
-/// SET TIME ZONE INTERVAL '…' [HOUR TO MINUTE]: the setting also reads the interval from a string.
-fn interval(rest: &mut Lexer<'_>, dialect: Dialect<'_>) -> Option<Value> {
-    let Token::Text(text) = rest.next_token()?.0 else {
-        return None;
-    };
-    let mut said = b"INTERVAL '".to_vec();
-    said.extend_from_slice(&decode(text)?);
-    said.push(b'\'');
-    Some(Value::of_bytes(&said, dialect.encoding))
 }
 
 /// SET name TO|= value [, …].

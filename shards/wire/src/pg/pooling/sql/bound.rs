@@ -215,7 +215,7 @@ pub(super) const CALLS_LIMIT: usize = 64;
 const TEXTS: [u32; 4] = [0, 25, 705, 1043];
 
 /// The setting by which the seed of `random()` is set.
-pub(super) const SEED: &str = "seed";
+pub(in super::super) const SEED: &str = "seed";
 
 /// Settings that end with their transaction however they are set, and the seed of `random()`,
 /// which cannot be read back.

@@ -10,6 +10,7 @@ mod bound;
 mod calls;
 mod characteristics;
 mod code;
+mod interval;
 mod lexer;
 mod literal;
 mod plain;
@@ -18,6 +19,7 @@ mod verdict;
 mod vocabulary;
 
 use bound::Bound;
+pub(super) use bound::SEED;
 use lexer::{Lexer, Token};
 pub(super) use literal::{Encoding, Value};
 pub(super) use plain::PlainTexts;

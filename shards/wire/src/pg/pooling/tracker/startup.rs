@@ -2,7 +2,7 @@
 
 use super::super::date_style;
 use super::super::settings::Map;
-use super::super::sql::{Encoding, Value, is_setting_name, present_name};
+use super::super::sql::{Encoding, SEED, Value, is_setting_name, present_name};
 use crate::pg::{ErrorResponse, Parameters, options, sqlstate};
 
 /// The settings that startup parameters make. First come those in `options`, then the others, as
@@ -28,6 +28,8 @@ pub(super) fn settings(startup: &Parameters) -> Result<Map, ErrorResponse> {
         }
     }
     date_style::normalise(&mut base);
+    // Sown before the session begins, it is nothing to the server: `check_random_seed` heeds a SET only.
+    base.remove(SEED);
     Ok(base)
 }
 
