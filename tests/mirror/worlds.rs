@@ -161,7 +161,7 @@ impl Place {
             "NOSUPERUSER"
         };
         let roles = format!(
-            "ALTER ROLE {username} {may}; GRANT by_trust TO {username};
+            "ALTER ROLE {username} {may}; GRANT by_trust, admin TO {username};
              CREATE ROLE {username}_deputy; GRANT {username}_deputy TO {username};"
         );
         server.sql("", &roles);
@@ -217,5 +217,7 @@ CREATE SEQUENCE counter;
 CREATE SCHEMA other;
 CREATE TABLE other.item (id text);
 INSERT INTO other.item VALUES ('the other');
+CREATE TEXT SEARCH CONFIGURATION own (COPY = pg_catalog.simple);
+CREATE TEXT SEARCH CONFIGURATION other.own (COPY = pg_catalog.english);
 CREATE FUNCTION run(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END';
 ";

@@ -118,6 +118,35 @@ fn a_backend_is_worn_by_what_it_has_done_and_not_by_a_value_that_none_would_take
 }
 
 #[test]
+fn what_another_left_and_cannot_be_left_is_the_backends_fault() {
+    let refuses = |startup: &[(&str, &str)], message_of: &str| {
+        let commons = commons();
+        let mut other = client(&commons, &[]);
+        attach(&mut other, commons.backend_opened(&Parameters::default()));
+        says(&mut other, "SET library.mode TO strict");
+        hears(&mut other, &[done("SET"), ready(b"I")]).unwrap();
+        let mut client = client(&commons, startup);
+        let sent = attach(&mut client, gives_back(&mut other));
+        assert!(sent.contains("RESET \"library\".\"mode\""), "{sent}");
+        let error = format!("SERROR\0VERROR\0C42501\0M{message_of}\0\0");
+        match hears(&mut client, &[message(b'E', error.as_bytes()), ready(b"I")]) {
+            Err(Fault::Backend(fault)) => fault,
+            other => panic!("{other:?}"),
+        }
+    };
+    let left = refuses(
+        &[],
+        "keine Berechtigung, um \u{bb}library.mode\u{ab} zu setzen",
+    );
+    assert!(matches!(left, BackendFault::Worn(_)), "{left:?}");
+    let own = refuses(
+        &[("log_duration", "on")],
+        "permission denied to set parameter \"log_duration\"",
+    );
+    assert!(matches!(own, BackendFault::SettingsRefused(_)), "{own:?}");
+}
+
+#[test]
 fn what_a_transaction_of_the_clients_takes_is_not_ours_to_say() {
     for in_transaction in [false, true] {
         let commons = commons();

@@ -46,6 +46,17 @@ pub fn list() -> Vec<Scenario> {
             .leaves()
             .client(1)
             .says(&[show("work_mem")]),
+        Scenario::named("backslashes that escape no longer since the statement before, as the client began")
+            .opens(&[("options", "-c standard_conforming_strings=off -c escape_string_warning=off")])
+            // The answer is the same, and empty, whichever way this is read.
+            .says(&[
+                unnamed("RESET standard_conforming_strings"),
+                unnamed(r"SELECT 1 WHERE '\'||set_config($$work_mem$$, $$64MB$$, false) IS NULL--'='x'"),
+                sync(),
+            ])
+            .leaves()
+            .client(1)
+            .says(&[show("work_mem")]),
         Scenario::named("backslashes that escape for the transaction, and it does not show")
             .says(&[
                 unnamed("SELECT set_config('standard_conforming_strings', lower('OFF'), true)"),

@@ -20,6 +20,7 @@ pub fn list() -> Vec<Scenario> {
             "SELECT coalesce(current_setting('{name}', true), '')"
         ))
     };
+    let run = |statement: &str| [bind("", statement), execute(""), sync()].concat();
     vec![
         Scenario::named("SET of what is reported").says(&[
             query("SET client_encoding TO latin1; SET TimeZone TO 'Asia/Tokyo'; SET application_name TO 'x'"),
@@ -155,6 +156,73 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SELECT current_user = session_user")])
             .says(&[query("RESET ALL"), query("SELECT current_user = session_user")])
             .says(&[query("RESET ROLE"), query("SELECT current_user = session_user")]),
+        Scenario::named("settings that only another role may change")
+            .on(2)
+            .says(&[query("BEGIN; SET LOCAL ROLE admin; SET session_replication_role TO replica; COMMIT")])
+            .client(1)
+            .says(&[show("session_replication_role")])
+            .client(0)
+            .says(&[show("session_replication_role")])
+            .leaves()
+            .client(2)
+            .says(&[show("session_replication_role")]),
+        Scenario::named("a setting of an extension that only another role may change, left by its client")
+            .says(&[query("SELECT run('SELECT 1')")])
+            .says(&[query("SET ROLE admin; SET plpgsql.variable_conflict TO use_column; RESET ROLE")])
+            .leaves()
+            .client(1)
+            .says(&[query("SELECT 'served'")])
+            .client(2)
+            .says(&[query("SELECT 'served'")]),
+        Scenario::named("time zones that are intervals, and others between")
+            .says(&[query("SET TIME ZONE INTERVAL '-8' HOUR")])
+            .client(1)
+            .says(&[query("SET TIME ZONE INTERVAL '-90' MINUTE")])
+            .client(0)
+            .says(&[show("TimeZone")])
+            .client(1)
+            .says(&[show("TimeZone"), query("SET TIME ZONE INTERVAL '-8' HOUR TO MINUTE")])
+            .client(0)
+            .says(&[show("TimeZone")])
+            .client(1)
+            .says(&[show("TimeZone"), query("SET TIME ZONE INTERVAL '+05:30' HOUR TO MINUTE")])
+            .client(0)
+            .says(&[show("TimeZone")])
+            .client(1)
+            .says(&[show("TimeZone")]),
+        Scenario::named("configurations for text search of one name")
+            .opens(&[("options", "-c search_path=other -c default_text_search_config=own")])
+            .says(&[query("SELECT to_tsvector('running')")])
+            .client(1)
+            .opens(&[("search_path", "public"), ("default_text_search_config", "own")])
+            .says(&[query("SELECT to_tsvector('running')")])
+            .client(0)
+            .says(&[query("SELECT to_tsvector('running')")])
+            .client(2)
+            .opens(&[])
+            .says(&[query("SET default_text_search_config TO English; SELECT to_tsvector('running')")])
+            .client(1)
+            .says(&[query("SELECT to_tsvector('running')")]),
+        Scenario::named("configurations for text search of one name, set")
+            .on(2)
+            .says(&[query("SET search_path TO other"), query("SET default_text_search_config TO own")])
+            .client(1)
+            .says(&[query("SET search_path TO public; SET default_text_search_config TO own")])
+            .client(0)
+            .says(&[query("SET search_path TO public"), query("SELECT to_tsvector('running')")])
+            .client(1)
+            .says(&[query("SELECT to_tsvector('running')")]),
+        Scenario::named("constants that are texts by a setting")
+            .says(&[query("SET bytea_output TO escape"), parse("s", r"SELECT '\x41'::bytea::text"), sync(), run("s")])
+            .client(1)
+            .says(&[parse("s", r"SELECT '\x41'::bytea::text"), sync(), run("s")])
+            .client(0)
+            .says(&[run("s")]),
+        Scenario::named("a seed at the beginning, which sows nothing")
+            .opens(&[("options", "-c seed=0.5")])
+            .says(&[query("SELECT random() BETWEEN 0.98516 AND 0.98517")])
+            .client(1)
+            .says(&[query("SELECT random() BETWEEN 0.98516 AND 0.98517")]),
         Scenario::named("DateStyle that another has left")
             .says(&[query("SET DateStyle TO 'SQL, DMY'")])
             .client(1)

@@ -40,9 +40,14 @@ pub(super) fn statements(actual: &Map, wanted: &Map) -> String {
             sql.push(';');
         }
     }
-    let others = wanted.iter().filter(|(name, _)| !is_timeout(name));
-    for (name, value) in others {
-        if actual.get(name) != Some(value) && !is_role(name) {
+    let another_path = actual.get(SEARCH_PATH) != wanted.get(SEARCH_PATH);
+    let others = wanted
+        .iter()
+        .filter(|(name, _)| !is_timeout(name) && &***name != SEARCH_PATH);
+    for (name, value) in wanted.get_key_value(SEARCH_PATH).into_iter().chain(others) {
+        // Of the same name, another one may be found along another path.
+        let found_anew = another_path && &**name == TEXT_SEARCH;
+        if (found_anew || actual.get(name) != Some(value)) && !is_role(name) {
             push_setting(&mut sql, name, value);
         }
     }
@@ -75,6 +80,12 @@ pub(super) fn begin(actual: &Map) -> &'static str {
 
 /// The same where nobody knows what the last client has made its transactions by default.
 pub(super) const NOT_DEFERRABLE: &str = "SET TRANSACTION NOT DEFERRABLE;";
+
+/// It decides what other settings' values stand for, so it is said before them.
+pub(super) const SEARCH_PATH: &str = "search_path";
+
+/// The setting whose value is looked for along the search path when it is set.
+pub(super) const TEXT_SEARCH: &str = "default_text_search_config";
 
 /// The settings that end what runs longer. (As another role, too, a session may set them.)
 const TIMEOUTS: [&str; 2] = ["statement_timeout", "transaction_timeout"];
@@ -127,6 +138,16 @@ mod tests {
             "RESET \"app\".\"tenant\";\
              SELECT pg_catalog.set_config('timezone', 'it''s', false);\
              SELECT pg_catalog.set_config('work_mem', '2MB', false);"
+        );
+    }
+
+    #[test]
+    fn what_is_looked_for_along_the_path_is_said_behind_it() {
+        let with_path = |path| map(&[("default_text_search_config", "own"), ("search_path", path)]);
+        assert_eq!(
+            statements(&with_path("a"), &with_path("b")),
+            "SELECT pg_catalog.set_config('search_path', 'b', false);\
+             SELECT pg_catalog.set_config('default_text_search_config', 'own', false);"
         );
     }
 

@@ -5,6 +5,8 @@
 //! parameters, those of the backend (which was started without any) to the server's own.
 
 mod assign;
+mod privileged;
+mod refused;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,11 +15,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::BackendFault;
 use super::pins::{Pin, Pins};
 use super::sql::Value;
-use super::tracker::field;
-use crate::pg::error_response;
 
 /// Settings that are not at the server's default, by their names in lower case.
 pub(super) type Map = BTreeMap<Rc<str>, Value>;
@@ -109,19 +108,6 @@ impl Settings {
             && self.current.client != self.current.backend
     }
 
-    /// The backend would not be set as the client must see it, and has said this. The buffers for temporary tables cannot
-    /// be changed any more when there has been one: `check_temp_buffers` in PostgreSQL, which is asked when a number has
-    /// been found to be one and within its range.
-    pub(super) fn refused(&self, body: &[u8]) -> BackendFault {
-        let [wanted, actual] = [self.wanted(), self.actual()].map(|map| map.get("temp_buffers"));
-        let checked = field(body, b'R') == Some(b"call_int_check_hook");
-        let why = error_response::parse(Bytes::copy_from_slice(body));
-        match checked && wanted.is_some() && wanted != actual {
-            true => BackendFault::Worn(why),
-            false => BackendFault::SettingsRefused(why),
-        }
-    }
-
     /// Whether RESET could make them differ.
     pub(super) fn has_base(&self) -> bool {
         !self.base.is_empty()
@@ -205,7 +191,7 @@ impl Settings {
     /// Whether texts are to be read as was reported last. (Since PostgreSQL 14 a setting is reported at the end of
     /// the batch only.)
     pub(super) fn is_reported(&self) -> bool {
-        !self.unsettled || self.told == self.current.spoken()
+        !self.unsettled || self.told == self.current.spoken() && self.current.is_spoken_to()
     }
 
     pub(super) fn make(&mut self, pin: Pin) {
@@ -300,6 +286,13 @@ impl Moment {
     fn spoken(&self) -> Spoken {
         let present = |name| self.local.get(name).or_else(|| self.client.get(name));
         SPELLING.map(|name| present(name).cloned())
+    }
+
+    /// Whether the backend reads texts as the client means them: not so behind RESET, until that is put right.
+    fn is_spoken_to(&self) -> bool {
+        let [client, backend] = [&self.client, &self.backend];
+        let is_same = |name| self.local.contains_key(name) || client.get(name) == backend.get(name);
+        Rc::ptr_eq(client, backend) || SPELLING.into_iter().all(is_same)
     }
 
     #[inline]

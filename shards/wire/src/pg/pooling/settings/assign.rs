@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use super::super::date_style::{self, DATE_STYLE};
 use super::super::pins::Pin;
+use super::super::restore::{SEARCH_PATH, TEXT_SEARCH};
 use super::super::sql::{Assignment, Value};
-use super::{CONTEXT, Map, Moment, ROLE, SESSION_AUTHORIZATION, Settings};
+use super::privileged::needs_privilege;
+use super::{BEYOND_RESET_ALL, CONTEXT, Map, Moment, ROLE, SESSION_AUTHORIZATION, Settings};
 
 impl Settings {
     /// One setting is set.
@@ -26,6 +28,15 @@ impl Settings {
             return;
         }
         if !has_room(&self.current.client, name, value.as_ref()) {
+            self.current.pins.insert(Pin::Setting);
+            return;
+        }
+        if value.is_some() && self.current.is_as_another() && needs_privilege(name) {
+            // The account itself may neither set it on another backend nor reset it here.
+            self.current.pins.insert(Pin::Setting);
+        }
+        if &**name == TEXT_SEARCH && value.as_ref().is_some_and(is_found_by_path) {
+            // The server keeps what it has found; said again, it may be another one, or none.
             self.current.pins.insert(Pin::Setting);
             return;
         }
@@ -111,6 +122,13 @@ impl Settings {
 }
 
 impl Moment {
+    /// Whether statements run as another role than the tenant's account.
+    fn is_as_another(&self) -> bool {
+        let maps = [&self.local, &self.client];
+        let sets = |name: &str| maps.iter().any(|map| map.contains_key(name));
+        BEYOND_RESET_ALL.into_iter().any(sets)
+    }
+
     /// Whether what is created without a schema may be temporary.
     pub(super) fn may_create_temporary(&self) -> bool {
         let Moment { client, local, .. } = self;
@@ -128,6 +146,13 @@ fn leads_to_temporary(path: &Value) -> bool {
     let first = schemas.next();
     // One that cannot be read may.
     path.is_encoded() || first.is_some_and(|schema| schema.starts_with(TEMPORARY))
+}
+
+/// Whether a configuration for text search is looked for along the search path: its schema is not said, and it may be none
+/// of those that PostgreSQL has itself, which are called by words of one language.
+fn is_found_by_path(value: &Value) -> bool {
+    let name = value.as_sql().trim_matches('\'').to_ascii_lowercase();
+    value.is_encoded() || !name.contains('.') && LANGUAGES.binary_search(&&*name).is_err()
 }
 
 /// The schemas of a search path, in lower case.
@@ -176,7 +201,38 @@ const VALUES_LIMIT: usize = 256 * 1024;
 /// The length of a value that counts as nothing, in bytes of SQL.
 const SHORT_VALUE: usize = 1024;
 
-const SEARCH_PATH: &str = "search_path";
+/// PostgreSQL's own configurations for text search, in order.
+const LANGUAGES: [&str; 29] = [
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "simple",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+];
 
 /// How the names of the schemas of temporary objects begin; without a number it is that of the session's own.
 const TEMPORARY: &str = "pg_temp";
