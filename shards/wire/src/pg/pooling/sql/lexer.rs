@@ -42,7 +42,7 @@ pub(super) enum Quoting {
     Escapes,
     /// `$tag$…$tag$`: as it stands.
     Dollar,
-    /// `U&'…'`, `B'…'`, `X'…'`, or in pieces: no text that is read further.
+    /// `U&'…'`, `B'…'`, `X'…'`, `N'…'`, or in pieces: no text that is read further.
     Other,
 }
 
@@ -147,7 +147,14 @@ impl<'a> Lexer<'a> {
         let prefix = self.text[start].to_ascii_lowercase();
         match (prefix, self.peek(1), self.peek(2)) {
             (b'e', Some(b'\''), _) => return self.literal(start + 1, Quoting::Escapes),
-            (b'n', Some(b'\''), _) => return self.literal(start + 1, self.plain_quoting()),
+            (b'n', Some(b'\''), _) => {
+                self.literal(start + 1, self.plain_quoting());
+                // Of a type that drops blanks at the end.
+                return Token::Text(Text {
+                    inside: b"",
+                    quoting: Quoting::Other,
+                });
+            }
             (b'b' | b'x', Some(b'\''), _) => return self.literal(start + 1, Quoting::Other),
             (b'u', Some(b'&'), Some(b'\'')) => return self.literal(start + 2, Quoting::Other),
             (b'u', Some(b'&'), Some(b'"')) => {
@@ -330,6 +337,7 @@ mod tests {
             quoting("$x$a$$;$y$$x$"),
             (b"a$$;$y$".to_vec(), Quoting::Dollar)
         );
+        assert_eq!(quoting("N'a '"), (Vec::new(), Quoting::Other));
         assert_eq!(quoting("U&'a;'"), (b"a;".to_vec(), Quoting::Other));
         let mut lexer = Lexer::new(br"'a\';b'", true);
         assert!(matches!(lexer.next_token(), Some((Token::Text(_), at)) if at == (0..7)));
