@@ -37,7 +37,7 @@ pub fn list() -> Vec<Scenario> {
         prepared_under_another_path("by a name put together", &[unnamed("SELECT set_config('search_' || 'path', 'other', true)")]),
         prepared_under_another_path("if there is a row", &[unnamed("SELECT set_config('search_path', 'other', true) FROM item WHERE id = 1")]),
         Scenario::named("the same statement, whose constants read otherwise")
-            .says(&[query("SET bytea_output TO escape; SET extra_float_digits TO -3; SET timezone_abbreviations TO 'India'")])
+            .says(&[query("SET bytea_output TO escape; SET extra_float_digits TO -3; SET timezone_abbreviations TO 'India'; SET quote_all_identifiers TO on")])
             .says(&[parse("s", CONSTANTS), sync(), run("s")])
             .client(1)
             .says(&[parse("s", CONSTANTS), sync(), run("s")])
@@ -136,6 +136,13 @@ pub fn list() -> Vec<Scenario> {
             .says(&[query("SHOW work_mem"), query("SHOW app.mine"), query("SELECT i FROM mine")])
             .client(1)
             .says(&[query("SELECT i FROM mine")]),
+        Scenario::named("code that leaves something at the end of a range")
+            .on(2)
+            .says(&[query("DO $$ BEGIN FOR i IN 1..set_config('geqo_effort', '7', false)::int LOOP NULL; END LOOP; END $$")])
+            .client(1)
+            .says(&[query("SHOW geqo_effort")])
+            .client(0)
+            .says(&[query("SHOW geqo_effort")]),
         Scenario::named("code that makes a table where temporary ones are made")
             .on(2)
             .says(&[query("SET search_path TO pg_temp, public; DO $$ BEGIN CREATE TABLE mine AS SELECT 7 AS i; END $$")])
@@ -351,5 +358,4 @@ fn prepared_under_another_path(how: &str, set: &[Frame]) -> Scenario {
 }
 
 /// What these are worth depends on settings, and is found out when a plan is made.
-const CONSTANTS: &str =
-    r"SELECT '\x41'::bytea::text, 0.1::float8::text, '2020-01-01 12:00 IST'::timestamptz";
+const CONSTANTS: &str = r"SELECT '\x41'::bytea::text, 0.1::float8::text, '2020-01-01 12:00 IST'::timestamptz, quote_ident('x')";

@@ -28,8 +28,8 @@ pub enum Pin {
     RandomSeed,
     /// A setting whose value cannot be followed; ends with DISCARD ALL.
     Setting,
-    /// DO or CALL, or text too long to be read, which may have done any of the above; ends with
-    /// DISCARD ALL.
+    /// A DO whose code may have done any of the above, CALL, a statement that is not known here, a name in escapes, or
+    /// text too long to be read; ends with DISCARD ALL. (What a DO does for good is named beside it, where it shows.)
     Unknown,
 }
 

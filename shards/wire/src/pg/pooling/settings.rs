@@ -337,8 +337,9 @@ fn kept(base: &Map, now: &Map) -> Map {
 
 /// The settings that decide what a statement means when it is analysed: what its names stand for, how
 /// its text is read, and what its constants are worth, which are read along with it (a time without a zone, an amount
-/// of money, an array), or written for it (bytes or floats as text).
-pub(super) const CONTEXT: [&str; 15] = [
+/// of money, an array), or written for it (bytes or floats as text,
+/// a name in quotes).
+pub(super) const CONTEXT: [&str; 16] = [
     "search_path",
     "role",
     "session_authorization",
@@ -354,6 +355,7 @@ pub(super) const CONTEXT: [&str; 15] = [
     "lc_monetary",
     "array_nulls",
     "xmloption",
+    "quote_all_identifiers",
 ];
 
 /// The settings that decide how a text is read.

@@ -261,7 +261,8 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// A number, with whatever is glued to it (an exponent, an underscore, a base).
+    /// A number, with whatever is glued to it (an exponent, an underscore, a base), save for the two dots behind the
+    /// first of a range in PL/pgSQL.
     fn number(&mut self) -> Token<'a> {
         let start = self.at;
         while let Some(byte) = self.peek(0) {
@@ -269,6 +270,9 @@ impl<'a> Lexer<'a> {
                 && matches!(self.text[self.at - 1], b'e' | b'E')
                 && self.peek(1).is_some_and(|next| next.is_ascii_digit());
             if !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_') || exponent_sign) {
+                break;
+            }
+            if byte == b'.' && self.peek(1) == Some(b'.') {
                 break;
             }
             self.at += 1;
@@ -322,6 +326,14 @@ mod tests {
                 Symbol(b'$')
             ]
         );
+    }
+
+    #[test]
+    fn a_range_is_no_number() {
+        use Token::{Number, Symbol, Word};
+        let dot = Symbol(b'.');
+        assert_eq!(tokens("1..f"), [Number(b"1"), dot, dot, Word(b"f")]);
+        assert_eq!(tokens("1.5..2"), [Number(b"1.5"), dot, Number(b".2")]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod plain;
 mod statement;
 mod verdict;
 mod vocabulary;
+mod words;
 
 use bound::Bound;
 pub(super) use bound::SEED;

@@ -182,7 +182,10 @@ impl<'a> Reader<'a> {
         match notable {
             Notable::Conditional => statement.conditional = true,
             Notable::Pins(pin) => statement.pins.insert(pin),
-            Notable::Draws => self.traces.draws = true,
+            Notable::Draws => {
+                self.traces.draws = true;
+                self.calls.inserts = true;
+            }
             Notable::Default => self.traces.draws |= statement.lead == Lead::Update,
             Notable::Unlock => statement.unlocks = true,
             Notable::Temporary => {

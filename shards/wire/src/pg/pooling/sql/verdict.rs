@@ -83,8 +83,11 @@ impl<'a> Reader<'a> {
                 pins.insert(Pin::Load);
                 Act::Plain
             }
-            Lead::Do if code::stays_within(rest, self.dialect) => Act::Plain,
-            Lead::Do | Lead::Call => {
+            Lead::Do => {
+                *pins = pins.union(code::leaves(rest));
+                Act::Plain
+            }
+            Lead::Call => {
                 pins.insert(Pin::Unknown);
                 Act::Plain
             }

@@ -64,7 +64,8 @@ impl Tracker {
     }
 
     /// Whether what the client's statement at the front creates without a schema may be temporary: by the search path
-    /// that is known, or because nobody knows which it is. (Behind functions of the tenant's own all is cleaned anyway.)
+    /// that is known, or because nobody knows which it is. (Behind functions of the tenant's own all is cleaned anyway, save with
+    /// `reset: never`.)
     fn may_create_temporary(&self) -> bool {
         let Some(link) = &self.link else {
             return false;
@@ -211,7 +212,8 @@ fn may_have_run_one(tag: &[u8], portals: &Portals, link: &Link) -> bool {
     portals.any_named() || link.replies.has_change(was)
 }
 
-/// Whether a statement with this tag may have made a table: CREATE TABLE AS and SELECT INTO say how many rows they selected.
+/// Whether a statement with this tag may have made a table: CREATE TABLE AS and SELECT INTO say how many rows they
+/// selected, EXPLAIN ANALYZE runs one of these, and code of a DO may hold any of them.
 fn may_make_a_table(tag: &[u8]) -> bool {
     let tags: [&[u8]; 4] = [b"SELECT", b"CREATE ", b"EXPLAIN", b"DO"];
     tags.iter().any(|begin| tag.starts_with(begin))
@@ -250,11 +252,38 @@ impl Act {
 }
 
 impl Pins {
-    /// What may stay even of a statement that failed: its other effects were rolled back.
+    /// What may stay even of a statement that failed, since no rollback takes it back: locks, libraries, connections of
+    /// dblink's and the seed, wherever in it the error was; and what nobody knows, which may be any of these.
     pub(super) fn that_survive_errors(self) -> Pins {
-        [Pin::AdvisoryLock, Pin::RandomSeed, Pin::Unknown]
+        [Pin::AdvisoryLock, Pin::Load, Pin::RandomSeed, Pin::Unknown]
             .into_iter()
             .filter(|&pin| self.contains(pin))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::sql::{Dialect, read};
+    use super::*;
+
+    #[test]
+    fn what_no_rollback_takes_back_survives_an_error() {
+        for (text, stays) in [
+            (
+                "SELECT dblink_connect('c', 'dbname=x'), 1 / (a - a) FROM t",
+                Pin::Load,
+            ),
+            ("SELECT setseed(0.5), 1 / (a - a) FROM t", Pin::RandomSeed),
+            (
+                "DO $$ BEGIN PERFORM dblink_connect('c', 'dbname=x'), 1 / 0; END $$",
+                Pin::Load,
+            ),
+        ] {
+            let script = read(text.as_bytes(), Dialect::USUAL).script;
+            let steps = script.map_or_else(Vec::new, |script| script.steps);
+            let survives = |step: &Step| step.pins.that_survive_errors().contains(stays);
+            assert!(steps.iter().any(survives), "{text}");
+        }
     }
 }
