@@ -146,6 +146,9 @@ async fn who_changes_user_can_be_ended(server: &'static Server) {
         assert_eq!(raw.packet().1[0], 0xFE, "an AuthSwitchRequest");
         if by_database {
             raw.say(&packet(2, &[7; 20]));
+            eventually("the database is asked", || {
+                middleman.is_holding().then_some(())
+            });
         }
         let id = sessions(api, &path)[0]["id"].clone();
         let one = format!("{path}/{}", id.as_str().expect("a number"));

@@ -246,7 +246,11 @@ impl Session<'_> {
                     watch.say_next = Some(sequence);
                     return end;
                 }
-                Err(end) => return end,
+                Err(end) => {
+                    // The backend may be in the middle of its own part, and would take a goodbye for that.
+                    lease.cut_short();
+                    return end;
+                }
             }
             client.conn.put_back(std::mem::take(&mut watch.held));
         }

@@ -226,15 +226,20 @@ fn mariadbs_signatures_are_of_what_was_sent_to_be_signed() {
     log_in(request("secret"), &mut database).unwrap();
     assert_eq!(database.heard[1].len(), 64);
 
-    let salt = b"\x01P\x00a salt".to_vec();
-    let mut database = Database::new(greeting(), vec![switch("parsec"), salt, ok()]);
-    log_in(request("secret"), &mut database).unwrap();
-    assert_eq!(database.heard[1], b"");
-    let (ours, signature) = database.heard[2].split_at(32);
-    assert_eq!((ours, signature.len()), (&[9; 32][..], 64));
+    let signed = [&b"\x01P\x03a salt"[..], b"P\x03a salt"].map(|salt| {
+        let mut database = Database::new(greeting(), vec![switch("parsec"), salt.to_vec(), ok()]);
+        log_in(request("secret"), &mut database).unwrap();
+        assert_eq!(database.heard[1], b"");
+        let (ours, signature) = database.heard[2].split_at(32);
+        assert_eq!((ours, signature.len()), (&[9; 32][..], 64));
+        signature.to_vec()
+    });
+    assert_eq!(signed[0], signed[1]);
 
     for script in [
-        vec![switch("parsec"), b"\x01P\x0Aa salt".to_vec()],
+        vec![switch("parsec"), b"\x01P\x04a salt".to_vec()],
+        vec![switch("parsec"), b"P\x04a salt".to_vec()],
+        vec![b"P\x00a salt".to_vec()],
         vec![self::switch("parsec")],
         vec![self::switch("client_ed25519")],
     ] {

@@ -15,6 +15,8 @@ pub struct Middleman {
 #[derive(Debug, Default)]
 struct State {
     held: bool,
+    /// How many pieces wait for the end of that.
+    waiting: usize,
     refusing: bool,
     gone: bool,
     connections: Vec<TcpStream>,
@@ -75,6 +77,12 @@ impl Middleman {
     /// Bytes stay where they are, as in a network that drops every packet.
     pub fn hold(&self) {
         self.lock().held = true;
+    }
+
+    /// Whether anything has come that stays where it is.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.lock().waiting > 0
     }
 
     /// Bytes flow again.
@@ -170,10 +178,13 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared, number: Option<
             let room = OPENING.saturating_sub(opening.len());
             opening.extend_from_slice(&buffer[..got.min(room)]);
         }
-        let state = shared
+        let is_held = usize::from(state.held && got > 0);
+        state.waiting += is_held;
+        let mut state = shared
             .1
             .wait_while(state, |state| state.held && !state.gone)
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.waiting -= is_held;
         let snare = state.snare.as_ref();
         let snared = snare.is_some_and(|snare| snare.catches(&buffer[..got]));
         drop(state);

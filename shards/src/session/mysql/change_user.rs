@@ -54,7 +54,11 @@ impl Session<'_> {
         control.becomes(&named.user);
 
         let changed = self.change_backend(lease, request.charset, named.database);
-        let changed = changed.await.map_err(|end| (end, sequence))?;
+        let changed = changed.await;
+        if changed.is_err() {
+            lease.cut_short();
+        }
+        let changed = changed.map_err(|end| (end, sequence))?;
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &changed.ok);
         client.conn.say(words);

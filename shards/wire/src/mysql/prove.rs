@@ -24,7 +24,7 @@ use super::ed25519::{self, SCRAMBLE};
 use super::greeting::Nonce;
 use super::message::{EOF, ERR, OK, parse_err};
 use super::packet::{self, MAX_LOGIN_PACKET};
-use super::parsec::Salt;
+use super::parsec::{PBKDF2, Salt};
 use super::rsa;
 use super::verifier::{Plugin, caching_sha2_token, native_token};
 use crate::error::WireError;
@@ -146,8 +146,11 @@ impl Proof {
                 Some(&OK) => return Ok(Progress::Done(packet.payload)),
                 Some(&ERR) => return Err(WireError::Refused(parse_err(&packet.payload)?)),
                 Some(&EOF) => Some(self.switch(&packet.payload[1..])?),
-                Some(&AUTH_MORE_DATA) if std::mem::take(&mut self.salt_asked) => {
-                    let salt = Salt::parse(&packet.payload[1..]).ok_or(WireError::Malformed {
+                // The layout that MariaDB describes has no byte in front.
+                Some(&(AUTH_MORE_DATA | PBKDF2)) if std::mem::take(&mut self.salt_asked) => {
+                    let held = packet.payload.strip_prefix(&[AUTH_MORE_DATA]);
+                    let held = held.unwrap_or(&packet.payload);
+                    let salt = Salt::parse(held).ok_or(WireError::Malformed {
                         what: "salt of the database",
                     })?;
                     let [theirs, ours] = self.scrambles;
@@ -190,8 +193,8 @@ impl Proof {
         };
         self.plugin = Plugin::named(name).ok_or_else(|| WireError::Unsupported {
             what: format!(
-                "the tenant's account has the plugin '{}' in mysql.user, where caching_sha2_password, mysql_native_password, \
-                 ed25519, parsec and sha256_password are spoken: that",
+                "the database asks for the client plugin '{}' for the tenant's account, where caching_sha2_password, \
+                 mysql_native_password, sha256_password, ed25519, parsec and, over TLS, mysql_clear_password are spoken: that",
                 String::from_utf8_lossy(&name[..name.len().min(64)]).escape_debug()
             ),
         })?;
