@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use log::warn;
 use serde_json::{Map, Value, json};
 use shards::contract::TenantId;
 
@@ -114,7 +115,18 @@ impl StateFile {
             return Err(error);
         }
         self.left.set(Some(sum(text)));
-        // The new name is on the disk only when the folder is.
+        // It is what is there from now on, so whoever asked must not hear that nothing was changed.
+        if let Err(error) = self.sync_folder() {
+            let path = self.path.display();
+            warn!(
+                "state_file: {path} is written, and may be as before after a crash of the machine: {error}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The new name is on the disk only when the folder is.
+    fn sync_folder(&self) -> io::Result<()> {
         let folder = self
             .path
             .parent()
@@ -148,7 +160,7 @@ impl std::fmt::Display for StateError {
             ),
             StateError::Changed(path) => write!(
                 f,
-                "state_file: {} is not as this process left it: another process, or somebody, has written it. Nothing was changed in it: give each process a file of its own, and restart this one to go on from what is there",
+                "state_file: {} is not as this process left it: another process, or somebody, has written it. Nothing was changed in it: give each process a file of its own. To go on from what is there, restart this one; to go on from what this one has, move the file away, and the next change writes it anew",
                 path.display()
             ),
         }
@@ -317,7 +329,11 @@ mod tests {
         ours.save([(&mine, &node)].into_iter()).unwrap();
         for _ in 0..2 {
             let error = others.save([(&theirs, &node)].into_iter()).unwrap_err();
-            assert!(error.to_string().contains("another process"), "{error}");
+            let error = error.to_string();
+            assert!(
+                error.contains("another process") && error.contains("move the file away"),
+                "{error}"
+            );
         }
         assert_eq!(kept(&path).unwrap(), ["mine"]);
         // What is there already is kept, whoever wrote it.
