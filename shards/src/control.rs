@@ -3,8 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::contract::{SessionId, SessionSnapshot, Timeouts, Who};
 use crate::pace::{Overdue, Pace, Verdict};
+use crate::random;
 
 /// Why a session shall go at its next boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,10 +160,20 @@ impl Drop for Listed<'_> {
     }
 }
 
+/// Where a process begins to count its sessions: by chance, so that whoever has looked at one process and asks another, a
+/// replica or the one after a restart, ends nobody there. Far below 2^53, up to which JavaScript tells numbers apart.
+fn first_id() -> u64 {
+    let [a, b, c, d, e] = random::bytes();
+    LEAST_ID + u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
+}
+
+/// All ids are about as long, and so stand below each other.
+const LEAST_ID: u64 = 1 << 40;
+
 impl Control {
     fn of(who: Who) -> Control {
         /// Never the same again while the process lives, so that nobody ends a session that has taken another's place.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(first_id()));
         Control {
             id: SessionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             who: RefCell::new(Arc::new(who)),
@@ -300,6 +311,15 @@ mod tests {
         sessions.reopen();
         assert!(sessions.enter(somebody()).is_ok());
         assert_eq!(sessions.count(), 1);
+    }
+
+    #[test]
+    fn processes_begin_to_count_at_different_numbers_that_javascript_can_tell_apart() {
+        let most = 1 << 53;
+        assert_ne!(first_id(), first_id());
+        for id in [first_id(), Control::default().id.0] {
+            assert!((LEAST_ID..most).contains(&id), "{id}");
+        }
     }
 
     #[test]
