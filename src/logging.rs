@@ -80,12 +80,18 @@ impl fmt::Write for OneLine {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             match c {
-                c if c.is_control() => self.0.extend(c.escape_default()),
+                c if is_unseen(c) => self.0.extend(c.escape_default()),
                 c => self.0.push(c),
             }
         }
         Ok(())
     }
+}
+
+/// Whether it is no sign itself but does something to others: ends the line, moves the cursor, turns round what is read.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 impl<'kvs> VisitSource<'kvs> for OneLine {
@@ -143,6 +149,7 @@ fn write_all(lines: &Receiver<Line>) {
     let mut paper = Paper {
         out: io::stderr(),
         torn: false,
+        lost: &LOST,
         told: 0,
     };
     for line in lines {
@@ -155,18 +162,20 @@ fn write_all(lines: &Receiver<Line>) {
 }
 
 /// What the lines are written on, which may be full and have room again later.
-struct Paper<W> {
+struct Paper<'a, W> {
     out: W,
     /// The last thing that was written is the beginning of a line.
     torn: bool,
+    /// How many lines have been lost so far, here or on the way.
+    lost: &'a AtomicU64,
     /// Of how many lost lines it has been told.
     told: u64,
 }
 
-impl<W: io::Write> Paper<W> {
+impl<W: io::Write> Paper<'_, W> {
     /// Writes a line, whole and as a line of its own, or counts it; and says first how many are missing.
     fn put(&mut self, line: &[u8]) {
-        let lost = lost();
+        let lost = self.lost.load(Ordering::Relaxed);
         let missing = lost - self.told;
         let is_told = missing == 0
             || {
@@ -179,7 +188,7 @@ impl<W: io::Write> Paper<W> {
             self.told = lost;
         }
         if !(is_told && self.write(line)) {
-            LOST.fetch_add(1, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -223,13 +232,13 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_whatever_it_says() {
-        let values = [("tenant", "t1"), ("user", "a\u{1b}[2Jb")];
+        let values = [("tenant", "t1"), ("user", "a\u{1b}[2J\u{202e}b")];
         let record = Record::builder()
             .level(log::Level::Warn)
             .args(format_args!("refused: no\r\nsuch \0 user ü"))
             .key_values(&values)
             .build();
-        let expected = r"WARN  refused: no\r\nsuch \u{0} user ü tenant=t1 user=a\u{1b}[2Jb";
+        let expected = r"WARN  refused: no\r\nsuch \u{0} user ü tenant=t1 user=a\u{1b}[2J\u{202e}b";
         assert_eq!(line(&record), expected);
     }
 
@@ -261,10 +270,12 @@ mod tests {
             text: Vec::new(),
             room: 9,
         };
+        let lost = AtomicU64::new(0);
         let mut paper = Paper {
             out: disk,
             torn: false,
-            told: lost(),
+            lost: &lost,
+            told: 0,
         };
         for line in ["first\n", "second\n", "third\n"] {
             paper.put(line.as_bytes());

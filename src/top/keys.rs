@@ -26,9 +26,20 @@ pub const SESSIONS_HELP: &str =
 
 /// Does what a key asks for; a page has so many rows.
 pub fn press(model: &mut Model, key: KeyEvent, page: usize) -> Next {
+    // A question is answered, or dropped before anything else is done.
+    let asked = model
+        .watched
+        .as_mut()
+        .and_then(|watched| Some((watched.tenant.clone(), watched.doomed.take()?)));
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
             KeyCode::Char('c' | 'd') => Next::Quit,
+            _ => Next::Stay,
+        };
+    }
+    if let Some((tenant, doomed)) = asked {
+        return match key.code {
+            KeyCode::Char('y' | 'Y') => Next::End(tenant, doomed),
             _ => Next::Stay,
         };
     }
@@ -59,12 +70,6 @@ fn press_at_sessions(model: &mut Model, key: KeyCode, page: usize) -> Next {
         return Next::Stay;
     };
     watched.told = None;
-    if let Some(doomed) = watched.doomed.take() {
-        return match key {
-            KeyCode::Char('y' | 'Y') => Next::End(watched.tenant.clone(), doomed),
-            _ => Next::Stay,
-        };
-    }
     let listing = &mut watched.listing;
     match key {
         KeyCode::Esc if listing.filter.is_empty() && !listing.is_typing => {
@@ -219,9 +224,15 @@ mod tests {
         model.take_sessions("acme", both.clone());
         let doomed = |model: &Model| model.watched.clone().and_then(|it| it.doomed);
         // Asked, and not meant.
+        for key in [KeyCode::Enter, KeyCode::Char(' '), KeyCode::Char('q')] {
+            types(&mut model, &[KeyCode::Char('K')]);
+            assert_eq!(doomed(&model).as_ref(), Some(&both[0]));
+            assert_eq!(types(&mut model, &[key]), Next::Stay);
+            assert!(doomed(&model).is_none() && !model.is_paused, "{key:?}");
+        }
         types(&mut model, &[KeyCode::Char('K')]);
-        assert_eq!(doomed(&model).as_ref(), Some(&both[0]));
-        assert_eq!(types(&mut model, &[KeyCode::Enter]), Next::Stay);
+        let key = KeyEvent::new(KeyCode::Char('y'), KeyModifiers::CONTROL);
+        assert_eq!(press(&mut model, key, 10), Next::Stay);
         assert_eq!(doomed(&model), None);
         // Others come to stand where it stood.
         types(&mut model, &[KeyCode::Down, KeyCode::Char('K')]);

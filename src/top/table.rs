@@ -1,6 +1,7 @@
 //! Lines of text with a look, and tables of them: the same lines go to a terminal and to a pipe.
 
 use super::listing::{Columns, Listing};
+use crate::logging::is_unseen;
 
 /// A line: pieces of text, each with its look.
 #[derive(Debug, Default, PartialEq)]
@@ -29,9 +30,9 @@ impl Line {
         line
     }
 
-    /// What a database or a client said must not move the cursor.
+    /// What a database or a client said must not move the cursor, nor what stands beside it.
     pub fn add(&mut self, look: Look, text: String) {
-        let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+        let text = text.chars().map(|c| if is_unseen(c) { ' ' } else { c });
         self.0.push((look, text.collect()));
     }
 
@@ -113,4 +114,18 @@ pub fn page_of<C: Columns>(
     let first = (cursor + 1).saturating_sub(page);
     let visible = &shown[first..shown.len().min(first + page)];
     table(listing, visible, Some(cursor - first), look)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_called_itself_does_not_turn_the_line_round() {
+        let line = Line::of(
+            Look::Plain,
+            "a\u{1b}[2J \u{202e}b\u{2066}c\u{200b}d\u{feff}ü",
+        );
+        assert_eq!(line.text(), "a [2J  b c d ü");
+    }
 }

@@ -69,8 +69,11 @@ try {
   await page.locator("#watch-filter").fill("worker BOB");
   assert.deepEqual(await users.allInnerTexts(), ["bob"]);
   if (screenshot) await page.screenshot({ path: screenshot.replace(/\.png$/, "-sessions.png") });
-  await page.getByRole("button", { name: "End", exact: true }).click();
-  await page.getByRole("button", { name: "Really end it" }).click();
+  // Who clicks twice is asked all the same.
+  await page.getByRole("button", { name: "End", exact: true }).dblclick();
+  await page.locator("#watch-body button.sure:not([aria-disabled])", { hasText: "Really end bob" }).waitFor();
+  assert.deepEqual(await users.allInnerTexts(), ["bob"]);
+  await page.getByRole("button", { name: "Really end bob" }).click();
   await page.getByText("No session has these words.").waitFor();
   await page.locator("#watch-filter").fill("");
   assert.deepEqual(await users.allInnerTexts(), ["ann"]);

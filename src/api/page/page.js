@@ -3,6 +3,7 @@
 
 const PERIOD_MS = 2000;
 const ROWS = 500; // More than anybody reads; the filter finds the others.
+const DOUBLE_CLICK_MS = 500;
 
 const COLUMNS = [
   { key: "id", title: "Tenant", text: true },
@@ -284,10 +285,11 @@ function sessionCell(session, column) {
       break;
     case "state_seconds": case "transaction_seconds": case "connected_seconds": td.textContent = lasted(value); break;
     case "end": {
-      const isSure = watched.sure === session.id;
-      const button = make("button", isSure ? "Really end it" : "End", isSure ? "sure" : "end");
+      const asked = watched.sure?.id === session.id ? watched.sure.asked : null;
+      const button = make("button", asked === null ? "End" : "Really end " + session.user, asked === null ? "end" : "sure");
       button.dataset.focus = "end-" + session.id;
-      button.addEventListener("click", () => isSure ? endSession(session) : makeSure(session));
+      if (asked === null) button.addEventListener("click", () => makeSure(session));
+      else confirms(button, asked, () => endSession(session));
       td.append(button);
       break;
     }
@@ -298,8 +300,20 @@ function sessionCell(session, column) {
 }
 
 function makeSure(session) {
-  watched.sure = session.id;
+  watched.sure = { id: session.id, asked: performance.now() };
   showSessions();
+}
+
+// A double click asks, and does not confirm. It can have the focus all the while.
+function confirms(button, asked, then) {
+  const left = asked + DOUBLE_CLICK_MS - performance.now();
+  if (left > 0) {
+    button.setAttribute("aria-disabled", "true");
+    setTimeout(() => button.removeAttribute("aria-disabled"), left);
+  }
+  button.addEventListener("click", (event) => {
+    if (!button.hasAttribute("aria-disabled") && event.detail <= 1) then();
+  });
 }
 
 async function endSession(session) {
