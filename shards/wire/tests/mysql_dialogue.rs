@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod mysql_database;
 mod mysql_support;
 
 use aws_lc_rs::digest;
@@ -10,12 +11,11 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, PrivateDecryptingKey};
 use base64::Engine;
 use bytes::BytesMut;
+use mysql_database::{Database, FAST_AUTH_SUCCESS, ok, switch};
 use mysql_support::{CONNECTION_ID, House, greeting, nonce, put_ok, put_refusal, request};
-use wire::mysql::response::FirstPacket;
 use wire::mysql::{
-    BackendChangeUser, Capabilities, ChangeUser, Expect, Flavour, Greet, Greeting,
-    HandshakeResponse, LoggedIn, Login, LoginRequest, LoginStep, MAX_LOGIN_PACKET, Tls, Verifier,
-    code, packet, status,
+    BackendChangeUser, Capabilities, ChangeUser, Expect, Flavour, Greet, LoggedIn, Login,
+    LoginRequest, LoginStep, MAX_LOGIN_PACKET, Tls, Verifier, code, packet, status,
 };
 use wire::{Exchange, Progress, Secret, WireError};
 
@@ -443,68 +443,6 @@ fn converse(
     panic!("no end after {MAX_TURNS} turns");
 }
 
-/// A database that answers each packet by the next line of its script; fast_auth_success is followed
-/// by the line after it at once.
-struct Database {
-    greeting: Option<Greeting>,
-    capabilities: Capabilities,
-    script: std::vec::IntoIter<Vec<u8>>,
-    /// The payloads it got, an SSLRequest left out.
-    heard: Vec<Vec<u8>>,
-    under_tls: bool,
-    sequence: u8,
-}
-
-impl Database {
-    fn new(greeting: Greeting, script: Vec<Vec<u8>>) -> Self {
-        Database {
-            capabilities: greeting.capabilities,
-            greeting: Some(greeting),
-            script: script.into_iter(),
-            heard: Vec::new(),
-            under_tls: false,
-            sequence: 1,
-        }
-    }
-
-    fn turn(&mut self, heard: &mut BytesMut, said: &mut BytesMut) {
-        if let Some(greeting) = self.greeting.take() {
-            greeting.put(said);
-        }
-        while let Some(packet) = packet::take(heard, MAX_LOGIN_PACKET, self.sequence).unwrap() {
-            self.sequence += 1;
-            let first = self.heard.is_empty() && !self.under_tls;
-            let parsed = FirstPacket::parse(&packet.payload, self.capabilities);
-            if first && parsed == Ok(FirstPacket::SslRequest) {
-                self.under_tls = true;
-                continue;
-            }
-            self.heard.push(packet.payload.to_vec());
-            for line in self.script.by_ref() {
-                self.sequence = packet::put(said, self.sequence, &line);
-                if line != FAST_AUTH_SUCCESS {
-                    break;
-                }
-            }
-        }
-    }
-
-    fn response(&self) -> HandshakeResponse {
-        match FirstPacket::parse(&self.heard[0], self.capabilities) {
-            Ok(FirstPacket::Response(response)) => response,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn ok() -> Vec<u8> {
-    b"\x00\x00\x00\x02\x00\x00\x00".to_vec()
-}
-
-fn switch(plugin: &str) -> Vec<u8> {
-    [b"\xFE", plugin.as_bytes(), b"\0", nonce().as_bytes(), b"\0"].concat()
-}
-
 fn pem(key: &PrivateDecryptingKey) -> String {
     let der = key.public_key().as_der().unwrap();
     let digits = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
@@ -526,7 +464,5 @@ fn open(key: PrivateDecryptingKey, sealed: &[u8]) -> Vec<u8> {
         .map(|(byte, mask)| byte ^ mask)
         .collect()
 }
-
-const FAST_AUTH_SUCCESS: &[u8] = b"\x01\x03";
 
 const MAX_TURNS: usize = 10;

@@ -1,4 +1,5 @@
 //! A dialogue between a client and a server, for tests of what the server owes.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use bytes::{Buf, BytesMut};
 use wire::mysql::code::ER_NO_SUCH_THREAD;

@@ -1,6 +1,8 @@
 //! What the clients of the model say, turn by turn, drawn from a seed; and how what they hear is compared.
 
-use super::*;
+use wire::pg::Parameters;
+
+use crate::fake_postgres::FakePostgres;
 
 /// One turn of a client: a few messages, most often up to a Sync.
 pub fn turn(random: &mut Random) -> Vec<u8> {
