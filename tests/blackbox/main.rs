@@ -9,6 +9,7 @@
 mod accounts;
 mod answers;
 mod auth_query;
+mod certificates;
 mod crowd;
 mod drivers;
 mod faults;
@@ -46,6 +47,7 @@ mod tls_databases;
 mod tls_direct;
 mod tools;
 mod unfinished;
+mod unserved;
 mod vanishing;
 mod verifiers;
 
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
     timeouts::plan(&mut plan);
     tls_direct::plan(&mut plan);
     tls::plan(&mut plan);
+    certificates::plan(&mut plan);
     postgres::plan(&mut plan);
     postgres_session::plan(&mut plan);
     mysql::plan(&mut plan);
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     local_sockets::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
+    unserved::plan(&mut plan);
     strangers::plan(&mut plan);
     faults::plan(&mut plan);
     accounts::plan(&mut plan);

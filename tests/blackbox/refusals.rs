@@ -1,11 +1,10 @@
-//! Bad input, and good input at a bad time: whoever is refused is told why in its own protocol, the log has a line with
-//! the reason, and nobody else notices. Each scenario keeps a session open beside the trouble and uses it afterwards.
+//! Bad input: whoever is refused is told why in its own protocol, the log has a line with the reason, and nobody else
+//! notices. Each scenario keeps a session open beside the trouble and uses it afterwards.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use socket2::{Domain, Socket, Type};
 use testbed::{Bouncer, Config, Kind, Plan, Server, Tenant, World, tool};
 use tokio_postgres::Client;
 
@@ -53,37 +52,28 @@ pub fn plan(plan: &mut Plan) {
         "protocol_versions",
         protocol_versions,
     );
-    plan.add(World::Bouncer, &each, "database_down", database_down);
-    plan.add(
-        World::Bouncer,
-        &each,
-        "database_refuses_the_tenant",
-        database_refuses_the_tenant,
-    );
     plan.add(
         World::Bouncer,
         &postgres,
         "what_one_client_asks_for_is_refused_to_it_alone",
         what_one_client_asks_for,
     );
-    plan.add(World::SessionMode, &each, "pool_exhausted", pool_exhausted);
-    plan.add(World::Bouncer, &each, "too_many_clients", too_many_clients);
 }
 
 /// A bouncer with two tenants: one for the trouble, one whose session must not notice it.
-struct Scene {
-    tenant: Tenant,
-    bouncer: Bouncer,
+pub struct Scene {
+    pub tenant: Tenant,
+    pub bouncer: Bouncer,
     bystander: Session,
 }
 
-enum Session {
+pub enum Session {
     Postgres(Client),
     MySql(Conn),
 }
 
 impl Scene {
-    async fn set(server: &Server, change: impl FnOnce(&mut Tenant), config: &str) -> Scene {
+    pub async fn set(server: &Server, change: impl FnOnce(&mut Tenant), config: &str) -> Scene {
         let mut tenants = Tenant::many_on(server, "trouble", 2);
         change(&mut tenants[0]);
         let bouncer = Bouncer::start(&Config::for_tenants(&tenants).with(config));
@@ -99,16 +89,16 @@ impl Scene {
         Scene::set(server, |_| (), "").await
     }
 
-    fn port(&self) -> SocketAddr {
+    pub fn port(&self) -> SocketAddr {
         self.bouncer.door(&self.tenant).address
     }
 
     /// How the door refuses the tenant's client.
-    async fn refusal(&self) -> Complaint {
+    pub async fn refusal(&self) -> Complaint {
         refusal(&self.bouncer.door(&self.tenant)).await
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         assert!(self.bouncer.runs(), "{}", self.bouncer.log());
         self.bystander.works().await;
         drop(self.bystander);
@@ -117,7 +107,7 @@ impl Scene {
 }
 
 impl Session {
-    async fn of(bouncer: &Bouncer, tenant: &Tenant) -> Session {
+    pub async fn of(bouncer: &Bouncer, tenant: &Tenant) -> Session {
         let door = bouncer.door(tenant);
         if tenant.kind.is_postgres() {
             Session::Postgres(postgres(&door).await)
@@ -126,7 +116,7 @@ impl Session {
         }
     }
 
-    async fn works(&mut self) {
+    pub async fn works(&mut self) {
         match self {
             Session::Postgres(client) => {
                 client
@@ -370,127 +360,12 @@ async fn what_one_client_asks_for(server: &'static Server) {
     bouncer.stop();
 }
 
-async fn database_down(server: &'static Server) {
-    // A port that is taken and that nobody listens on.
-    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let anything = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    taken.bind(&anything.into()).unwrap();
-    let nobody = taken.local_addr().unwrap().as_socket().unwrap();
-    // Attempts are made at least every five seconds, and each tells those who wait.
-    let patient = |tenant: &mut Tenant| {
-        tenant.address = nobody;
-        tenant.set("acquire_timeout: 30s");
-    };
-    let scene = Scene::set(server, patient, "").await;
-    let complaint = scene.refusal().await;
-    is_refused(server, &complaint, "57P03", ("HY000", 1429));
-    scene.bouncer.log_line(&[&scene.tenant.id, "refused"]);
-    scene.end().await;
-}
-
-async fn database_refuses_the_tenant(server: &'static Server) {
-    let scene = Scene::set(server, |_| (), "defaults: {min_connections: 0}").await;
-    let other = "another secret";
-    server.sql(
-        "",
-        &match server.kind.is_postgres() {
-            true => format!("ALTER ROLE {} PASSWORD '{other}'", scene.tenant.username),
-            false => format!(
-                "ALTER USER {} IDENTIFIED BY '{other}'",
-                scene.tenant.username
-            ),
-        },
-    );
-    let complaint = scene.refusal().await;
-    is_refused(server, &complaint, "08001", ("HY000", 1429));
-    scene
-        .bouncer
-        .log_line(&[&scene.tenant.id, "database", "refused"]);
-    scene.end().await;
-}
-
-async fn pool_exhausted(server: &'static Server) {
-    let small = |tenant: &mut Tenant| {
-        for setting in [
-            "min_connections: 0",
-            "max_connections: 2",
-            "acquire_timeout: 3s",
-        ] {
-            tenant.set(setting);
-        }
-    };
-    let scene = Scene::set(server, small, "").await;
-    let mut holders = [
-        Session::of(&scene.bouncer, &scene.tenant).await,
-        Session::of(&scene.bouncer, &scene.tenant).await,
-    ];
-    let complaint = scene.refusal().await;
-    is_refused(server, &complaint, "53300", ("08004", 1040));
-    assert!(complaint.message.contains("3s"), "{complaint:?}");
-    scene
-        .bouncer
-        .log_line(&[&scene.tenant.id, "pool exhausted"]);
-    for holder in &mut holders {
-        holder.works().await;
-    }
-    drop(holders);
-    testbed::eventually("a place is free again", || {
-        let door = scene.bouncer.door(&scene.tenant);
-        let said = match server.kind.is_postgres() {
-            true => tool("psql")
-                .args([
-                    "-h",
-                    &door.host(),
-                    "-p",
-                    &door.port(),
-                    "-U",
-                    &door.user,
-                    "-c",
-                    "SELECT 1",
-                    &door.dbname,
-                ])
-                .env("PGPASSWORD", &door.password)
-                .run(),
-            false => tool("mariadb")
-                .args([
-                    "--no-defaults",
-                    "-h",
-                    &door.host(),
-                    "-P",
-                    &door.port(),
-                    "-u",
-                    &door.user,
-                ])
-                .args([&format!("-p{}", door.password), "-e", "SELECT 1"])
-                .run(),
-        };
-        said.ok.then_some(())
-    });
-    scene.end().await;
-}
-
-async fn too_many_clients(server: &'static Server) {
-    let scene = Scene::set(server, |_| (), "limits: {client_connections: 2}").await;
-    let mut second = Session::of(&scene.bouncer, &scene.tenant).await;
-    let mut raw = Raw::to(scene.port());
-    let complaint = if server.kind.is_postgres() {
-        raw.say(&startup(&[("user", "x")])).last_words()
-    } else {
-        Complaint::of_mysql(&raw.packet().1)
-    };
-    // MySQL's own refusal at this point, before a greeting, has no SQLSTATE.
-    is_refused(server, &complaint, "53300", ("", 1040));
-    second.works().await;
-    drop(second);
-    scene.end().await;
-}
-
 /// Soon, but not before the bystander is in.
 const LOGINS_END: &str = "limits: {login_timeout: 4s}";
 
 /// By this SQLSTATE in the one protocol, by this one and this number in the other.
 #[track_caller]
-fn is_refused(server: &Server, complaint: &Complaint, postgres: &str, mysql: (&str, u16)) {
+pub fn is_refused(server: &Server, complaint: &Complaint, postgres: &str, mysql: (&str, u16)) {
     let expected = match server.kind.is_postgres() {
         true => (postgres, 0),
         false => mysql,

@@ -49,6 +49,11 @@ pub fn execute(portal: &str) -> Frame {
     execute_some(portal, 0)
 }
 
+/// Bind, Execute and Sync of a prepared statement.
+pub fn run(statement: &str) -> Frame {
+    [bind("", statement), execute(""), sync()].concat()
+}
+
 /// Execute for at most so many rows.
 pub fn execute_some(portal: &str, rows: u32) -> Frame {
     let body = [portal.as_bytes(), b"\0", &rows.to_be_bytes()].concat();

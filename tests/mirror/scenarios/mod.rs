@@ -12,6 +12,7 @@ mod hidden;
 mod neighbours;
 mod pipelines;
 mod prepared;
+mod prepared_by_sql;
 mod settings;
 mod shapes;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
         basics::list(),
         pipelines::list(),
         prepared::list(),
+        prepared_by_sql::list(),
         copy::list(),
         settings::list(),
         shapes::list(),

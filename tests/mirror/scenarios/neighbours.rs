@@ -4,7 +4,6 @@ use crate::frames::*;
 use crate::scenario::Scenario;
 
 pub fn list() -> Vec<Scenario> {
-    let run = |name: &str| [bind("", name), execute(""), sync()].concat();
     let long = || format!("SELECT 'long' /* {} */", "x".repeat(1024 * 1024));
     vec![
         Scenario::named("the same name for different statements")
@@ -340,21 +339,20 @@ pub fn list() -> Vec<Scenario> {
 /// One client sets the search path for its transaction, in a way that does not show to what, and prepares there what
 /// another client has prepared without.
 fn prepared_under_another_path(how: &str, set: &[Frame]) -> Scenario {
-    let run = || [bind("", "s"), execute(""), sync()].concat();
     Scenario::named(format!("a search path for a transaction, {how}"))
         .client(1)
-        .says(&[parse("s", "SELECT * FROM item"), sync(), run()])
+        .says(&[parse("s", "SELECT * FROM item"), sync(), run("s")])
         .client(0)
         .says(&[query("BEGIN"), set.concat(), sync()])
         .says(&[
             parse("s", "SELECT * FROM item"),
             describe("s"),
             sync(),
-            run(),
+            run("s"),
             query("COMMIT"),
         ])
         .client(1)
-        .says(&[run()])
+        .says(&[run("s")])
 }
 
 /// What these are worth depends on settings, and is found out when a plan is made.

@@ -20,7 +20,6 @@ pub fn list() -> Vec<Scenario> {
             "SELECT coalesce(current_setting('{name}', true), '')"
         ))
     };
-    let run = |statement: &str| [bind("", statement), execute(""), sync()].concat();
     vec![
         Scenario::named("SET of what is reported").says(&[
             query("SET client_encoding TO latin1; SET TimeZone TO 'Asia/Tokyo'; SET application_name TO 'x'"),

@@ -450,10 +450,6 @@ fn encodings() -> Scenario {
         .says(&[run("s"), query("RESET client_encoding"), run("s")])
 }
 
-fn run(name: &str) -> Frame {
-    [bind("", name), execute(""), sync()].concat()
-}
-
 /// Statements behind which a backend that keeps one or two has no others.
 fn others() -> Frame {
     let other = |name: &str| parse(name, &format!("SELECT '{name}'"));
