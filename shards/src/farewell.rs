@@ -4,27 +4,25 @@ pub mod budget;
 mod refusal;
 mod sentence;
 mod tally;
+mod words;
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use log::Level;
-use wire::mysql::code::{self, Code};
-use wire::pg::{ErrorResponse, sqlstate};
+use wire::pg::ErrorResponse;
 use wire::{Refusal, WireError, mysql, pg};
 
 use self::budget::About;
-use self::refusal::refused;
 pub use self::refusal::{is_about_the_client, is_full};
 pub use self::tally::Unproven;
 use crate::admission::Crowd;
 use crate::channel::NotSecured;
 use crate::contract::{Dialect, TenantId};
 use crate::control::Leave;
-use crate::pace::{Limit, Overdue};
+use crate::pace::Overdue;
 
 /// Why a session ended. Whoever is at fault, or made the choice, stands first in the name.
 #[derive(Debug)]
@@ -70,7 +68,7 @@ pub enum SessionEnd {
     /// More clients are on their way to the shard, or wait there, than it takes.
     ShardBusy,
     /// No backend became free in time.
-    PoolExhausted(Duration),
+    PoolExhausted(Exhausted),
     /// The tenant takes no clients any more.
     TenantClosed,
     /// The database could not be reached.
@@ -112,6 +110,17 @@ impl From<Leave> for SessionEnd {
     }
 }
 
+/// A pool that nobody gave anything back to.
+#[derive(Debug)]
+pub struct Exhausted {
+    /// How long the client has waited.
+    pub within: Duration,
+    /// How many of the pool's backends sessions have now.
+    pub in_use: usize,
+    /// How many of these sessions are pinned to theirs.
+    pub pinned: usize,
+}
+
 /// A client's names, in its protocol's own complaint.
 #[derive(Debug)]
 pub enum Misnamed {
@@ -121,15 +130,6 @@ pub enum Misnamed {
     MySql(mysql::NamingError),
     /// MySQL, and no tenant anywhere.
     MySqlNoTenant,
-}
-
-/// What one end sounds like in both protocols.
-struct Words {
-    level: Level,
-    sqlstate: Cow<'static, str>,
-    mysql: Code,
-    text: String,
-    hint: Option<&'static str>,
 }
 
 impl SessionEnd {
@@ -227,151 +227,6 @@ impl SessionEnd {
             SessionEnd::ClientNotSecured(NotSecured::Tls(_)) => Level::Warn,
             _ => self.words().map_or(Level::Debug, |words| words.level),
         }
-    }
-
-    /// The table. `None`: nobody is there to be told, or the client has been told already.
-    fn words(&self) -> Option<Words> {
-        let (level, sqlstate, mysql, hint) = match self {
-            SessionEnd::ClientLeft | SessionEnd::ClientBroke(_) => return None,
-            SessionEnd::DatabaseLeft { may_speak: false } | SessionEnd::CutOff => return None,
-            // Nothing can be said without TLS that the client would believe; TLS has its own alerts.
-            SessionEnd::ClientNotSecured(_) => return None,
-            SessionEnd::ClientNotEnciphered => (
-                Level::Warn,
-                sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
-                code::ER_SECURE_TRANSPORT_REQUIRED,
-                Some("Connect with sslmode=require or better."),
-            ),
-            SessionEnd::ClientMisbehaved(_) => (
-                Level::Warn,
-                sqlstate::PROTOCOL_VIOLATION,
-                code::ER_HANDSHAKE_ERROR,
-                None,
-            ),
-            // What is refused in words of its own is refused to PostgreSQL's clients alone.
-            SessionEnd::ClientUnsupported(_) | SessionEnd::ClientRefused(_) => (
-                Level::Info,
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                code::ER_UNKNOWN_COM_ERROR,
-                None,
-            ),
-            SessionEnd::ClientMisnamed(_) | SessionEnd::ClientNotPassed(_) => (
-                Level::Warn,
-                sqlstate::INVALID_AUTHORIZATION_SPECIFICATION,
-                code::ER_ACCESS_DENIED_ERROR,
-                None,
-            ),
-            SessionEnd::ClientWrongDatabase { .. } => {
-                let hint = "A tenant is one database: leave the database name out, or give the tenant's own.";
-                let state = sqlstate::INVALID_CATALOG_NAME;
-                (Level::Warn, state, code::ER_BAD_DB_ERROR, Some(hint))
-            }
-            SessionEnd::ClientUnproven(_) => (
-                Level::Warn,
-                sqlstate::INVALID_PASSWORD,
-                code::ER_ACCESS_DENIED_ERROR,
-                None,
-            ),
-            SessionEnd::ClientTooSlow(_) | SessionEnd::ClientStalled(_) => (
-                Level::Warn,
-                sqlstate::CONNECTION_FAILURE,
-                code::ER_NET_READ_INTERRUPTED,
-                None,
-            ),
-            SessionEnd::Overdue(overdue) => {
-                let (sqlstate, mysql) = overdue_codes(overdue.limit);
-                (Level::Info, sqlstate, mysql, None)
-            }
-            SessionEnd::TooMany(_)
-            | SessionEnd::TooManyFailures { .. }
-            | SessionEnd::ShardBusy
-            | SessionEnd::PoolExhausted(_) => (
-                Level::Warn,
-                sqlstate::TOO_MANY_CONNECTIONS,
-                code::ER_CON_COUNT_ERROR,
-                None,
-            ),
-            SessionEnd::DatabaseUnreachable(_) | SessionEnd::DatabaseUnhealthy(_) => (
-                Level::Warn,
-                sqlstate::CANNOT_CONNECT_NOW,
-                code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
-                None,
-            ),
-            SessionEnd::OwnLack(_) => (
-                Level::Error,
-                sqlstate::INSUFFICIENT_RESOURCES,
-                code::ER_OUT_OF_RESOURCES,
-                Some(
-                    "Whoever runs this pooler must allow it more, such as open files (LimitNOFILE=, ulimit -n).",
-                ),
-            ),
-            SessionEnd::DatabaseRefused(refusal) => {
-                return Some(refused(refusal, is_about_the_client(refusal)));
-            }
-            SessionEnd::SettingsRefused(refusal) => return Some(refused(refusal, true)),
-            // It did nothing wrong; as where it refuses the tenant's account.
-            SessionEnd::DatabaseMisbehaved(WireError::Unsupported { .. }) => (
-                Level::Error,
-                sqlstate::CANNOT_CONNECT_TO_DATABASE,
-                code::ER_CONNECT_TO_FOREIGN_DATA_SOURCE,
-                None,
-            ),
-            SessionEnd::DatabaseMisbehaved(_) | SessionEnd::DatabaseOutOfTurn(_) => (
-                Level::Error,
-                sqlstate::CONNECTION_FAILURE,
-                code::ER_NET_READ_ERROR,
-                None,
-            ),
-            SessionEnd::DatabaseLeft { may_speak: true } => (
-                Level::Warn,
-                sqlstate::CONNECTION_FAILURE,
-                code::ER_NET_READ_ERROR,
-                None,
-            ),
-            SessionEnd::Stopping | SessionEnd::TenantClosed | SessionEnd::EndedByOperator => (
-                Level::Info,
-                sqlstate::ADMIN_SHUTDOWN,
-                code::ER_SERVER_SHUTDOWN,
-                None,
-            ),
-        };
-        let text = match self {
-            // Whoever is asked for nothing is expected to have shown a certificate, also where there is no tenant.
-            SessionEnd::ClientUnproven(unproven) if !unproven.used_password => {
-                format!(
-                    "certificate authentication failed for user \"{}\"",
-                    unproven.user
-                )
-            }
-            SessionEnd::ClientUnproven(unproven) => format!(
-                "password authentication failed for user \"{}\"",
-                unproven.user
-            ),
-            other => other.to_string(),
-        };
-        Some(Words {
-            level,
-            sqlstate: sqlstate.into(),
-            mysql,
-            text,
-            hint,
-        })
-    }
-}
-
-/// What servers say when they end a session, or a query, for the same reason.
-fn overdue_codes(limit: Limit) -> (&'static str, Code) {
-    match limit {
-        Limit::Query => (sqlstate::QUERY_CANCELED, code::ER_QUERY_TIMEOUT),
-        Limit::Transaction => (sqlstate::TRANSACTION_TIMEOUT, code::ER_QUERY_INTERRUPTED),
-        Limit::IdleTransaction => (
-            sqlstate::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-            code::ER_CLIENT_INTERACTION_TIMEOUT,
-        ),
-        Limit::ClientIdle => (
-            sqlstate::IDLE_SESSION_TIMEOUT,
-            code::ER_CLIENT_INTERACTION_TIMEOUT,
-        ),
     }
 }
 

@@ -201,7 +201,7 @@ async fn log_in(tenant: &Rc<Tenant>, limit: Duration) -> Option<Result<(), Strin
                 Ok(())
             }
             // It is full, of ours among others: it lives.
-            Ok(Err(DialFailure::Refused(refusal))) if is_full(&refusal) && tenant.is_served() => {
+            Ok(Err(DialFailure::Refused(refusal))) if is_full(&refusal) && tenant.in_use() > 0 => {
                 Ok(())
             }
             Ok(Err(DialFailure::OwnLack(_))) => return None,

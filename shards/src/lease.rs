@@ -16,7 +16,7 @@ use wire::pg::pooling::{BackendMemory, Cleanup};
 use crate::backend::{Backend, Shape};
 use crate::control::Leave;
 use crate::dial::DialFailure;
-use crate::farewell::SessionEnd;
+use crate::farewell::{Exhausted, SessionEnd};
 use crate::relay::is_over;
 use crate::seat::Seat;
 use crate::tenant::Tenant;
@@ -259,7 +259,11 @@ async fn wait(
                 counts.exhausted += 1;
                 counts.wait_time.add(patience, 1);
             });
-            Poll::Ready(Err(SessionEnd::PoolExhausted(patience)))
+            Poll::Ready(Err(SessionEnd::PoolExhausted(Exhausted {
+                within: patience,
+                in_use: tenant.in_use(),
+                pinned: tenant.stats.pinned(),
+            })))
         }
         (Poll::Pending, _) => Poll::Pending,
     })

@@ -219,9 +219,9 @@ impl Tenant {
         self.standing.get() == Standing::Active
     }
 
-    /// Whether anybody has a backend now.
-    pub fn is_served(&self) -> bool {
-        self.pool.borrow().gauges().leased > 0
+    /// How many of its backends sessions have now.
+    pub fn in_use(&self) -> usize {
+        self.pool.borrow().gauges().leased
     }
 
     /// Why a client that needs a backend is not to wait for one; `None` if it may.

@@ -55,6 +55,12 @@ pub fn plan(plan: &mut Plan) {
         "half_a_client_gets_its_answer",
         half_a_client_gets_its_answer,
     );
+    plan.add(
+        World::Bouncer,
+        &one,
+        "an_exhausted_pool_says_that_pinned_sessions_keep_it",
+        an_exhausted_pool_says_that_pinned_sessions_keep_it,
+    );
 }
 
 /// A tenant in transaction mode with one backend, that trusts its clients.
@@ -303,5 +309,24 @@ async fn half_a_client_gets_its_answer(server: &'static Server) {
     raw.0.shutdown(Shutdown::Write).unwrap();
     assert!(raw.rest().is_empty());
     assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
+
+async fn an_exhausted_pool_says_that_pinned_sessions_keep_it(server: &'static Server) {
+    let tenant = pooled(server, "kept").with("acquire_timeout: 100ms");
+    let (bouncer, door) = before(&tenant);
+    let mut holder = enter(&door);
+    let mut refused = |what: &str| {
+        holder.say(&query(what)).until_ready();
+        let mut raw = enter(&door);
+        raw.say(&query("SELECT 1")).last_words().message
+    };
+    let busy = refused("BEGIN");
+    assert!(busy.ends_with("within 100ms (1 in use)"), "{busy}");
+    let pinned = refused("LISTEN something; COMMIT");
+    assert!(
+        pinned.contains("(1 in use, 1 by pinned sessions"),
+        "{pinned}"
+    );
     bouncer.stop();
 }

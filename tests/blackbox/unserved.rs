@@ -77,7 +77,7 @@ async fn pool_exhausted(server: &'static Server) {
     ];
     let complaint = scene.refusal().await;
     is_refused(server, &complaint, "53300", ("08004", 1040));
-    assert!(complaint.message.contains("3s"), "{complaint:?}");
+    assert!(complaint.message.contains("3s (2 in use)"), "{complaint:?}");
     scene
         .bouncer
         .log_line(&[&scene.tenant.id, "pool exhausted"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wire::{Refusal, WireError};
 
-use super::{Misnamed, SessionEnd, Unproven};
+use super::{Exhausted, Misnamed, SessionEnd, Unproven};
 use crate::admission::Crowd;
 use crate::channel::NotSecured;
 use crate::contract::{Disproof, EndKind};
@@ -71,7 +71,11 @@ fn ends() -> Vec<SessionEnd> {
         SessionEnd::TooMany(Crowd::OfTenant(1)),
         SessionEnd::TooManyFailures { wait: second },
         SessionEnd::ShardBusy,
-        SessionEnd::PoolExhausted(second),
+        SessionEnd::PoolExhausted(Exhausted {
+            within: second,
+            in_use: 2,
+            pinned: 1,
+        }),
         SessionEnd::TenantClosed,
         SessionEnd::DatabaseUnreachable(String::new()),
         SessionEnd::DatabaseUnhealthy(String::new()),

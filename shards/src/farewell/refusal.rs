@@ -5,7 +5,8 @@ use wire::Refusal;
 use wire::mysql::code::{self, Code};
 use wire::pg::sqlstate;
 
-use super::{SessionEnd, Words};
+use super::SessionEnd;
+use super::words::Words;
 
 /// Whether a database refused because it has no place left: in all, or for the tenant's account.
 pub fn is_full(refusal: &Refusal) -> bool {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wire::WireError;
 
-use super::{Misnamed, SessionEnd, tally};
+use super::{Exhausted, Misnamed, SessionEnd, tally};
 
 /// The whole truth in a sentence. What a client is told is the same, save where it has not proved
 /// who it is.
@@ -59,10 +59,7 @@ impl fmt::Display for SessionEnd {
                 "too many failed logins at this tenant from this address; try again in {wait:?}"
             ),
             SessionEnd::ShardBusy => write!(f, "too many clients are waiting; try again"),
-            SessionEnd::PoolExhausted(limit) => write!(
-                f,
-                "pool exhausted: no database connection became free within {limit:?}"
-            ),
+            SessionEnd::PoolExhausted(exhausted) => write!(f, "{exhausted}"),
             SessionEnd::TenantClosed => write!(
                 f,
                 "terminating connection: the tenant is being drained, removed or moved"
@@ -99,6 +96,24 @@ impl fmt::Display for SessionEnd {
                 )
             }
             SessionEnd::CutOff => write!(f, "cut off: the time to finish was over"),
+        }
+    }
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Exhausted {
+            within,
+            in_use,
+            pinned,
+        } = self;
+        write!(
+            f,
+            "pool exhausted: no database connection became free within {within:?} ({in_use} in use"
+        )?;
+        match pinned {
+            0 => write!(f, ")"),
+            pinned => write!(f, ", {pinned} by pinned sessions, which keep theirs)"),
         }
     }
 }
