@@ -9,6 +9,7 @@ mod networks;
 mod snapshot;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,6 +152,11 @@ impl TenantSpec {
             Dialect::MySql => self.host.clone(),
         };
         Some(Address::Local(Path::new(&path).into()))
+    }
+
+    /// Whether its host is a name, and may be elsewhere tomorrow.
+    pub fn has_a_name(&self) -> bool {
+        self.local().is_none() && self.host.parse::<IpAddr>().is_err()
     }
 
     /// Where its database is, for people to read.

@@ -53,6 +53,7 @@ mod keys;
 mod launch;
 mod lease;
 mod lookup;
+mod moves;
 mod pace;
 mod preface;
 mod race;
@@ -71,6 +72,7 @@ pub mod tls;
 mod trial;
 mod verifiers;
 mod vigil;
+mod whereabouts;
 
 pub use admission::Places;
 pub use executors::{Death, Executors};

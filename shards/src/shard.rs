@@ -13,6 +13,7 @@ use crate::context::{ShardContext, ShardSettings};
 use crate::contract::{Command, Envelope, Reply, ShardSnapshot, TenantSpec};
 use crate::control::Leave;
 use crate::handoff::{Arrival, CancelHandoff, Handoff};
+use crate::moves;
 use crate::session;
 use crate::stats;
 use crate::tenant::Tenant;
@@ -39,6 +40,7 @@ pub async fn run(
         shard.upsert(spec, Duration::ZERO);
     }
     sockets::spawn(Rc::clone(&shard).keep_up()).detach();
+    sockets::spawn(moves::watch(Rc::clone(&shard.context))).detach();
     let welcoming = Rc::clone(&shard);
     sockets::spawn(async move {
         while let Some(arrival) = arrivals.next().await {

@@ -29,6 +29,7 @@ use crate::rounds::{self, Rounds};
 use crate::seat::Seat;
 use crate::stats::Stats;
 use crate::vigil::{self, Vigil};
+use crate::whereabouts::Places;
 
 /// One tenant.
 pub struct Tenant {
@@ -47,6 +48,8 @@ pub struct Tenant {
     pub lookups: Lookups,
     /// What PostgreSQL sessions in transaction mode share.
     pub commons: Rc<Commons>,
+    /// Where its connections are, and may have been.
+    pub places: Places,
     /// A dial is due when the back-off is over, and a timer is running for it.
     retrying: Cell<bool>,
     /// Who is connected.
@@ -112,6 +115,7 @@ impl Tenant {
             client_keys: Keys::default(),
             digests: Digests::default(),
             lookups: Lookups::default(),
+            places: Places::default(),
             retrying: Cell::new(false),
             sessions: Sessions::default(),
             clients: Cell::new(0),
@@ -196,7 +200,10 @@ impl Tenant {
                 self.sessions.reopen();
                 self.standing.set(Standing::Active);
             }
-            Steering::Reconnect => self.with_pool(Pool::reconnect),
+            Steering::Reconnect => {
+                self.with_pool(Pool::reconnect);
+                self.places.leave();
+            }
         }
         self.upkeep();
     }
@@ -286,6 +293,7 @@ impl Tenant {
                     return self.dial_what_is_due();
                 }
                 health::dial_succeeded(&self);
+                self.places.been_at(&backend.route.address);
                 let placed = self.with_pool(|pool| {
                     pool.opened(permit, Box::new(backend), random::u32(), sockets::now())
                 });

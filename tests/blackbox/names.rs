@@ -9,7 +9,9 @@ use testbed::{
     Bouncer, Config, Kind, Middleman, PATIENCE, Plan, Server, Tenant, eventually, has_mounts,
 };
 
-use crate::drivers::whoami;
+use tokio_postgres::Client;
+
+use crate::drivers::{postgres, whoami};
 use crate::faults::is_served;
 use crate::health::{QUICK_CHECKS, refusal};
 
@@ -23,6 +25,13 @@ pub fn plan(plan: &mut Plan) {
             a_database_that_moves_is_found_by_its_name,
         );
     }
+    plan.add_if(
+        has_mounts(),
+        "mounts of a test's own (root)",
+        Kind::Postgres,
+        "connections_follow_a_name_to_where_it_has_moved",
+        connections_follow_a_name_to_where_it_has_moved,
+    );
     plan.add_if(
         has_mounts(),
         "mounts of a test's own (root)",
@@ -75,6 +84,44 @@ async fn a_database_that_moves_is_found_by_its_name(server: &'static Server) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(whoami(&door).await, tenant.id);
+    bouncer.stop();
+}
+
+/// What it has moved from lives on, as a primary does that has become a replica.
+async fn connections_follow_a_name_to_where_it_has_moved(server: &'static Server) {
+    let book = Book::new("followed");
+    let one = Middleman::at(SocketAddr::from((ONE, 0)), server.address);
+    let port = one.address().port();
+    let two = Middleman::at(SocketAddr::from((TWO, port)), server.address);
+    let mut tenant = Tenant::on(server, "followed");
+    tenant.address.set_port(port);
+    let tenant = tenant
+        .with(&format!("host: {NAME}"))
+        .with("pool_mode: session")
+        .with(QUICK_CHECKS);
+    let config = Config::for_tenants(std::slice::from_ref(&tenant));
+    book.says(&[ONE]);
+    let bouncer = Bouncer::start(&book.shown_by(config));
+    let door = bouncer.door(&tenant);
+    let stays = postgres(&door).await;
+    let backend = async |client: &Client| -> i32 {
+        let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
+        row.expect("it is served").get(0)
+    };
+    let before = backend(&stays).await;
+    assert_eq!(two.accepted(), 0);
+
+    book.says(&[TWO]);
+    bouncer.log_line(&["INFO", &tenant.id, NAME, "is at [127.0.0.3] now"]);
+    let comes = postgres(&door).await;
+    assert_ne!(backend(&comes).await, before);
+    assert_eq!(backend(&stays).await, before, "a session keeps what it has");
+    drop((stays, comes));
+    assert!(two.accepted() > 0);
+    let left = format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {before}");
+    eventually("it is replaced when it comes back", || {
+        (server.sql("", &left) == "0").then_some(())
+    });
     bouncer.stop();
 }
 
