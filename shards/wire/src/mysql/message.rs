@@ -69,7 +69,7 @@ pub fn put_err_before_greeting(out: &mut BytesMut, code: Code, text: &str) -> u8
 }
 
 fn put_error(out: &mut BytesMut, sequence: u8, code: Code, text: &str, with_state: bool) -> u8 {
-    let text = cut(text, MAX_ERROR_TEXT);
+    let text = &text[..text.floor_char_boundary(MAX_ERROR_TEXT)];
     let mut payload = BytesMut::with_capacity(9 + text.len());
     payload.put_u8(ERR);
     payload.put_u16_le(code.number);
@@ -79,14 +79,6 @@ fn put_error(out: &mut BytesMut, sequence: u8, code: Code, text: &str, with_stat
     }
     payload.put_slice(text.as_bytes());
     packet::put(out, sequence, &payload)
-}
-
-/// The front of `text`, at most `limit` bytes, whole characters.
-fn cut(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len()))
-        .rev()
-        .find(|&end| text.is_char_boundary(end));
-    &text[..end.unwrap_or(0)]
 }
 
 /// Reads the payload of an ERR packet, with or without its SQLSTATE. The text is cut to

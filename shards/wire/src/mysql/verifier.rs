@@ -34,7 +34,7 @@ pub enum Plugin {
 
 impl Plugin {
     /// All that are spoken, towards databases at least.
-    pub const ALL: [Plugin; 6] = [
+    const ALL: [Plugin; 6] = [
         Plugin::CachingSha2,
         Plugin::Native,
         Plugin::Sha256,

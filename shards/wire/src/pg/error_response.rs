@@ -87,7 +87,10 @@ impl ErrorResponse {
         compose(out, b'E', |body| {
             let mut field = |code: u8, text: &str| {
                 body.put_u8(code);
-                put_string(body, cut_to(text, TEXT_LIMIT).as_bytes());
+                put_string(
+                    body,
+                    &text.as_bytes()[..text.floor_char_boundary(TEXT_LIMIT)],
+                );
             };
             field(b'S', severity);
             field(b'V', severity);
@@ -143,7 +146,11 @@ pub fn parse(mut body: Bytes) -> Refusal {
         _ => UNNAMED_SQLSTATE.to_owned(),
     };
     let message = match message {
-        Some(text) => cut_to(&String::from_utf8_lossy(&text), TEXT_LIMIT).to_owned(),
+        Some(text) => {
+            let mut text = String::from_utf8_lossy(&text).into_owned();
+            text.truncate(text.floor_char_boundary(TEXT_LIMIT));
+            text
+        }
         None => "(the database gave no message)".to_owned(),
     };
     Refusal {
@@ -151,15 +158,6 @@ pub fn parse(mut body: Bytes) -> Refusal {
         number: 0,
         message,
     }
-}
-
-/// At most `limit` bytes of `text`, cut between characters.
-pub(crate) fn cut_to(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// Largest text of one field of an ErrorResponse, in bytes.

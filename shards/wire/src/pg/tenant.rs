@@ -8,8 +8,8 @@
 use bytes::Bytes;
 
 use super::{
-    ErrorResponse, Parameters, Replication, StartupMessage, error_response::cut_to, options,
-    options::OptionsError, sqlstate,
+    ErrorResponse, Parameters, Replication, StartupMessage, options, options::OptionsError,
+    sqlstate,
 };
 use crate::tenant_id::{ByHost, is_tenant_id};
 
@@ -208,7 +208,9 @@ fn text(value: Option<&Bytes>, what: &'static str) -> Result<Option<String>, Nam
 
 /// A client's word inside a message to it.
 fn shown(value: &[u8]) -> String {
-    cut_to(&String::from_utf8_lossy(value), SHOWN_LIMIT).to_owned()
+    let mut shown = String::from_utf8_lossy(value).into_owned();
+    shown.truncate(shown.floor_char_boundary(SHOWN_LIMIT));
+    shown
 }
 
 /// Names by which a tenant may be said, in `options` and as startup parameters. PostgreSQL itself

@@ -11,11 +11,7 @@ use super::{
 };
 use crate::{
     error::{Refusal, WireError},
-    pg::{
-        error_response::{TEXT_LIMIT, cut_to},
-        frame::cut_string,
-        sqlstate,
-    },
+    pg::{error_response::TEXT_LIMIT, frame::cut_string, sqlstate},
     secret::Secret,
 };
 
@@ -88,8 +84,8 @@ impl Client {
         if let Some(binding) = binding {
             return Ok(Self::new(nonce, binding));
         }
-        let others = names.join(", ");
-        let others = cut_to(&others, TEXT_LIMIT);
+        let mut others = names.join(", ");
+        others.truncate(others.floor_char_boundary(TEXT_LIMIT));
         Err(WireError::Unsupported {
             what: format!("SASL mechanism of the database ({others})"),
         })

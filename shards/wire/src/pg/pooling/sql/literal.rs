@@ -104,10 +104,7 @@ pub(super) fn decode(text: Text<'_>) -> Option<Vec<u8>> {
 /// How many of at most so many bytes are whole characters; without UTF-8 it is taken that each is a byte.
 pub(super) fn whole_characters(text: &[u8], limit: usize) -> usize {
     match std::str::from_utf8(text) {
-        Ok(text) => (0..=limit.min(text.len()))
-            .rev()
-            .find(|&end| text.is_char_boundary(end))
-            .unwrap_or(0),
+        Ok(text) => text.floor_char_boundary(limit),
         Err(_) => limit,
     }
 }
