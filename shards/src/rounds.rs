@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::tenant::Tenant;
 
@@ -25,7 +25,8 @@ pub fn start(tenant: &Rc<Tenant>) {
 /// One round: until another one begins or the tenant is gone.
 async fn watch(tenant: Weak<Tenant>, round: u64, shortest: Duration) {
     loop {
-        let now = Instant::now();
+        // Not later than what sessions have heard: whoever spoke while the whole process was stopped is not overdue.
+        let now = sockets::heard();
         let Some(tenant) = tenant.upgrade() else {
             return;
         };
@@ -38,16 +39,8 @@ async fn watch(tenant: Weak<Tenant>, round: u64, shortest: Duration) {
         let next = first.map_or(shortest, |first| first.duration_since(now).min(shortest));
         let due = now + next.max(BETWEEN_ROUNDS);
         sockets::sleep_until(due).await;
-        if due.elapsed() > STOOD_STILL {
-            sockets::sleep(HEARING).await;
-        }
     }
 }
 
 /// The least time between two looks at all sessions of a tenant.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(5);
-/// A round that is so late finds that the whole process stood still, as in a container that is frozen or on a machine that
-/// is moved. What clients said and databases answered meanwhile has come in and has not been heard.
-const STOOD_STILL: Duration = Duration::from_secs(1);
-/// How long that may take, before whoever is overdue all the same is told so.
-const HEARING: Duration = Duration::from_millis(250);

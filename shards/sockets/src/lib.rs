@@ -21,6 +21,9 @@
 //!   reap, wake, to the tail
 //! ```
 //!
+//! Timers that the clock shows to be due then fire when the ring has been entered once more: whoever spoke in time is heard
+//! first.
+//!
 //! The driver is a task in the same queue as every task made by [`spawn`], and each of their polls
 //! (and drops) bumps a counter, so "nobody ran between two visits" means that the queue is empty: a
 //! woken task never waits for the park's time-out. That holds for everything that wakes through the
@@ -78,7 +81,7 @@ pub use names::look_names_up_without_plugins;
 pub use options::{Receives, RingLimits, SocketOptions, accept_when_spoken, keepalive};
 pub use prefetch::wake;
 pub use probe::{RingError, probe};
-pub use run::{PREEMPT_TIMER, now, run};
+pub use run::{PREEMPT_TIMER, heard, now, run};
 pub use stream::Stream;
 pub use task::{Task, spawn};
 pub use timer::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout, timeout_at};

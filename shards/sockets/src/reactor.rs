@@ -52,6 +52,8 @@ pub(crate) struct Reactor {
     emptied: RefCell<Option<Waker>>,
     /// When the ring was left last.
     pub(crate) time: Cell<Instant>,
+    /// The ring has been looked at after that.
+    pub(crate) heard: Cell<Instant>,
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: Tasks,
     pub(crate) lingerers: Lingerers,
@@ -66,6 +68,7 @@ impl Reactor {
         let buffers =
             Buffers::new(limits.buffers, limits.buffer_size).map_err(RingError::from_setup)?;
         ring.register(&buffers).map_err(RingError::from_setup)?;
+        let now = Instant::now();
         Ok(Rc::new(Reactor {
             ring: RefCell::new(ring),
             buffers: Rc::new(buffers),
@@ -77,7 +80,8 @@ impl Reactor {
             hoarders: RefCell::default(),
             quick: RefCell::default(),
             emptied: RefCell::default(),
-            time: Cell::new(Instant::now()),
+            time: Cell::new(now),
+            heard: Cell::new(now),
             timers: RefCell::default(),
             tasks: Tasks::default(),
             lingerers: Lingerers::default(),
@@ -224,6 +228,11 @@ impl Reactor {
     /// Whether somebody starves beside buffers: who was fed takes none if it has nothing to receive.
     pub(crate) fn may_feed(&self) -> bool {
         self.buffers.offered() > 0 && !self.starved.borrow().is_empty()
+    }
+
+    /// Whether a receive has found no buffer.
+    pub(crate) fn somebody_starves(&self) -> bool {
+        !self.starved.borrow().is_empty()
     }
 
     pub(crate) fn ring(&self) -> &RefCell<Ring> {

@@ -72,6 +72,13 @@ pub fn now() -> Instant {
     })
 }
 
+/// The time up to which all that came in has been heard by those whom it is for, when a timer fires: whoever has said nothing
+/// by then had until then to speak. [`now`] is later.
+#[must_use]
+pub fn heard() -> Instant {
+    current().heard.get()
+}
+
 /// Drops tasks, lets streams linger, then closes everything that is still open.
 async fn wind_down(reactor: &Reactor) {
     reactor.tasks.enter(Stage::Lingering);

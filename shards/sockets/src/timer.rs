@@ -1,4 +1,5 @@
-//! Timers. The kernel has none of them: the next deadline is the time-out of the driver's sleep.
+//! Timers. The kernel has none of them: the next deadline is the time-out of the driver's sleep, and they fire when the driver
+//! has looked at the ring after it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,8 +28,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     }
 }
 
-/// Awaits `future` for at most `duration` from now on. A future that is ready at once wins over a time that is
-/// over.
+/// Awaits `future` for at most `duration` from now on. What has come in before that time is over is heard, however late it is
+/// noticed.
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout {
         future,
@@ -86,16 +87,17 @@ impl Future for Sleep {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        if let Some((reactor, key)) = &self.key
-            && let Some(waker) = reactor.timers.borrow_mut().queue.get_mut(key)
-        {
-            remember(waker, cx);
-            return Poll::Pending;
+        if let Some((reactor, key)) = &self.key {
+            return match reactor.timers.borrow_mut().queue.get_mut(key) {
+                Some(waker) => {
+                    remember(waker, cx);
+                    Poll::Pending
+                }
+                None => Poll::Ready(()),
+            };
         }
+        // Also one that is late already: whatever it is raced against has not been asked for before.
         let reactor = current();
-        if self.key.take().is_some() || deadline <= reactor.time.get() {
-            return Poll::Ready(());
-        }
         let key = reactor
             .timers
             .borrow_mut()
