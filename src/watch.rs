@@ -189,6 +189,12 @@ mod tests {
     /// A folder as the kubelet keeps it: the file is a link through `..data`.
     struct ConfigMap(PathBuf);
 
+    impl Drop for ConfigMap {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
     impl ConfigMap {
         fn new(name: &str) -> ConfigMap {
             let folder =
