@@ -8,6 +8,7 @@ use sockets::{Chunk, Stream};
 use wire::{Exchange, Progress, WireError};
 
 use crate::channel::{Channel, NotSecured};
+use crate::contract::TenantId;
 use crate::handoff::Loose;
 use crate::tls::{Certificate, Session};
 
@@ -99,7 +100,18 @@ impl Conn {
     ///
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
-        let (outcome, last_words) = self.carry_silently(exchange).await?;
+        let (outcome, last_words) = self.drive(None, exchange).await?;
+        self.say(last_words);
+        Ok(outcome)
+    }
+
+    /// The same for one that may have to compute for long, as this tenant's: others' are not held up by it.
+    pub async fn carry_for<E: Exchange>(
+        &mut self,
+        tenant: &TenantId,
+        exchange: &mut E,
+    ) -> Result<E::Outcome, Broken> {
+        let (outcome, last_words) = self.drive(Some(tenant), exchange).await?;
         self.say(last_words);
         Ok(outcome)
     }
@@ -107,6 +119,15 @@ impl Conn {
     /// The same, but what it says at its end, by which the peer would know of it, is the caller's to say.
     pub async fn carry_silently<E: Exchange>(
         &mut self,
+        tenant: &TenantId,
+        exchange: &mut E,
+    ) -> Result<(E::Outcome, BytesMut), Broken> {
+        self.drive(Some(tenant), exchange).await
+    }
+
+    async fn drive<E: Exchange>(
+        &mut self,
+        owner: Option<&TenantId>,
         exchange: &mut E,
     ) -> Result<(E::Outcome, BytesMut), Broken> {
         let mut outbound = BytesMut::new();
@@ -119,7 +140,9 @@ impl Conn {
                 Ok(Progress::Done(outcome)) => return Ok((outcome, outbound)),
                 Ok(Progress::Derive(derivation)) => {
                     self.say(outbound.split());
-                    exchange.derived(sockets::blocking(move || derivation.run()).await);
+                    let owner = owner.map_or("", TenantId::as_str);
+                    let derived = sockets::blocking(owner, move || derivation.run()).await;
+                    exchange.derived(derived);
                 }
                 Ok(Progress::NeedMore) => {
                     self.say(outbound.split());

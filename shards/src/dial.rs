@@ -236,10 +236,7 @@ async fn open(
             let request = request_postgres(spec, parameters, None, None);
             Welcome::Postgres(guest.log_in(&mut conn, request).await?)
         }
-        Shape::MySql(shape) => {
-            let request = login_request(spec, shape, &route);
-            Welcome::MySql(log_in_mysql(request, &route, &mut conn).await?)
-        }
+        Shape::MySql(shape) => Welcome::MySql(log_in_mysql(spec, shape, &route, &mut conn).await?),
     };
     let memory = match (&welcome, spec.pool_mode) {
         (Welcome::Postgres(welcome), PoolMode::Transaction) => {
@@ -306,7 +303,8 @@ async fn log_in_postgres(
 ) -> Result<pg::LoggedIn, DialFailure> {
     let (kept, end_point) = (keys.of(&spec.username), conn.end_point());
     let mut login = pg::Login::new(request_postgres(spec, parameters, kept, end_point));
-    let mut logged_in = conn.carry(&mut login).await.map_err(database_broke)?;
+    let carried = conn.carry_for(&spec.id, &mut login).await;
+    let mut logged_in = carried.map_err(database_broke)?;
     if let Some(left) = logged_in.keys.take() {
         keys.keep(&spec.username, left);
     }
@@ -331,14 +329,16 @@ fn request_postgres(
 }
 
 async fn log_in_mysql(
-    request: mysql::LoginRequest,
+    spec: &TenantSpec,
+    shape: &mysql::Shape,
     route: &Route,
     conn: &mut Conn,
 ) -> Result<mysql::LoggedIn, DialFailure> {
+    let request = login_request(spec, shape, route);
     let demands_tls = request.tls == Tls::Require;
     let mut login = mysql::Login::new(request);
     loop {
-        match conn.carry(&mut login).await {
+        match conn.carry_for(&spec.id, &mut login).await {
             Ok(LoginStep::LoggedIn(logged_in)) => return Ok(logged_in),
             Ok(LoginStep::StartTls) => {
                 secure(conn, route).await?;
@@ -378,7 +378,7 @@ pub fn login_request(
 /// Whoever is let in and then finds the door closed has not come in.
 pub fn stillborn() -> DialFailure {
     let why = "the database closed the connection, or spoke out of turn, right after the login";
-    DialFailure::Unreachable(why.to_owned())
+    DialFailure::Unreachable(why.into())
 }
 
 fn not_connected(error: io::Error) -> DialFailure {

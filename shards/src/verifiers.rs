@@ -129,7 +129,7 @@ impl Verifiers {
         #[cfg(test)]
         self.derivations.set(self.derivations.get() + 1);
         let salt = self.mock.salt(tenant.as_str(), user);
-        let derived = sockets::blocking(move || {
+        let derived = sockets::blocking(tenant.as_str(), move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
         });
         derived.await.ok()

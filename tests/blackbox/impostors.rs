@@ -4,14 +4,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World};
+use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually};
 
-use crate::drivers::mysql_options;
+use crate::drivers::{mysql_options, postgres};
 use crate::health::sample;
 use crate::hostile::nothing_has_happened;
 use crate::raw::{Complaint, Raw, message, packet, startup};
@@ -22,6 +22,8 @@ pub fn plan(plan: &mut Plan) {
     let name = "t04_a_database_that_is_none_at_login";
     plan.add(world, &postgres, name, no_database_at_login);
     plan.add(world, &mariadb, name, no_mysql_database_at_login);
+    let name = "databases_that_ask_for_a_million_rounds_hold_up_nobody_else";
+    plan.add(world, &postgres, name, a_million_rounds);
     let name = "t04_a_database_that_leaves_after_each_login";
     plan.add(
         world,
@@ -79,7 +81,9 @@ impl Drop for Impostor {
 
 /// One tenant before each of these, and an honest one; the door of the first is that of the first impostor.
 fn before(server: &Server, impostors: &[Impostor]) -> (Vec<Tenant>, Tenant, Bouncer) {
-    let honest = Tenant::on(server, "honest");
+    let honest = Tenant::on(server, "honest")
+        .with("min_connections: 0")
+        .with("health_check: {interval: 0}");
     let mut tenants: Vec<_> = impostors
         .iter()
         .enumerate()
@@ -193,21 +197,7 @@ async fn no_database_at_login(server: &'static Server) {
     // SCRAM with a nonce that begins as it must and does not end for long.
     for length in [2_000, 10_000, 1_000_000] {
         impostors.push(Impostor::new(move |stream| {
-            hear_startup(stream)?;
-            stream.write_all(&message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"))?;
-            let first = hear_message(stream)?;
-            let at = first
-                .windows(2)
-                .position(|two| two == b"r=")
-                .expect("a nonce");
-            let nonce = [
-                &b"\0\0\0\x0b"[..],
-                &first[at..],
-                &vec![b'n'; length],
-                b",s=c2FsdA==,i=4096",
-            ]
-            .concat();
-            stream.write_all(&message(b'R', &nonce))?;
+            challenge(stream, length, 4096)?;
             hear_message(stream)?;
             stream.write_all(&message(b'R', b"\0\0\0\x0cv=AAAA"))
         }));
@@ -218,6 +208,68 @@ async fn no_database_at_login(server: &'static Server) {
     }
     nothing_has_happened(bouncer, &[&honest]).await;
 }
+
+/// A SCRAM login as far as the challenge, with a nonce that is so much longer than the client's.
+fn challenge(stream: &mut TcpStream, length: usize, rounds: u32) -> std::io::Result<()> {
+    hear_startup(stream)?;
+    stream.write_all(&message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"))?;
+    let first = hear_message(stream)?;
+    let at = first.windows(2).position(|two| two == b"r=");
+    let rounds = format!(",s=c2FsdA==,i={rounds}");
+    let challenge = [
+        &b"\0\0\0\x0b"[..],
+        &first[at.expect("a nonce")..],
+        &vec![b'n'; length],
+        rounds.as_bytes(),
+    ];
+    stream.write_all(&message(b'R', &challenge.concat()))
+}
+
+/// As many databases that keep all helper threads busy for seconds: whose database asks for the usual number of rounds gets in
+/// before half of that is computed.
+async fn a_million_rounds(server: &'static Server) {
+    let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let impostors: Vec<_> = (0..TENANTS)
+        .map(|_| {
+            let (asked, answered) = (Arc::clone(&asked), Arc::clone(&answered));
+            Impostor::new(move |stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+                challenge(stream, 8, 1_000_000)?;
+                asked.fetch_add(1, Ordering::SeqCst);
+                hear_message(stream)?;
+                answered.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            })
+        })
+        .collect();
+    let (tenants, honest, bouncer) = before(server, &impostors);
+    let waiting: Vec<_> = tenants
+        .iter()
+        .flat_map(|tenant| std::iter::repeat_n(bouncer.door(tenant), DIALS))
+        .map(|door| {
+            let mut raw = Raw::to(door.address);
+            raw.say(&startup(&[
+                ("user", &door.user),
+                ("database", &door.dbname),
+            ]));
+            raw
+        })
+        .collect();
+    eventually("all databases ask", || {
+        (asked.load(Ordering::SeqCst) >= TENANTS * DIALS).then_some(())
+    });
+    let client = postgres(&bouncer.door(&honest)).await;
+    client.simple_query("SELECT 1").await.unwrap();
+    let computed = answered.load(Ordering::SeqCst);
+    assert!(computed < TENANTS * DIALS / 2, "{computed} came before");
+    drop((waiting, client));
+    bouncer.stop();
+}
+
+/// How many ask for a million rounds.
+const TENANTS: usize = 8;
+/// How many backends of one tenant are dialled at once.
+const DIALS: usize = 4;
 
 async fn a_database_that_goes_mad(server: &'static Server) {
     let welcome = welcome();

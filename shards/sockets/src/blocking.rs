@@ -1,17 +1,20 @@
 //! Work that would hold up a shard (password hashing, name look-ups), on a few helper threads of
 //! the process.
+//!
+//! Each piece of work that computes has an owner. Of one owner's there is one at a time under way, in the order in which they
+//! came, and owners take turns: whoever has much to compute, and for long, holds up itself.
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use slab::Slab;
 
 use crate::doorbell::{Bell, doorbell};
@@ -21,21 +24,25 @@ use crate::task::spawn;
 
 /// Runs `work` on a helper thread and gives its result; a panic in it resumes here.
 ///
-/// Jobs wait in a queue, one for each task that awaits, until one of [`HELPERS`] threads is free.
-/// Dropped before its turn, the work is not done; dropped later, it goes on and its result is
-/// dropped.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    run_by(&COMPUTING, work).await
+/// Jobs wait, one for each task that awaits, until no other one of their owner's is being done and one of
+/// [`HELPERS`] threads is free. Dropped before its turn, the work is not done; dropped later, it goes on, still its
+/// owner's only one, and its result is dropped.
+pub async fn blocking<T: Send + 'static>(
+    owner: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    run_by(&COMPUTING, Some(owner), work).await
 }
 
 /// The same for work that waits for somebody outside of the process, on threads of its own: a name
 /// server that keeps silent must not hold up what only has to be computed.
 pub async fn blocking_on_others<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    run_by(&WAITING, work).await
+    run_by(&WAITING, None, work).await
 }
 
 async fn run_by<T: Send + 'static>(
     helpers: &'static LazyLock<Helpers>,
+    owner: Option<&str>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
     let reactor = current();
@@ -49,14 +56,15 @@ async fn run_by<T: Send + 'static>(
         wanted: Arc::clone(&wanted),
     };
     let (key, bell) = (place.key, answers.bell.clone());
-    helpers.run(Box::new(move || {
+    let job: Job = Box::new(move || {
         let outcome: Box<dyn Any + Send> = match wanted.load(Ordering::Relaxed) {
             true => Box::new(catch_unwind(AssertUnwindSafe(work))),
             // Its place is still to be given up.
             false => Box::new(()),
         };
         bell.ring_patiently(Answer { key, outcome });
-    }));
+    });
+    helpers.run(owner, job);
     let outcome = poll_fn(|cx| {
         let mut waiting = place.waiting.borrow_mut();
         let mine = &mut waiting[place.key];
@@ -157,66 +165,121 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The helper threads; they start when first needed and stay.
 struct Helpers {
-    jobs: Sender<Job>,
-    queue: Receiver<Job>,
-    started: AtomicUsize,
-    /// Jobs queued or being worked on: as many threads are needed.
-    open: AtomicUsize,
+    turns: Mutex<Turns>,
+    /// Somebody's turn has come.
+    called: Condvar,
     /// Threads at most.
     most: usize,
     /// How far they give way to those who serve clients.
     niceness: i32,
 }
 
+/// Whose turn it is.
+///
+/// Invariant: an owner is in line if, and only if, jobs of its wait and none of them is being done.
+#[derive(Default)]
+struct Turns {
+    /// Jobs that wait behind one of the same owner's that is in line or being done.
+    behind: HashMap<Box<str>, VecDeque<Job>>,
+    /// What is done next, each with its owner, if it has one; then others of the owner's may be done.
+    line: VecDeque<(Option<Box<str>>, Job)>,
+    started: usize,
+    idle: usize,
+}
+
+impl Turns {
+    fn enter(&mut self, owner: Option<&str>, job: Job) {
+        let Some(owner) = owner else {
+            return self.line.push_back((None, job));
+        };
+        if let Some(behind) = self.behind.get_mut(owner) {
+            return behind.push_back(job);
+        }
+        self.behind.insert(owner.into(), VecDeque::new());
+        self.line.push_back((Some(owner.into()), job));
+    }
+
+    /// A job of this owner's has been done.
+    fn done(&mut self, owner: Box<str>) {
+        match self.behind.get_mut(&owner).and_then(VecDeque::pop_front) {
+            Some(job) => self.line.push_back((Some(owner), job)),
+            None => drop(self.behind.remove(&owner)),
+        }
+    }
+}
+
 impl Helpers {
     fn new(most: usize, niceness: i32) -> Helpers {
-        let (jobs, queue) = unbounded();
         Helpers {
-            jobs,
-            queue,
-            started: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
+            turns: Mutex::default(),
+            called: Condvar::new(),
             most,
             niceness,
         }
     }
 
-    fn run(&'static self, job: Job) {
-        let needed = self.open.fetch_add(1, Ordering::SeqCst) + 1;
-        if needed > self.started.load(Ordering::SeqCst) {
-            self.start_another();
+    fn run(&'static self, owner: Option<&str>, job: Job) {
+        let mut turns = self.turns();
+        turns.enter(owner, job);
+        if turns.line.len() > turns.idle && turns.started < self.most {
+            turns = self.start_another(turns);
         }
-        if self.started.load(Ordering::SeqCst) == 0 {
-            // No thread could be had: late is better than never.
-            return self.work(job);
+        if turns.started > 0 {
+            return self.called.notify_one();
         }
-        // Cannot fail: `self` holds the receiving end too.
-        let _ = self.jobs.send(job);
+        // No thread could be had: late is better than never.
+        while let Some((owner, job)) = turns.line.pop_front() {
+            turns = self.work(turns, owner, job);
+        }
     }
 
-    fn start_another(&'static self) {
-        let more = |started| (started < self.most).then_some(started + 1);
-        if self
-            .started
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
-            .is_err()
-        {
-            return;
-        }
+    fn start_another<'a>(&'static self, mut turns: MutexGuard<'a, Turns>) -> MutexGuard<'a, Turns> {
         let thread = std::thread::Builder::new().name("bouncer-helper".into());
-        let life = || {
-            give_way(self.niceness);
-            self.queue.iter().for_each(|job| self.work(job));
-        };
-        if let Err(error) = thread.spawn(life) {
-            self.started.fetch_sub(1, Ordering::SeqCst);
+        turns.started += 1;
+        if let Err(error) = thread.spawn(|| self.help()) {
+            turns.started -= 1;
             log::warn!("no helper thread could be started: {error}");
         }
+        turns
     }
 
-    fn work(&self, job: Job) {
+    /// What a helper thread does for all its life.
+    fn help(&'static self) {
+        give_way(self.niceness);
+        let mut turns = self.turns();
+        loop {
+            turns = match turns.line.pop_front() {
+                Some((owner, job)) => self.work(turns, owner, job),
+                None => {
+                    turns.idle += 1;
+                    let woken = self.called.wait(turns);
+                    let mut turns = woken.unwrap_or_else(PoisonError::into_inner);
+                    turns.idle -= 1;
+                    turns
+                }
+            };
+        }
+    }
+
+    /// Does a job while others see whose turn it is.
+    fn work<'a>(
+        &'a self,
+        turns: MutexGuard<'a, Turns>,
+        owner: Option<Box<str>>,
+        job: Job,
+    ) -> MutexGuard<'a, Turns> {
+        drop(turns);
         job();
-        self.open.fetch_sub(1, Ordering::SeqCst);
+        let mut turns = self.turns();
+        if let Some(owner) = owner {
+            turns.done(owner);
+        }
+        turns
+    }
+
+    /// Nothing that could panic is done under the lock.
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -141,10 +141,10 @@ fn a_timeout_ends_only_what_is_late() {
 fn blocking_work_answers_and_its_panic_resumes_here() {
     executor(patient(), || async {
         for number in 0..500 {
-            assert_eq!(blocking(move || number * 2).await, number * 2);
+            assert_eq!(blocking("", move || number * 2).await, number * 2);
         }
         let tasks: Vec<_> = (0..100)
-            .map(|number| spawn(blocking(move || number)))
+            .map(|number| spawn(async move { blocking(&number.to_string(), move || number).await }))
             .collect();
         for (number, task) in tasks.into_iter().enumerate() {
             assert_eq!(task.await, number);
@@ -167,7 +167,7 @@ fn who_computes_gives_way_to_who_serves() {
                 .unwrap()
         };
         let ours = niceness();
-        assert!(blocking(niceness).await >= 15);
+        assert!(blocking("", niceness).await >= 15);
         assert_eq!(sockets::blocking_on_others(niceness).await, ours);
     });
 }
@@ -178,14 +178,14 @@ fn blocking_work_that_nobody_waits_for_disturbs_nobody() {
         let (go, wait) = mpsc::channel::<()>();
         let late = timeout(
             Duration::from_millis(1),
-            blocking(move || wait.recv().is_ok()),
+            blocking("", move || wait.recv().is_ok()),
         )
         .await;
         assert!(late.is_err());
-        assert_eq!(blocking(|| 1).await, 1);
+        assert_eq!(blocking("another", || 1).await, 1);
         go.send(()).unwrap();
         for number in 0..50 {
-            assert_eq!(blocking(move || number).await, number);
+            assert_eq!(blocking("", move || number).await, number);
         }
     });
 }
@@ -197,21 +197,24 @@ fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
         let wait = Arc::new(Mutex::new(wait));
         let started = Arc::new(AtomicUsize::new(0));
         let busy: Vec<_> = (0..sockets::HELPERS)
-            .map(|_| {
+            .map(|owner| {
                 let (wait, started) = (Arc::clone(&wait), Arc::clone(&started));
-                spawn(blocking(move || {
-                    started.fetch_add(1, Ordering::SeqCst);
-                    wait.lock().unwrap().recv().unwrap();
-                }))
+                spawn(async move {
+                    let work = move || {
+                        started.fetch_add(1, Ordering::SeqCst);
+                        wait.lock().unwrap().recv().unwrap();
+                    };
+                    blocking(&owner.to_string(), work).await;
+                })
             })
             .collect();
         while started.load(Ordering::SeqCst) < sockets::HELPERS {
             sleep(Duration::from_millis(1)).await;
         }
         let done = Arc::new(AtomicUsize::new(0));
-        let work = || {
+        let work = async || {
             let done = Arc::clone(&done);
-            blocking(move || done.fetch_add(1, Ordering::SeqCst))
+            blocking("", move || done.fetch_add(1, Ordering::SeqCst)).await
         };
         for _ in 0..100 {
             let queued = timeout(Duration::ZERO, work()).await;
@@ -229,10 +232,47 @@ fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
 }
 
 #[test]
+fn who_has_much_to_compute_holds_up_only_itself() {
+    executor(patient(), || async {
+        let (go, wait) = mpsc::channel::<()>();
+        let (wait, started) = (Arc::new(Mutex::new(wait)), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let (wait, started) = (Arc::clone(&wait), Arc::clone(&started));
+            move || {
+                started.fetch_add(1, Ordering::SeqCst);
+                wait.lock().unwrap().recv().unwrap();
+            }
+        };
+        // Given up while it is at it, which does not make room for another one.
+        let first = work();
+        let first = spawn(async move { blocking("greedy", first).await });
+        while started.load(Ordering::SeqCst) < 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        drop(first);
+        let all: Vec<_> = (0..2 * sockets::HELPERS)
+            .map(|_| work())
+            .map(|work| spawn(async move { blocking("greedy", work).await }))
+            .collect();
+        for number in 0..50 {
+            assert_eq!(blocking("modest", move || number).await, number);
+        }
+        assert_eq!(started.load(Ordering::SeqCst), 1);
+        for _ in 0..=2 * sockets::HELPERS {
+            go.send(()).unwrap();
+        }
+        for task in all {
+            task.await;
+        }
+        assert_eq!(started.load(Ordering::SeqCst), 1 + 2 * sockets::HELPERS);
+    });
+}
+
+#[test]
 #[should_panic(expected = "the executor failed")]
 fn a_panic_in_blocking_work_resumes_in_the_caller() {
     executor(patient(), || async {
-        blocking(|| panic!("as it must")).await;
+        blocking("", || panic!("as it must")).await;
     });
 }
 
@@ -326,7 +366,7 @@ fn a_busy_task_does_not_keep_the_ring_waiting() {
         near.send(b"ping".as_slice());
         assert_eq!(recv_exactly(&far, 4).await, b"ping");
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(blocking(|| 1).await, 1);
+        assert_eq!(blocking("", || 1).await, 1);
         drop(busy);
     });
 }

@@ -85,7 +85,7 @@ impl Session<'_> {
             backend.conn.is_secured(),
         );
         let limit = spec.connect_timeout;
-        let changing = backend.conn.carry(&mut exchange);
+        let changing = backend.conn.carry_for(&spec.id, &mut exchange);
         match sockets::timeout(limit, changing).await {
             Ok(Err(Broken::Closed | Broken::Io(_))) => {
                 Err(SessionEnd::DatabaseLeft { may_speak: false })
