@@ -164,6 +164,7 @@ impl Bouncer {
                     // Where one errand follows the other closely, the time to retry never comes.
                     self.control.deliver();
                     self.control.feel_pulses();
+                    self.control.state_file.iter().for_each(StateFile::claim_again);
                 }
                 recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.control.fleet.plane().deaths()) -> death => {
@@ -195,6 +196,8 @@ impl Bouncer {
         info!("{status}");
         herald::stopping(grace + STOPPED_WITHIN, &status);
         self.control.fleet.plane().close_ports();
+        // Like the ports: another process may go on from here.
+        self.control.state_file.iter().for_each(StateFile::let_go);
         self.control.owed.note(News::Drain);
         self.control.deliver();
         let deadline = after(grace);
@@ -269,10 +272,12 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
         roster.leave_out(left);
     }
     // Written at once, so that a place that cannot be written to is found now. If it could be written once, its disk may
-    // be full today: no reason to serve nobody.
-    match file.save(roster.of_api()) {
+    // be full or for reading only today, or the process before this one may be about to stop: no reason to serve nobody.
+    let kept = file.is_ours().and_then(|()| file.save(roster.of_api()));
+    match kept.and_then(|()| file.may_be_written()) {
+        Err(why @ StateError::NotOurs(..)) => error!("{why}"),
         Err(why) if file.is_there() => error!("{why}"),
-        saved => saved.map_err(StartError::State)?,
+        kept => kept.map_err(StartError::State)?,
     }
     Ok((roster, Some(file)))
 }

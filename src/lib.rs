@@ -29,9 +29,12 @@ mod restart;
 mod roster;
 mod seldom;
 mod state_file;
+mod state_lock;
 pub mod top;
 mod vitals;
 pub mod watch;
+
+pub use state_file::may_be_written;
 
 #[doc(hidden)]
 pub use api::passed_on;

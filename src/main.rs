@@ -15,6 +15,7 @@ use dbbouncer::client::{Client, Target};
 use dbbouncer::config::{self, Settings};
 use dbbouncer::import;
 use dbbouncer::logging;
+use dbbouncer::may_be_written;
 use dbbouncer::preflight::{Facts, Finding, Needs};
 use dbbouncer::top;
 use dbbouncer::watch::Watch;
@@ -83,6 +84,9 @@ fn check(path: Option<&Path>, system: bool) -> Result<Exit, Exit> {
             .warnings
             .iter()
             .for_each(|warning| eprintln!("warning: {warning}"));
+        if let Some(Err(why)) = settings.api.state_file.as_deref().map(may_be_written) {
+            eprintln!("warning: {why}");
+        }
         println!(
             "{}: good; tenants: {}",
             path.display(),

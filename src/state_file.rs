@@ -3,7 +3,8 @@
 //! Written whole and at once: a new file, flushed to the disk, takes the name of the old one, so
 //! that after a crash there is the one or the other and never half of both. A file that is not
 //! ours, or not whole, is an error at the start: going on would mean to lose tenants in silence. So is,
-//! later, one that is not as we left it: another process keeps its tenants there, or somebody has edited it.
+//! later, one that is not as we left it: another process keeps its tenants there, or somebody has edited it. One process at
+//! a time may write it, see [`state_lock`](crate::state_lock); others serve what it holds.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
@@ -12,16 +13,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use log::warn;
+use log::{error, info, warn};
+use rustix::fs::{Access, access};
 use serde_json::{Map, Value, json};
 use shards::contract::TenantId;
 
 use crate::config::Node;
+use crate::state_lock::{NotOurs, StateLock};
 
 /// Where tenants are kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
+    lock: StateLock,
     /// What it held when we last read or wrote it; `None` if it was not there.
     left: Cell<Option<Sum>>,
 }
@@ -38,16 +42,21 @@ pub enum StateError {
     Foreign(PathBuf, &'static str),
     /// It has been what we wrote, and is no more.
     Changed(PathBuf),
+    /// It is not ours to write.
+    NotOurs(PathBuf, NotOurs),
 }
 
 impl StateFile {
-    /// Reads what was kept; nothing, if there is no such file yet.
+    /// Claims the file, if it is free, and reads what was kept; nothing, if there is no such file yet.
     pub fn open(path: &Path) -> Result<(StateFile, Vec<(TenantId, Node)>), StateError> {
+        let lock = StateLock::of(path);
+        // Whether it is ours shows when it is to be written.
+        let _ = lock.claim();
         let failed = |error| StateError::Io("read", path.to_owned(), error);
         let mut text = String::new();
         match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((StateFile::left_as(path, None), Vec::new()));
+                return Ok((StateFile::left_as(path, lock, None), Vec::new()));
             }
             Err(error) => return Err(failed(error)),
             Ok(file) => file
@@ -56,12 +65,14 @@ impl StateFile {
                 .map_err(failed)?,
         };
         let tenants = understand(&text).map_err(|why| StateError::Foreign(path.to_owned(), why))?;
-        Ok((StateFile::left_as(path, Some(text.as_bytes())), tenants))
+        let file = StateFile::left_as(path, lock, Some(text.as_bytes()));
+        Ok((file, tenants))
     }
 
-    fn left_as(path: &Path, text: Option<&[u8]>) -> StateFile {
+    fn left_as(path: &Path, lock: StateLock, text: Option<&[u8]>) -> StateFile {
         StateFile {
             path: path.to_owned(),
+            lock,
             left: Cell::new(text.map(sum)),
         }
     }
@@ -69,6 +80,38 @@ impl StateFile {
     /// Whether it has been written before.
     pub fn is_there(&self) -> bool {
         self.left.get().is_some()
+    }
+
+    /// Claims it where another process had it, which may be gone, and says what came of it.
+    pub fn claim_again(&self) {
+        if !self.lock.is_awaited() || self.lock.claim().is_err() {
+            return;
+        }
+        let path = self.path.display();
+        info!("state_file: {path} is kept by this process from now on");
+        // It goes on with what it has read, so whoever relies on the file must know.
+        if self.there().is_ok_and(|there| there != self.left.get()) {
+            error!("{}", StateError::Changed(self.path.clone()));
+        }
+    }
+
+    /// Leaves the file to the process that comes next: from now on nothing is kept.
+    pub fn let_go(&self) {
+        self.lock.let_go();
+    }
+
+    /// Whether it may be written by this process now.
+    pub fn is_ours(&self) -> Result<(), StateError> {
+        let claimed = self.lock.claim().map(drop);
+        claimed.map_err(|why| StateError::NotOurs(self.path.clone(), why))
+    }
+
+    /// What the file holds now.
+    fn there(&self) -> io::Result<Option<Sum>> {
+        match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(sum(&read?))),
+        }
     }
 
     /// Keeps these tenants and no others. Where they are what is there already nothing is written, so that a full disk
@@ -80,14 +123,12 @@ impl StateFile {
         let tenants = tenants.map(|(id, written)| (id.to_string(), to_json(written)));
         let text = compose(tenants.collect());
         let failed = |what| move |error| StateError::Io(what, self.path.clone(), error);
-        let there = match fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            read => Some(sum(&read.map_err(failed("read"))?)),
-        };
+        let there = self.there().map_err(failed("read"))?;
         if there == Some(sum(text.as_bytes())) {
             self.left.set(there);
             return Ok(());
         }
+        self.is_ours()?;
         // One that has been taken away is made anew: what it held is what we hold.
         if there.is_some() && there != self.left.get() {
             return Err(StateError::Changed(self.path.clone()));
@@ -127,12 +168,27 @@ impl StateFile {
 
     /// The new name is on the disk only when the folder is.
     fn sync_folder(&self) -> io::Result<()> {
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder(&self.path))?.sync_all()
     }
+
+    /// Whether it could be written, as far as can be told without writing.
+    pub fn may_be_written(&self) -> Result<(), StateError> {
+        may_be_written(&self.path)
+    }
+}
+
+/// Whether this user could write a state file there, as far as can be told without writing.
+pub fn may_be_written(path: &Path) -> Result<(), StateError> {
+    access(folder(path), Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| StateError::Io("write", path.to_owned(), error.into()))
+}
+
+/// Where a new file takes the name of the old one.
+fn folder(path: &Path) -> &Path {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Writes a file that was not there, and sees that it is on the disk.
@@ -161,6 +217,16 @@ impl std::fmt::Display for StateError {
             StateError::Changed(path) => write!(
                 f,
                 "state_file: {} is not as this process left it: another process, or somebody, has written it. Nothing was changed in it: give each process a file of its own. To go on from what is there, restart this one; to go on from what this one has, move the file away, and the next change writes it anew",
+                path.display()
+            ),
+            StateError::NotOurs(path, NotOurs::Others(holder)) => write!(
+                f,
+                "state_file: {} is kept by another process: {holder}. Until that one stops, what the file held at the start of this one is served, and no change is kept: give each process a file of its own, or stop the other one",
+                path.display()
+            ),
+            StateError::NotOurs(path, NotOurs::LetGo) => write!(
+                f,
+                "state_file: this process is stopping, and has left {} to the one that comes next",
                 path.display()
             ),
         }
@@ -317,7 +383,37 @@ mod tests {
         assert_eq!(kept(&path).unwrap(), ["acme"]);
     }
 
-    /// Two processes that share one, or somebody who edits it.
+    #[test]
+    fn one_process_keeps_it_at_a_time_and_the_next_one_goes_on_when_it_stops() {
+        let folder = Folder::new("locked");
+        let path = folder.file();
+        let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
+        let [mine, theirs] = ["mine", "theirs"].map(|id| TenantId::parse(id).unwrap());
+        let (first, _) = StateFile::open(&path).unwrap();
+        first.save([(&mine, &node)].into_iter()).unwrap();
+        let (second, read) = StateFile::open(&path).unwrap();
+        assert_eq!(read.len(), 1);
+        let save = |file: &StateFile| {
+            file.save([(&theirs, &node)].into_iter())
+                .map_err(|it| it.to_string())
+        };
+        let us = format!("process {} on ", std::process::id());
+        second.claim_again();
+        let why = save(&second).unwrap_err();
+        assert!(
+            why.contains(&us) && why.contains("a file of its own"),
+            "{why}"
+        );
+        assert!(second.is_ours().is_err() && first.is_ours().is_ok());
+        first.let_go();
+        let why = save(&first).unwrap_err();
+        assert!(why.contains("stopping"), "{why}");
+        second.claim_again();
+        save(&second).unwrap();
+        assert_eq!(kept(&path).unwrap(), ["theirs"]);
+    }
+
+    /// Two processes that share one where there are no locks, or somebody who edits it.
     #[test]
     fn what_somebody_else_has_written_is_not_written_over() {
         let folder = Folder::new("shared");
@@ -325,6 +421,7 @@ mod tests {
         let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
         let [mine, theirs] = ["mine", "theirs"].map(|id| TenantId::parse(id).unwrap());
         let (ours, _) = StateFile::open(&path).unwrap();
+        fs::remove_file(folder.0.join("tenants.yaml.lock")).unwrap();
         let (others, _) = StateFile::open(&path).unwrap();
         ours.save([(&mine, &node)].into_iter()).unwrap();
         for _ in 0..2 {

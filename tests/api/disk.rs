@@ -10,6 +10,7 @@ use crate::program::{ONE_TENANT, Program, eventually, json, tenant};
 
 tests! {
     on_a_full_disk_what_cannot_be_kept_is_not_done_and_is_said needs Mounts,
+    a_state_file_that_cannot_be_written_is_told_at_the_start needs Mounts,
 }
 
 fn on_a_full_disk_what_cannot_be_kept_is_not_done_and_is_said() {
@@ -74,4 +75,34 @@ fn on_a_full_disk_what_cannot_be_kept_is_not_done_and_is_said() {
     });
     drop(program);
     fs::remove_dir(&mounted).unwrap();
+}
+
+fn a_state_file_that_cannot_be_written_is_told_at_the_start() {
+    let mounted = std::env::temp_dir().join(format!("dbbouncer-read-{}", std::process::id()));
+    fs::create_dir_all(&mounted).unwrap();
+    let disk = mounted.display().to_string();
+    // A first life has left it.
+    let kept = std::env::temp_dir().join(format!("dbbouncer-kept-{}.yaml", std::process::id()));
+    let first = Program::start(&format!("state_file: {}\n{ONE_TENANT}", kept.display()));
+    drop(first);
+    let script = format!(
+        "mount -t tmpfs none {disk} && cp {} {disk}/tenants.yaml && mount -o remount,ro {disk} && \
+         \"$0\" check \"$@\" && exec \"$0\" \"$@\"",
+        kept.display()
+    );
+    let program = Program::start_by(
+        &["unshare", "--mount", "sh", "-c", &script],
+        &format!("state_file: {disk}/tenants.yaml\n{ONE_TENANT}"),
+    );
+    let told = format!("state_file: cannot write {disk}/tenants.yaml: Read-only file system");
+    eventually("it is told, by the check and at the start", || {
+        (program.log().matches(&told).count() == 2).then_some(())
+    });
+    assert!(program.log().contains(&format!("warning: {told}")));
+    let refused = program.post("/tenants", &tenant("late"));
+    assert_eq!(refused.status, 500, "{refused:?}");
+    drop(program);
+    fs::remove_dir(&mounted).unwrap();
+    fs::remove_file(&kept).unwrap();
+    fs::remove_file(format!("{}.lock", kept.display())).unwrap();
 }

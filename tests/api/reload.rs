@@ -14,6 +14,7 @@ tests! {
     another_api_key_is_in_force_with_the_next_load,
     what_a_restart_must_bring_is_said,
     tenants_of_the_api_survive_a_restart_where_there_is_a_state_file,
+    a_process_beside_another_serves_what_their_state_file_holds_and_keeps_changes_when_that_one_stops,
     a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept,
 }
 
@@ -179,7 +180,43 @@ fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {
             .log()
             .contains("move it away to start without the tenants made by the API")
     );
-    fs::remove_file(&state).unwrap();
+    drop(program);
+    forget(&state);
+}
+
+/// As in a rolling update, in which the new process must be ready before the old one is told to stop.
+fn a_process_beside_another_serves_what_their_state_file_holds_and_keeps_changes_when_that_one_stops()
+ {
+    let state = std::env::temp_dir().join(format!("dbbouncer-api-two-{}.yaml", std::process::id()));
+    let lines = format!("state_file: {}\n{ONE_TENANT}", state.display());
+    let mut old = Program::start(&lines);
+    assert_eq!(old.post("/tenants", &tenant("kept")).status, 201);
+    let new = Program::start(&lines);
+    let holder = format!("is kept by another process: process {} on ", old.pid());
+    new.says(&holder);
+    assert_eq!(ids(&new), ["kept", "one"]);
+    let refused = new.post("/tenants", &tenant("early"));
+    let why = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(refused.status, 500, "{why}");
+    assert!(
+        why.contains("nothing was changed") && why.contains(&holder),
+        "{why}"
+    );
+    assert_eq!(ids(&new), ["kept", "one"]);
+    old.signal("TERM");
+    assert_eq!(old.ends().code(), Some(0));
+    new.says("is kept by this process from now on");
+    assert_eq!(new.post("/tenants", &tenant("late")).status, 201);
+    old.start_again();
+    assert_eq!(ids(&old), ["kept", "late", "one"]);
+    drop((old, new));
+    forget(&state);
+}
+
+/// Removes a state file and its lock.
+fn forget(state: &Path) {
+    fs::remove_file(state).unwrap();
+    fs::remove_file(format!("{}.lock", state.display())).unwrap();
 }
 
 /// As after an upgrade that has narrowed what a time may be.
@@ -239,7 +276,8 @@ fn a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept() {
     program.kill();
     program.start_again();
     assert_eq!(ids(&program), ["older", "one"]);
-    fs::remove_file(&state).unwrap();
+    drop(program);
+    forget(&state);
 }
 
 /// Changes a state file as another version would have written it.
