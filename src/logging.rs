@@ -13,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::{Level, LevelFilter, Record};
 use serde_json::json;
 
 use crate::config::LogFormat;
@@ -34,7 +34,7 @@ pub fn start(level: Option<LevelFilter>, format: LogFormat) {
         }
     });
     // Without that thread, lines are written by whoever says them.
-    if let Ok(queue) = Queue::start() {
+    if let Ok(queue) = Queue::start(format) {
         log.target(Target::Pipe(Box::new(queue)));
     }
     log.init();
@@ -121,10 +121,10 @@ enum Line {
 }
 
 impl Queue {
-    fn start() -> io::Result<Queue> {
+    fn start(format: LogFormat) -> io::Result<Queue> {
         let (lines, waiting) = bounded(LINES_WAITING);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || write_all(&waiting))?;
+        thread.spawn(move || write_all(&waiting, format))?;
         let _ = LINES.set(lines.clone());
         Ok(Queue { lines })
     }
@@ -145,9 +145,10 @@ impl io::Write for Queue {
     }
 }
 
-fn write_all(lines: &Receiver<Line>) {
+fn write_all(lines: &Receiver<Line>, format: LogFormat) {
     let mut paper = Paper {
         out: io::stderr(),
+        format,
         torn: false,
         lost: &LOST,
         told: 0,
@@ -164,6 +165,7 @@ fn write_all(lines: &Receiver<Line>) {
 /// What the lines are written on, which may be full and have room again later.
 struct Paper<'a, W> {
     out: W,
+    format: LogFormat,
     /// The last thing that was written is the beginning of a line.
     torn: bool,
     /// How many lines have been lost so far, here or on the way.
@@ -177,13 +179,7 @@ impl<W: io::Write> Paper<'_, W> {
     fn put(&mut self, line: &[u8]) {
         let lost = self.lost.load(Ordering::Relaxed);
         let missing = lost - self.told;
-        let is_told = missing == 0
-            || {
-                let words = format!(
-                    "{missing} lines of the log are missing here: it was read too slowly, or could not be written\n"
-                );
-                self.write(words.as_bytes())
-            };
+        let is_told = missing == 0 || self.write(notice(self.format, missing, line).as_bytes());
         if is_told {
             self.told = lost;
         }
@@ -209,6 +205,34 @@ impl<W: io::Write> Paper<'_, W> {
             }
         }
         true
+    }
+}
+
+/// A line that tells how many are missing, of the same time as the line that it stands before.
+fn notice(format: LogFormat, missing: u64, before: &[u8]) -> String {
+    let words = format_args!(
+        "{missing} lines of the log are missing here: it was read too slowly, or could not be written"
+    );
+    let values = [("lines_lost", missing)];
+    let record = Record::builder()
+        .level(Level::Warn)
+        .target(module_path!())
+        .args(words)
+        .key_values(&values)
+        .build();
+    match format {
+        LogFormat::Text => {
+            let time = before
+                .split(|byte| *byte == b' ')
+                .next()
+                .unwrap_or_default();
+            format!("{} {}\n", String::from_utf8_lossy(time), line(&record))
+        }
+        LogFormat::Json => {
+            let before: serde_json::Value = serde_json::from_slice(before).unwrap_or_default();
+            let time = before["time"].as_str().unwrap_or_default();
+            format!("{}\n", json_line(&record, time))
+        }
     }
 }
 
@@ -268,28 +292,47 @@ mod tests {
     fn after_a_full_disk_lines_are_whole_again_and_tell_how_many_are_missing() {
         let disk = Disk {
             text: Vec::new(),
-            room: 9,
+            room: 13,
         };
         let lost = AtomicU64::new(0);
         let mut paper = Paper {
             out: disk,
+            format: LogFormat::Text,
             torn: false,
             lost: &lost,
             told: 0,
         };
-        for line in ["first\n", "second\n", "third\n"] {
+        for line in ["at1 first\n", "at2 second\n", "at3 third\n"] {
             paper.put(line.as_bytes());
         }
         // Of the words that tell of it, only some find room.
         paper.out.room = 10;
-        paper.put(b"fourth\n");
+        paper.put(b"at4 fourth\n");
         paper.out.room = 1000;
-        paper.put(b"fifth\n");
+        paper.put(b"at5 fifth\n");
         let text = String::from_utf8_lossy(&paper.out.text);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[..3], ["first", "sec", "2 lines o"], "{text}");
-        assert!(lines[3].starts_with("3 lines of the log are missing"));
-        assert_eq!(lines[4..], ["fifth"], "{text}");
+        assert_eq!(lines[..3], ["at1 first", "at2", "at4 WARN "], "{text}");
+        let told = "at5 WARN  3 lines of the log are missing here: ";
+        assert!(lines[3].starts_with(told) && lines[3].ends_with(" lines_lost=3"));
+        assert_eq!(lines[4..], ["at5 fifth"], "{text}");
+    }
+
+    #[test]
+    fn in_json_what_is_missing_is_told_like_any_event() {
+        let before = br#"{"level":"info","message":"m","target":"t","time":"now"}"#;
+        let told = notice(LogFormat::Json, 7, before);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_default();
+        let words =
+            "7 lines of the log are missing here: it was read too slowly, or could not be written";
+        let expected = json!({
+            "time": "now",
+            "level": "warn",
+            "target": "dbbouncer::logging",
+            "message": words,
+            "lines_lost": "7",
+        });
+        assert_eq!(told, expected);
     }
 
     #[test]
