@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, LevelFilter, Record};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use serde_json::json;
 
 use crate::config::LogFormat;
@@ -33,11 +34,23 @@ pub fn start(level: Option<LevelFilter>, format: LogFormat) {
             LogFormat::Json => writeln!(out, "{}", json_line(record, &time.to_string())),
         }
     });
+    append();
     // Without that thread, lines are written by whoever says them.
     if let Ok(queue) = Queue::start(format) {
         log.target(Target::Pipe(Box::new(queue)));
     }
     log.init();
+}
+
+/// Has a log that is a file appended to, also where it was opened otherwise. Who cuts it to nothing would else find as many zeros
+/// in it as there was text before.
+fn append() {
+    let log = io::stderr();
+    let is_file = fstat(&log).is_ok_and(|it| FileType::from_raw_mode(it.st_mode).is_file());
+    if is_file && let Ok(flags) = fcntl_getfl(&log) {
+        // Where it may not be, it is written as it was opened.
+        let _ = fcntl_setfl(&log, flags | OFlags::APPEND);
+    }
 }
 
 /// Waits, for a moment at most, until all that was said has been written.

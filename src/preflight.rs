@@ -20,6 +20,8 @@ pub struct Facts {
     pub memlock: u64,
     /// How many files and sockets may be open.
     pub descriptors: u64,
+    /// How many bytes of address space there may be.
+    pub address_space: u64,
 }
 
 /// What is asked of the machine.
@@ -41,11 +43,12 @@ pub enum Finding {
 }
 
 impl Facts {
-    /// Raises the limits on memory and descriptors as far as they may be raised, then looks.
+    /// Raises the limits on memory, descriptors and address space as far as they may be raised, then looks.
     pub fn find() -> Facts {
         Facts {
             memlock: raised(Resource::Memlock),
             descriptors: raised(Resource::Nofile),
+            address_space: raised(Resource::As),
             release: rustix::system::uname()
                 .release()
                 .to_string_lossy()
@@ -61,6 +64,7 @@ impl Facts {
             self.on_ring(),
             self.on_memlock(needs),
             self.on_descriptors(needs),
+            self.on_address_space(),
         ];
         findings.into_iter().flatten().collect()
     }
@@ -117,6 +121,26 @@ impl Facts {
             refusal(text)
         } else {
             Some(Finding::Advice(text))
+        }
+    }
+}
+
+impl Facts {
+    /// There should be no such limit: what is reserved and never used counts, for the stacks and heaps of threads say, and whoever
+    /// gets no memory ends.
+    fn on_address_space(&self) -> Option<Finding> {
+        if self.address_space == u64::MAX {
+            return None;
+        }
+        let text = format!(
+            "The limit on address space is {} MiB, of which threads reserve far more than they use, and a process that reaches \
+             it ends at once with all its clients: take it away (ulimit -v unlimited; LimitAS=infinity in a systemd unit), and \
+             limit memory by the container or the unit (MemoryMax=).",
+            self.address_space >> 20
+        );
+        match self.address_space < LEAST_ADDRESS_SPACE {
+            true => refusal(text),
+            false => Some(Finding::Advice(text)),
         }
     }
 }
@@ -186,6 +210,9 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Rings, doorbells and timers of one executor.
 const DESCRIPTORS_OF_EXECUTOR: u64 = 16;
 
+/// With less no process has come up, of whatever size: measured.
+const LEAST_ADDRESS_SPACE: u64 = 1 << 30;
+
 const SECCOMP_HINT: &str = " This process runs under a seccomp filter: in Kubernetes give the pod a \
      seccompProfile of type Localhost that allows the three calls (or type Unconfined), in Docker or \
      podman use --security-opt seccomp=FILE.";
@@ -203,6 +230,7 @@ mod tests {
             seccomp: Some(0),
             memlock: 8 << 20,
             descriptors: 1 << 20,
+            address_space: u64::MAX,
         }
     }
 
@@ -323,6 +351,21 @@ mod tests {
             ..good()
         });
         assert!(text.contains("ulimit -n"), "{text}");
+    }
+
+    #[test]
+    fn a_limit_on_address_space() {
+        let limited = |address_space| Facts {
+            address_space,
+            ..good()
+        };
+        let text = refused(limited(500 << 20));
+        assert!(
+            text.contains("is 500 MiB") && text.contains("ulimit -v"),
+            "{text}"
+        );
+        let text = advised(limited(4 << 30));
+        assert!(text.contains("is 4096 MiB"), "{text}");
     }
 
     #[test]

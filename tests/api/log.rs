@@ -9,6 +9,7 @@ use crate::program::{ONE_TENANT, Program, Value, eventually};
 tests! {
     every_line_is_json_with_tenant_client_and_reason,
     a_storm_of_refusals_does_not_fill_the_log,
+    a_log_that_is_cut_to_nothing_goes_on_from_its_beginning,
 }
 
 /// Is refused, since it names no tenant; answers where it came from.
@@ -84,4 +85,23 @@ fn a_storm_of_refusals_does_not_fill_the_log() {
         (counted == sent && lines.iter().any(|line| left_out(line) > 0)).then_some(())
     });
     assert!(lines().len() < STORM, "{}", lines().len());
+}
+
+/// As logrotate does it with copytruncate, where the log was not opened to be appended to.
+fn a_log_that_is_cut_to_nothing_goes_on_from_its_beginning() {
+    let log = std::env::temp_dir().join(format!("dbbouncer-cut-{}.log", std::process::id()));
+    let script = format!("exec \"$0\" \"$@\" 2> {}", log.display());
+    let program = Program::start_by(&["sh", "-c", &script], ONE_TENANT);
+    let has = |words: &str| {
+        eventually(words, || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.contains(words).then_some(text)
+        })
+    };
+    has("ready: ");
+    std::fs::File::create(&log).unwrap();
+    let from = refused_client(&program, "nobody");
+    let text = has(&from);
+    assert!(!text.contains('\0'), "{text:?}");
+    std::fs::remove_file(&log).unwrap();
 }
