@@ -21,6 +21,7 @@ mod hostile;
 mod impostors;
 mod injection;
 mod interceptor;
+mod ipv6;
 mod limits;
 mod local_sockets;
 mod mysql;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     mysql_session::plan(&mut plan);
     tools::plan(&mut plan);
     local_sockets::plan(&mut plan);
+    ipv6::plan(&mut plan);
     routing::plan(&mut plan);
     refusals::plan(&mut plan);
     unserved::plan(&mut plan);

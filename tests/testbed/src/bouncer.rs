@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +18,7 @@ pub struct Config {
     lines: Vec<String>,
     environment: Vec<(String, String)>,
     descriptors: Option<u32>,
+    host: Option<IpAddr>,
     files: Vec<(PathBuf, &'static str)>,
 }
 
@@ -52,6 +53,13 @@ impl Config {
         self
     }
 
+    /// Has clients come to this address instead of 127.0.0.1.
+    #[must_use]
+    pub fn listening_on(mut self, host: impl Into<IpAddr>) -> Config {
+        self.host = Some(host.into());
+        self
+    }
+
     /// Lets the program have so many files and sockets open.
     #[must_use]
     pub fn with_descriptors(mut self, descriptors: u32) -> Config {
@@ -83,14 +91,19 @@ impl Config {
         words
     }
 
+    fn host(&self) -> IpAddr {
+        self.host.unwrap_or(Ipv4Addr::LOCALHOST.into())
+    }
+
     fn yaml(&self, ports: &Ports) -> String {
         let Ports {
             postgres,
             mysql,
             api,
         } = ports;
+        let host = self.host();
         let mut yaml = format!(
-            "listen: {{host: 127.0.0.1, postgres_port: {postgres}, mysql_port: {mysql}, api_port: {api}}}\n"
+            "listen: {{host: '{host}', postgres_port: {postgres}, mysql_port: {mysql}, api_port: {api}}}\n"
         );
         if !self.lines.iter().any(|line| line.starts_with("runtime:")) {
             let shards = std::env::var("DBBOUNCER_TEST_SHARDS").unwrap_or_else(|_| "2".to_owned());
@@ -169,6 +182,7 @@ pub fn pool_mode() -> Option<String> {
 pub struct Bouncer {
     child: Child,
     folder: PathBuf,
+    host: IpAddr,
     ports: Ports,
 }
 
@@ -207,6 +221,7 @@ impl Bouncer {
         let mut bouncer = Bouncer {
             child,
             folder,
+            host: config.host(),
             ports,
         };
         // Not by trying the ports: a probe takes a client's place, which some tests count.
@@ -241,13 +256,13 @@ impl Bouncer {
     /// Where PostgreSQL's protocol is spoken.
     #[must_use]
     pub fn postgres(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.postgres))
+        SocketAddr::from((self.host, self.ports.postgres))
     }
 
     /// Where MySQL's protocol is spoken.
     #[must_use]
     pub fn mysql(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.mysql))
+        SocketAddr::from((self.host, self.ports.mysql))
     }
 
     /// Where the management API listens.
