@@ -164,7 +164,7 @@ impl Bouncer {
                     // Where one errand follows the other closely, the time to retry never comes.
                     self.control.deliver();
                     self.control.feel_pulses();
-                    self.control.state_file.iter().for_each(StateFile::claim_again);
+                    self.control.claim_state_file();
                 }
                 recv(heartbeat) -> _ => self.control.show_life(),
                 recv(self.control.fleet.plane().deaths()) -> death => {

@@ -151,6 +151,31 @@ impl Control {
         })
     }
 
+    /// Keeps tenants from now on where another process did it until now, and goes on from what that one has left. To be called
+    /// once a second.
+    pub fn claim_state_file(&mut self) {
+        let Some(kept) = self.state_file.as_ref().and_then(StateFile::claim_again) else {
+            return;
+        };
+        let api = understand(
+            kept.iter().map(|(id, written)| (id, written)),
+            &self.settings,
+        );
+        let changes = self.roster.reload(self.settings.tenants.clone(), api);
+        let count = changes.len();
+        info!(
+            "state_file: {count} tenants are others than at the start, and served as they stand there"
+        );
+        self.say_who_is_left_out();
+        if let Err(why) = self.save() {
+            error!("{why}");
+        }
+        for change in changes {
+            self.owed.note(News::Tenant(change));
+        }
+        self.deliver();
+    }
+
     /// Has the end noted of the certificate that clients see.
     pub fn note_certificate(&mut self) {
         let expires = self.settings.tls.as_ref().map(|tls| tls.expires);

@@ -30,6 +30,9 @@ pub struct StateFile {
     left: Cell<Option<Sum>>,
 }
 
+/// Tenants, with the words of the API.
+pub type Kept = Vec<(TenantId, Node)>;
+
 /// Of a file's text.
 type Sum = [u8; SHA256_OUTPUT_LEN];
 
@@ -48,33 +51,34 @@ pub enum StateError {
 
 impl StateFile {
     /// Claims the file, if it is free, and reads what was kept; nothing, if there is no such file yet.
-    pub fn open(path: &Path) -> Result<(StateFile, Vec<(TenantId, Node)>), StateError> {
-        let lock = StateLock::of(path);
+    pub fn open(path: &Path) -> Result<(StateFile, Kept), StateError> {
+        let file = StateFile {
+            path: path.to_owned(),
+            lock: StateLock::of(path),
+            left: Cell::new(None),
+        };
         // Whether it is ours shows when it is to be written.
-        let _ = lock.claim();
-        let failed = |error| StateError::Io("read", path.to_owned(), error);
+        file.lock.claim();
+        let kept = file.read()?;
+        Ok((file, kept.unwrap_or_default()))
+    }
+
+    /// What is kept, and is not written over as long as it stays so; `None` if there is no such file.
+    fn read(&self) -> Result<Option<Kept>, StateError> {
+        let failed = |error| StateError::Io("read", self.path.clone(), error);
         let mut text = String::new();
-        match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((StateFile::left_as(path, lock, None), Vec::new()));
-            }
+        match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
             Ok(file) => file
                 .take(MAX_STATE)
                 .read_to_string(&mut text)
                 .map_err(failed)?,
         };
-        let tenants = understand(&text).map_err(|why| StateError::Foreign(path.to_owned(), why))?;
-        let file = StateFile::left_as(path, lock, Some(text.as_bytes()));
-        Ok((file, tenants))
-    }
-
-    fn left_as(path: &Path, lock: StateLock, text: Option<&[u8]>) -> StateFile {
-        StateFile {
-            path: path.to_owned(),
-            lock,
-            left: Cell::new(text.map(sum)),
-        }
+        let foreign = |why| StateError::Foreign(self.path.clone(), why);
+        let tenants = understand(&text).map_err(foreign)?;
+        self.left.set(Some(sum(text.as_bytes())));
+        Ok(Some(tenants))
     }
 
     /// Whether it has been written before.
@@ -82,16 +86,21 @@ impl StateFile {
         self.left.get().is_some()
     }
 
-    /// Claims it where another process had it, which may be gone, and says what came of it.
-    pub fn claim_again(&self) {
-        if !self.lock.is_awaited() || self.lock.claim().is_err() {
-            return;
+    /// Claims it where another process had it, which may be gone. What that one has left, if that is not what was read
+    /// before.
+    pub fn claim_again(&self) -> Option<Kept> {
+        if !self.lock.claim() {
+            return None;
         }
         let path = self.path.display();
         info!("state_file: {path} is kept by this process from now on");
-        // It goes on with what it has read, so whoever relies on the file must know.
-        if self.there().is_ok_and(|there| there != self.left.get()) {
-            error!("{}", StateError::Changed(self.path.clone()));
+        let before = self.left.get();
+        match self.read() {
+            Ok(kept) => kept.filter(|_| self.left.get() != before),
+            Err(why) => {
+                error!("{why}");
+                None
+            }
         }
     }
 
@@ -102,8 +111,8 @@ impl StateFile {
 
     /// Whether it may be written by this process now.
     pub fn is_ours(&self) -> Result<(), StateError> {
-        let claimed = self.lock.claim().map(drop);
-        claimed.map_err(|why| StateError::NotOurs(self.path.clone(), why))
+        let ours = self.lock.is_ours();
+        ours.map_err(|why| StateError::NotOurs(self.path.clone(), why))
     }
 
     /// What the file holds now.
@@ -240,7 +249,7 @@ fn compose(tenants: Map<String, Value>) -> String {
     format!("{document:#}\n")
 }
 
-fn understand(text: &str) -> Result<Vec<(TenantId, Node)>, &'static str> {
+fn understand(text: &str) -> Result<Kept, &'static str> {
     let document: Value =
         serde_json::from_str(text).map_err(|_| "is not whole, or no state file of ours")?;
     match document.get(FORMAT).map(Value::as_u64) {
@@ -388,7 +397,8 @@ mod tests {
         let folder = Folder::new("locked");
         let path = folder.file();
         let node: Node = serde_json::from_str(r#"{"host": "db"}"#).unwrap();
-        let [mine, theirs] = ["mine", "theirs"].map(|id| TenantId::parse(id).unwrap());
+        let names = ["mine", "more", "theirs"];
+        let [mine, more, theirs] = names.map(|id| TenantId::parse(id).unwrap());
         let (first, _) = StateFile::open(&path).unwrap();
         first.save([(&mine, &node)].into_iter()).unwrap();
         let (second, read) = StateFile::open(&path).unwrap();
@@ -405,10 +415,16 @@ mod tests {
             "{why}"
         );
         assert!(second.is_ours().is_err() && first.is_ours().is_ok());
+        first
+            .save([(&mine, &node), (&more, &node)].into_iter())
+            .unwrap();
         first.let_go();
         let why = save(&first).unwrap_err();
         assert!(why.contains("stopping"), "{why}");
-        second.claim_again();
+        assert!(save(&second).is_err(), "before it has seen what was left");
+        let left = second.claim_again().unwrap();
+        assert_eq!(left.len(), 2);
+        assert!(second.claim_again().is_none() && first.claim_again().is_none());
         save(&second).unwrap();
         assert_eq!(kept(&path).unwrap(), ["theirs"]);
     }

@@ -2,12 +2,10 @@
 //! it stops. (Not on the file itself, whose name passes to another file with each change.)
 //!
 //! ```text
-//!          claim                       let go
-//!   Free ─────────▶ Ours ────────────────────────▶ LetGo
-//!    │ ▲    claim    ▲                               ▲
-//!    │ └──────────┐  │                               │
-//!    └─▶ Others ──┴──┘  (the kernel lets go of it with the other process)
-//!    └─▶ NoLocks ────────────────────────────────────┘
+//!          claim                    let go
+//!   Free ───────▶ Ours, or NoLocks ───────▶ LetGo
+//!    ▲ │ claim, and another process has it
+//!    └─┘
 //! ```
 
 use std::cell::RefCell;
@@ -25,7 +23,7 @@ pub struct StateLock {
 
 #[derive(Debug)]
 enum Hold {
-    /// Not claimed, or in vain.
+    /// Not claimed, or in vain: another process has it.
     Free,
     /// Ours, as long as this is open.
     Ours(#[expect(dead_code, reason = "it holds the lock")] File),
@@ -55,26 +53,28 @@ impl StateLock {
         }
     }
 
-    /// Takes it, if it is free. True where that has changed something.
-    pub fn claim(&self) -> Result<bool, NotOurs> {
+    /// Takes it, if it is free and has not been let go of. True where it is ours now and was not.
+    pub fn claim(&self) -> bool {
         let mut hold = self.hold.borrow_mut();
-        match &*hold {
-            Hold::Ours(_) | Hold::NoLocks => return Ok(false),
-            Hold::LetGo => return Err(NotOurs::LetGo),
-            Hold::Free => {}
+        if !matches!(&*hold, Hold::Free) {
+            return false;
         }
         *hold = match self.take() {
             Ok(file) => Hold::Ours(file),
-            Err(TryLockError::WouldBlock) => return Err(NotOurs::Others(self.holder())),
+            Err(TryLockError::WouldBlock) => return false,
             // A folder that is not to be written to, or a file system without locks.
             Err(TryLockError::Error(_)) => Hold::NoLocks,
         };
-        Ok(true)
+        true
     }
 
-    /// Whether another process had it when it was claimed last.
-    pub fn is_awaited(&self) -> bool {
-        matches!(&*self.hold.borrow(), Hold::Free)
+    /// Whether the state file may be written.
+    pub fn is_ours(&self) -> Result<(), NotOurs> {
+        match &*self.hold.borrow() {
+            Hold::Ours(_) | Hold::NoLocks => Ok(()),
+            Hold::LetGo => Err(NotOurs::LetGo),
+            Hold::Free => Err(NotOurs::Others(self.holder())),
+        }
     }
 
     /// Leaves the file to others from now on.

@@ -203,12 +203,16 @@ fn a_process_beside_another_serves_what_their_state_file_holds_and_keeps_changes
         "{why}"
     );
     assert_eq!(ids(&new), ["kept", "one"]);
+    assert_eq!(old.post("/tenants", &tenant("between")).status, 201);
     old.signal("TERM");
     assert_eq!(old.ends().code(), Some(0));
     new.says("is kept by this process from now on");
+    eventually("what the old one was told in between is served", || {
+        (ids(&new) == ["between", "kept", "one"]).then_some(())
+    });
     assert_eq!(new.post("/tenants", &tenant("late")).status, 201);
     old.start_again();
-    assert_eq!(ids(&old), ["kept", "late", "one"]);
+    assert_eq!(ids(&old), ["between", "kept", "late", "one"]);
     drop((old, new));
     forget(&state);
 }
