@@ -25,8 +25,8 @@ pub(crate) struct Driver {
     seen: u64,
     /// Visits since the ring was entered last.
     visits: u32,
-    /// Visits since timers that are due were put off first.
-    put_off: u32,
+    /// When timers were found due that have not fired yet.
+    found_due: Option<Instant>,
     haste: Haste,
     completions: Vec<io_uring::cqueue::Entry>,
     expired: Vec<Waker>,
@@ -39,7 +39,7 @@ impl Driver {
             reactor,
             seen: 0,
             visits: 0,
-            put_off: 0,
+            found_due: None,
             completions: Vec::new(),
             expired: Vec::new(),
         }
@@ -72,24 +72,24 @@ impl Driver {
         let reactor = Rc::clone(&self.reactor);
         let before = reactor.time.get();
         let next = reactor.timers.borrow().next();
-        let due = next.is_some_and(|deadline| deadline <= before);
+        let due = next.filter(|deadline| *deadline <= before);
         let mut ring = reactor.ring().borrow_mut();
-        match idle && !due && !reactor.may_feed() {
+        match idle && due.is_none() && !reactor.may_feed() {
             true => self.rest(&mut ring)?,
             false => ring.enter(None)?,
         }
         ring.reap(&mut self.completions);
         let settled = ring.is_settled();
         // The kernel fetches so much at a time.
-        let more = due && (!settled || ring.has_news());
+        let more = due.is_some() && (!settled || ring.has_news());
         drop(ring);
         reactor.time.set(Instant::now());
         reactor.complete(&mut self.completions);
         if settled {
             reactor.settle();
         }
-        if due {
-            self.fire_timers(before, more || reactor.somebody_starves());
+        if let Some(deadline) = due {
+            self.fire_timers(deadline, before, more || reactor.somebody_starves());
         }
         Ok(())
     }
@@ -124,13 +124,14 @@ impl Driver {
         }
     }
 
-    /// Fires what was due at `then`, before the ring was looked at; but not while more is to be heard than one look brings.
-    fn fire_timers(&mut self, then: Instant, more: bool) {
-        if more && self.put_off < PUT_OFF_AT_MOST {
-            self.put_off += 1;
+    /// Fires what was due at `then`, before the ring was looked at. Where that was found late, much may have come in meanwhile, and
+    /// is heard first, also if that takes more than one look.
+    fn fire_timers(&mut self, deadline: Instant, then: Instant, more: bool) {
+        let found = *self.found_due.get_or_insert(then);
+        if more && found.saturating_duration_since(deadline) > LATE && then - found < HEARING {
             return;
         }
-        self.put_off = 0;
+        self.found_due = None;
         self.reactor.heard.set(then);
         self.reactor
             .timers
@@ -146,6 +147,7 @@ impl Driver {
 /// each other.
 const VISITS_PER_ENTER: u32 = 4;
 
-/// For so many enterings of the ring timers are put off. The kernel fetches at least 20 receives at a time, so thousands who
-/// spoke at once are heard; and where more always comes, timers are late by a fraction of a second.
-const PUT_OFF_AT_MOST: u32 = 256;
+/// A timer that is found due so late tells of a stop, of the process or of its machine, or of a processor that has too much to do.
+const LATE: Duration = Duration::from_millis(10);
+/// How long timers wait then for all that has come in: the kernel fetches 20 receives at a time, and thousands may have spoken.
+const HEARING: Duration = Duration::from_millis(250);
