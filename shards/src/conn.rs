@@ -10,6 +10,7 @@ use wire::{Exchange, Progress, WireError};
 use crate::channel::{Channel, NotSecured};
 use crate::contract::TenantId;
 use crate::handoff::Loose;
+use crate::random;
 use crate::tls::{Certificate, Session};
 
 /// A channel and its unread bytes.
@@ -33,6 +34,13 @@ pub enum Broken {
     /// The peer said something wrong, or refused.
     #[error(transparent)]
     Wire(#[from] WireError),
+}
+
+/// Whose work it is what is computed for a client of this tenant's, apart from what is for its databases: a storm may bring
+/// thousands of users, so half of the helper threads may do it at once.
+pub fn owner_for_client(tenant: &TenantId) -> String {
+    let lane = random::u32() as usize % (sockets::HELPERS / 2);
+    format!("{tenant}/{lane}")
 }
 
 impl Conn {
@@ -100,34 +108,35 @@ impl Conn {
     ///
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
-        let (outcome, last_words) = self.drive(None, exchange).await?;
+        let (outcome, last_words) = self.drive("", exchange).await?;
         self.say(last_words);
         Ok(outcome)
     }
 
-    /// The same for one that may have to compute for long, as this tenant's: others' are not held up by it.
+    /// The same with a database of this tenant's, which may have us compute for long, one thing after the other.
     pub async fn carry_for<E: Exchange>(
         &mut self,
         tenant: &TenantId,
         exchange: &mut E,
     ) -> Result<E::Outcome, Broken> {
-        let (outcome, last_words) = self.drive(Some(tenant), exchange).await?;
+        let (outcome, last_words) = self.drive(tenant.as_str(), exchange).await?;
         self.say(last_words);
         Ok(outcome)
     }
 
-    /// The same, but what it says at its end, by which the peer would know of it, is the caller's to say.
+    /// The same with a client of this tenant's; but what it says at its end, by which the peer would know of it, is the
+    /// caller's to say.
     pub async fn carry_silently<E: Exchange>(
         &mut self,
         tenant: &TenantId,
         exchange: &mut E,
     ) -> Result<(E::Outcome, BytesMut), Broken> {
-        self.drive(Some(tenant), exchange).await
+        self.drive(&owner_for_client(tenant), exchange).await
     }
 
     async fn drive<E: Exchange>(
         &mut self,
-        owner: Option<&TenantId>,
+        owner: &str,
         exchange: &mut E,
     ) -> Result<(E::Outcome, BytesMut), Broken> {
         let mut outbound = BytesMut::new();
@@ -140,7 +149,6 @@ impl Conn {
                 Ok(Progress::Done(outcome)) => return Ok((outcome, outbound)),
                 Ok(Progress::Derive(derivation)) => {
                     self.say(outbound.split());
-                    let owner = owner.map_or("", TenantId::as_str);
                     let derived = sockets::blocking(owner, move || derivation.run()).await;
                     exchange.derived(derived);
                 }

@@ -13,6 +13,7 @@ use wire::Secret;
 use wire::pg::scram::{DEFAULT_ITERATIONS, Verifier};
 use wire::pg::{MockKey, Stored};
 
+use crate::conn::owner_for_client;
 use crate::contract::{Neighbourhood, TenantId};
 
 /// The verifiers of one shard, kept so that each is derived once.
@@ -129,7 +130,8 @@ impl Verifiers {
         #[cfg(test)]
         self.derivations.set(self.derivations.get() + 1);
         let salt = self.mock.salt(tenant.as_str(), user);
-        let derived = sockets::blocking(tenant.as_str(), move || {
+        let owner = owner_for_client(tenant);
+        let derived = sockets::blocking(&owner, move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
         });
         derived.await.ok()
