@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -18,6 +19,7 @@ use crate::admission::{Gate, Place};
 use crate::cancel::shard_of_key;
 use crate::conn::{Broken, Conn};
 use crate::contract::{Dialect, Networks, TenantId, shard_of};
+use crate::disguise::Disguise;
 use crate::farewell::SessionEnd;
 use crate::handoff::{Arrival, CancelHandoff, Handoff, Loose, Preface};
 use crate::preface::{AFTER_GREETING, FirstWords, NotTaken, read_handshake, read_startup};
@@ -28,8 +30,8 @@ use crate::tls::ClientsTls;
 pub struct AcceptorSettings {
     /// How long a client may take from its first byte to the end of its login.
     pub login_timeout: Duration,
-    /// The version in the greeting of MySQL clients.
-    pub mysql_version: String,
+    /// What MySQL clients are greeted as.
+    pub disguise: Arc<Disguise>,
     /// Where proxies stand that say before each connection where it comes from.
     pub proxies: Networks,
     /// TLS towards clients, if there is any.
@@ -215,7 +217,7 @@ impl Acceptor {
         dialect: Dialect,
         newcomer: &mut Newcomer,
     ) -> Result<FirstWords, NotTaken> {
-        let (conn, version) = (&mut newcomer.conn, &self.settings.mysql_version);
+        let (conn, version) = (&mut newcomer.conn, self.settings.disguise.version());
         let tls = self.tls.borrow().clone();
         let words = async {
             match dialect {

@@ -4,12 +4,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::pg::MockKey;
 
 use crate::cancel::Cancels;
 use crate::contract::{Reception, ShardId, TenantId};
+use crate::disguise::Disguise;
 use crate::lookup::MockLookups;
 use crate::resolve::Names;
 use crate::stats::Stats;
@@ -30,8 +32,8 @@ pub struct ShardSettings {
     pub client_stall_timeout: Option<Duration>,
     /// How many logins at one tenant may fail in a minute from one address; `None` is any number.
     pub failed_logins: Option<usize>,
-    /// The server version that MySQL clients are greeted with, before their tenant is known.
-    pub mysql_version: String,
+    /// What MySQL clients are greeted as.
+    pub disguise: Arc<Disguise>,
     /// The process's key for secrets of users that do not exist.
     pub mock: MockKey,
 }
@@ -53,8 +55,6 @@ pub struct ShardContext {
     pub strangers: Stats,
     /// How they are received.
     pub reception: Cell<Reception>,
-    /// It was said already that a database is not what its clients were greeted as.
-    pub disguise_told: Cell<bool>,
     /// What takes the time of their lookups.
     pub mock_lookups: MockLookups,
     /// How long a lookup of a tenant's users takes.
@@ -73,7 +73,6 @@ impl ShardContext {
             names: Rc::default(),
             strangers: Stats::default(),
             reception: Cell::default(),
-            disguise_told: Cell::default(),
             mock_lookups: MockLookups::default(),
             lookup_time: Cell::default(),
         }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -16,6 +17,7 @@ use crate::context::ShardSettings;
 use crate::contract::{
     Command, Dialect, Door, Envelope, Networks, Reply, ShardId, TenantId, TenantSpec, shard_of,
 };
+use crate::disguise::Disguise;
 use crate::executors::{Death, Executors, NotStarted, Starting};
 use crate::handoff::Arrival;
 use crate::tls::ClientsTls;
@@ -44,8 +46,8 @@ pub struct PlaneSettings {
     pub login_timeout: Duration,
     /// How long a client may read nothing while bytes wait for it; `None` is for ever.
     pub client_stall_timeout: Option<Duration>,
-    /// The server version that MySQL clients are greeted with, before their tenant is known.
-    pub mysql_version: String,
+    /// The server version that MySQL clients are greeted with, before their tenant is known; `None` goes by the databases.
+    pub mysql_version: Option<String>,
 }
 
 /// Why the data plane could not start.
@@ -95,13 +97,15 @@ impl Plane {
         let listening = listening.map_err(|error| not_started("listener", &error))?;
         let gate = Gate::new(settings.places);
         let mut starting = Starting::new();
+        let disguise = Arc::new(Disguise::new(settings.mysql_version.clone()));
         let mut cpus = settings.cpus.iter().copied();
-        let (shards, steer) = start_shards(&settings, tenants, &mut cpus, &mut starting)?
-            .into_iter()
-            .unzip();
+        let (shards, steer) =
+            start_shards(&settings, &disguise, tenants, &mut cpus, &mut starting)?
+                .into_iter()
+                .unzip();
         let acceptor = AcceptorSettings {
             login_timeout: settings.login_timeout,
-            mysql_version: settings.mysql_version,
+            disguise,
             proxies: settings.proxies,
             tls,
             gate: gate.clone(),
@@ -195,6 +199,7 @@ type Ways = (Bell<Envelope>, Bell<Arrival>);
 /// Starts the shards, each with the tenants it owns.
 fn start_shards(
     settings: &PlaneSettings,
+    disguise: &Arc<Disguise>,
     tenants: Vec<TenantSpec>,
     cpus: &mut impl Iterator<Item = usize>,
     starting: &mut Starting,
@@ -214,7 +219,7 @@ fn start_shards(
             client_stall_timeout: settings.client_stall_timeout,
             login_timeout: settings.login_timeout,
             failed_logins: settings.failed_logins,
-            mysql_version: settings.mysql_version.clone(),
+            disguise: Arc::clone(disguise),
             mock: mock.clone(),
         };
         let limits = RingLimits {

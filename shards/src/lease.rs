@@ -330,7 +330,12 @@ mod tests {
         let database = std::thread::spawn(move || dying(&listener, &told));
         trial::run(async move {
             let shard = ShardContext::new(trial::shard());
-            let tenant = Tenant::new(trial::tenant("t", address), Rc::default(), &shard.names);
+            let tenant = Tenant::new(
+                trial::tenant("t", address),
+                Rc::default(),
+                &shard.names,
+                &std::sync::Arc::default(),
+            );
             let shape = Shape::usual(&tenant.spec());
             let held = Lease::acquire(&tenant, &shape, None, None).await;
             let mut held = held.map_err(|end| end.to_string()).unwrap();

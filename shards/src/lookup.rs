@@ -357,7 +357,12 @@ mod tests {
             // Their databases are never dialled.
             let tenants = ["quick", "slow"].map(|id| {
                 let spec = trial::tenant(id, ([127, 0, 0, 1], 1).into());
-                let tenant = Tenant::new(spec, Rc::default(), &shard.names);
+                let tenant = Tenant::new(
+                    spec,
+                    Rc::default(),
+                    &shard.names,
+                    &std::sync::Arc::default(),
+                );
                 shard.put(Rc::clone(&tenant));
                 tenant
             });

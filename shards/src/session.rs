@@ -32,7 +32,8 @@ use crate::control::{Control, Leave};
 use crate::farewell::{SessionEnd, Unproven};
 use crate::handoff::{Handoff, Preface};
 use crate::lease::Lease;
-use crate::tenant::{Seated, Tenant};
+use crate::seated::Seated;
+use crate::tenant::Tenant;
 use crate::throttle::{Throttle, Turn};
 
 /// One client, as both protocols see it.

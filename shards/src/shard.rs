@@ -126,7 +126,12 @@ impl Shard {
             return tenant.amend(spec);
         }
         let stats = old.as_ref().map(|old| Rc::clone(&old.stats));
-        let tenant = Tenant::new(spec, stats.unwrap_or_default(), &self.context.names);
+        let tenant = Tenant::new(
+            spec,
+            stats.unwrap_or_default(),
+            &self.context.names,
+            &self.context.settings.disguise,
+        );
         tenant.dial_what_is_due();
         self.context.put(tenant);
         if let Some(old) = old {

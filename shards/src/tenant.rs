@@ -4,21 +4,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{Level, debug};
+use log::{Level, debug, warn};
 use pool::{Blame, Checkout, CloseReason, Grant, Permit, Placed, Pool, Verdict};
 use wire::pg::pooling::Commons;
 
-use crate::admission::Crowd;
-use crate::backend::{Backend, Shape};
+use crate::backend::{Backend, Shape, Welcome};
 use crate::condemned::Condemned;
 use crate::connection_ids::OwnIds;
 use crate::contract::{Standing, Steering, TenantSnapshot, TenantSpec, WhenUnwell};
 use crate::control::{Leave, Sessions};
 use crate::dial::{self, DialFailure};
 use crate::digests::Digests;
-use crate::farewell::SessionEnd;
+use crate::disguise::Disguise;
 use crate::health::{self, Checkup};
 use crate::keys::Keys;
 use crate::lease::{Gift, NotServed};
@@ -55,7 +55,7 @@ pub struct Tenant {
     /// Who is connected.
     pub sessions: Sessions,
     /// How many have proved who they are and have not left.
-    clients: Cell<usize>,
+    pub clients: Cell<usize>,
     /// The ids that MySQL clients were told.
     pub own_ids: OwnIds,
     /// MySQL backends to be killed.
@@ -69,43 +69,21 @@ pub struct Tenant {
     pub rounds: Rounds,
     /// The names that its shard is looking up.
     pub names: Rc<Names>,
+    /// What its clients are greeted as, and those of all tenants, if it is a MySQL.
+    disguise: Arc<Disguise>,
     /// What everything adds up to.
     pub stats: Rc<Stats>,
-}
-
-/// A client's place among those of its tenant, free again when dropped.
-#[must_use]
-pub struct Seated(Rc<Tenant>);
-
-impl Seated {
-    /// A place, if they are not all taken.
-    pub fn among(tenant: &Rc<Tenant>) -> Result<Seated, SessionEnd> {
-        let (taken, most) = (tenant.clients.get(), tenant.spec().max_clients);
-        match most {
-            Some(most) if taken >= most => Err(SessionEnd::TooMany(Crowd::OfTenant(most))),
-            _ => {
-                tenant.clients.set(taken + 1);
-                Ok(Seated(Rc::clone(tenant)))
-            }
-        }
-    }
-
-    /// Whose place it is.
-    pub fn tenant(&self) -> &Rc<Tenant> {
-        &self.0
-    }
-}
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        self.0.clients.set(self.0.clients.get() - 1);
-    }
 }
 
 impl Tenant {
     /// A tenant with an empty pool. Call [`Tenant::dial_what_is_due`] to open its first backends.
     /// What it adds up to goes on from `stats`.
-    pub fn new(spec: TenantSpec, stats: Rc<Stats>, names: &Rc<Names>) -> Rc<Tenant> {
+    pub fn new(
+        spec: TenantSpec,
+        stats: Rc<Stats>,
+        names: &Rc<Names>,
+        disguise: &Arc<Disguise>,
+    ) -> Rc<Tenant> {
         let pool = Pool::new(spec.limits, Shape::usual(&spec));
         let tenant = Rc::new(Tenant {
             pool: RefCell::new(pool),
@@ -126,6 +104,7 @@ impl Tenant {
             vigil: Vigil::default(),
             rounds: Rounds::default(),
             names: Rc::clone(names),
+            disguise: Arc::clone(disguise),
             stats,
         });
         tenant.digests.amend(&tenant.spec().access);
@@ -293,6 +272,7 @@ impl Tenant {
                     return self.dial_what_is_due();
                 }
                 health::dial_succeeded(&self);
+                self.look_behind_the_disguise(&backend.welcome);
                 self.places.been_at(&backend.route.address);
                 let placed = self.with_pool(|pool| {
                     pool.opened(permit, Box::new(backend), random::u32(), sockets::now())
@@ -302,6 +282,20 @@ impl Tenant {
             Err(failure) => self.dial_failed(&spec, permit, &failure),
         }
         self.dial_what_is_due();
+    }
+
+    /// Some drivers go by the version that they are greeted with, and take the database for what it is not.
+    fn look_behind_the_disguise(&self, welcome: &Welcome) {
+        if let Welcome::MySql(welcome) = welcome
+            && self.disguise.saw(welcome.flavour)
+        {
+            let (id, greeted) = (&self.spec.borrow().id, self.disguise.version());
+            warn!(
+                "tenant {id}: its database is {}, and clients are greeted as by {greeted}, which some drivers go by: \
+                 see listen.mysql_version",
+                welcome.server_version
+            );
+        }
     }
 
     /// Tells those who waited for it; the others wait for the next attempt.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pool::Limits;
@@ -37,7 +38,7 @@ pub fn shard() -> ShardSettings {
         login_timeout: PATIENCE,
         client_stall_timeout: Some(PATIENCE),
         failed_logins: None,
-        mysql_version: String::new(),
+        disguise: Arc::default(),
         mock: MockKey::new([0; 32]),
     }
 }

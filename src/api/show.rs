@@ -149,7 +149,7 @@ pub fn settings(settings: &Settings, left_out: &BTreeMap<String, Vec<String>>) -
             "mysql": port(plane.mysql),
             "api": port(settings.api.address),
             "metrics": port(settings.api.metrics_address),
-            "mysql_version": plane.mysql_version,
+            "mysql_version": plane.mysql_version.as_deref().unwrap_or("auto"),
         },
         "runtime": {"shards": plane.shards, "acceptors": plane.acceptors, "pinned_to": plane.cpus},
         "limits": {

@@ -173,7 +173,9 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
     let at = |port: Option<u16>| port.map(|port| SocketAddr::new(host, port));
     let postgres = listen.value_or("postgres_port", units::own_port, Some(POSTGRES_PORT));
     let mysql = listen.value_or("mysql_port", units::own_port, Some(MYSQL_PORT));
-    let mysql_version = listen.text("mysql_version", mysql_version);
+    let mysql_version = listen
+        .value("mysql_version", units::auto_or(mysql_version))
+        .flatten();
     let runtime = root.section("runtime");
     let cpus = root.cpus();
     let shards = runtime
@@ -207,7 +209,7 @@ fn plane(root: &Section, listen: &Section, host: IpAddr) -> PlaneSettings {
         failed_logins: units::unless_none(failed.unwrap_or(FAILURES)),
         login_timeout,
         client_stall_timeout: units::unless_zero(stall),
-        mysql_version: mysql_version.unwrap_or_else(|| MYSQL_VERSION.to_owned()),
+        mysql_version,
     }
 }
 
@@ -328,9 +330,8 @@ fn mysql_version(text: &str) -> Result<String, String> {
     let is_version = text.starts_with(|c: char| c.is_ascii_digit())
         && text.bytes().all(|byte| byte.is_ascii_graphic())
         && text.len() <= LONGEST_VERSION;
-    let says = format!(
-        "must be a version such as {MYSQL_VERSION}, of at most {LONGEST_VERSION} characters"
-    );
+    let says =
+        format!("must be a version such as {A_VERSION}, of at most {LONGEST_VERSION} characters");
     if is_version {
         Ok(text.to_owned())
     } else {
@@ -347,7 +348,7 @@ const MYSQL_PORT: u16 = 3307;
 /// The API's port where a config says none.
 pub const API_PORT: u16 = 8080;
 /// The server version that MySQL clients are greeted with.
-const MYSQL_VERSION: &str = "8.0.36-DBBouncer";
+const A_VERSION: &str = "8.0.36-DBBouncer";
 /// The longest such version, in bytes.
 const LONGEST_VERSION: usize = 60;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);

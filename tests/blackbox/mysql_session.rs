@@ -2,13 +2,20 @@
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use testbed::{Front, Kind, Plan, Server, Tenant, World, eventually};
+use testbed::raw::Raw;
+use testbed::{Bouncer, Config, Front, Kind, Plan, Server, Tenant, World, eventually};
 
-use crate::drivers::{code, mysql, mysql_options, one};
+use crate::drivers::{code, mysql, mysql_options, one, whoami};
 use crate::scene::one_tenant;
 
 pub fn plan(plan: &mut Plan) {
     let both = [Kind::MariaDb, Kind::MySql];
+    plan.add(
+        World::Bouncer,
+        &both,
+        "clients_are_greeted_as_by_their_database",
+        clients_are_greeted_as_by_their_database,
+    );
     plan.add(World::Any, &both, "kill_query", kill_query);
     plan.add(World::Any, &both, "kill_connection", kill_connection);
     plan.add(
@@ -41,6 +48,30 @@ pub fn plan(plan: &mut Plan) {
         "the_backend_is_closed_with_its_client",
         the_backend_is_closed_with_its_client,
     );
+}
+
+/// By that drivers know what they may ask for; what it says before any database has been seen is of a MySQL.
+async fn clients_are_greeted_as_by_their_database(server: &'static Server) {
+    let tenant = Tenant::on(server, "greeted").with("min_connections: 0");
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = bouncer.door(&tenant);
+    let greeting = || String::from_utf8_lossy(&Raw::to(door.address).packet().1).into_owned();
+    assert!(greeting().contains("8.0.36-DBBouncer"), "{}", greeting());
+    assert_eq!(whoami(&door).await, tenant.id);
+    let expected = match server.kind {
+        Kind::MariaDb => "5.5.5-10.6.0-MariaDB-DBBouncer",
+        _ => "8.0.36-DBBouncer",
+    };
+    assert!(greeting().contains(expected), "{}", greeting());
+    let mut client = mysql(&door).await;
+    let version: String = one(&mut client, "SELECT VERSION()").await;
+    assert_eq!(
+        version.contains("MariaDB"),
+        server.kind == Kind::MariaDb,
+        "{version}"
+    );
+    client.disconnect().await.unwrap();
+    bouncer.stop();
 }
 
 async fn kill_query(server: &'static Server) {

@@ -14,8 +14,8 @@ use pool::CloseReason;
 use sockets::timeout_at;
 use wire::WireError;
 use wire::mysql::{
-    Capabilities, ClientLogin, Expect, Flavour, Greet, LoggedIn, Named, Nonce, Replies,
-    Shape as MySqlShape, Verifier, packet,
+    Capabilities, ClientLogin, Expect, Greet, LoggedIn, Named, Nonce, Replies, Shape as MySqlShape,
+    Verifier, packet,
 };
 
 use super::{
@@ -194,7 +194,6 @@ impl Session<'_> {
     /// Welcome, relay, farewell.
     async fn work(self, mut client: Client, mut lease: Lease, control: &Control, sequence: u8) {
         let welcome = welcome_of(lease.backend());
-        warn_of_disguise(self.shard, self.tenant, welcome);
         let mut words = BytesMut::new();
         packet::put(&mut words, sequence, &welcome.ok);
         client.conn.say(words);
@@ -303,18 +302,6 @@ async fn unless_ended<T>(
         _ => doing.as_mut().poll(cx).map(Ok),
     })
     .await
-}
-
-/// Some drivers go by the version that they are greeted with, and take the database for what it is not.
-fn warn_of_disguise(shard: &ShardContext, tenant: &Tenant, welcome: &LoggedIn) {
-    let greeted = &shard.settings.mysql_version;
-    if Flavour::of_version(greeted) != welcome.flavour && !shard.disguise_told.replace(true) {
-        let (id, version) = (&tenant.spec().id, &welcome.server_version);
-        warn!(
-            "tenant {id}: its database is {version}, and clients are greeted as by {greeted}, which some drivers go by: \
-             see listen.mysql_version"
-        );
-    }
 }
 
 fn welcome_of(backend: &Backend) -> &LoggedIn {

@@ -26,7 +26,8 @@ use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::random;
 use crate::relay::{Relay, RelayEnd};
-use crate::tenant::{Seated, Tenant};
+use crate::seated::Seated;
+use crate::tenant::Tenant;
 use watch::PgWatch;
 
 /// Lets the client log in; its session, if it may have one.

@@ -33,8 +33,9 @@ use crate::control::{Control, Leave};
 use crate::farewell::SessionEnd;
 use crate::lease::Lease;
 use crate::relay::{has_room, lasted};
+use crate::seated::Seated;
 use crate::stats::Meter;
-use crate::tenant::{Seated, Tenant};
+use crate::tenant::Tenant;
 
 /// Serves a client that has proved who it is, to its end.
 ///
