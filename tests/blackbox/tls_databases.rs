@@ -370,9 +370,6 @@ fn mysql_sslmodes(plain: &'static Server) {
             is_resumed(&bouncer.door(tenant));
         }
     }
-    if plain.kind == Kind::MariaDb {
-        bouncer.log_line(&["WARN", "greeted as by 8.0.36-DBBouncer", "MariaDB"]);
-    }
     for tenant in &refused {
         let said = mysql_at(&bouncer.door(tenant), &["--skip-ssl"], WHOAMI);
         assert!(
