@@ -20,17 +20,17 @@ struct Limit {
 const LIMITS: [Limit; 3] = [
     Limit {
         mode: Mode::Simple,
-        instructions: 4_700,
+        instructions: 3_650,
         allocations: 0,
     },
     Limit {
         mode: Mode::Extended,
-        instructions: 8_200,
+        instructions: 6_650,
         allocations: 0,
     },
     Limit {
         mode: Mode::Prepared,
-        instructions: 6_500,
+        instructions: 5_000,
         allocations: 0,
     },
 ];

@@ -85,8 +85,10 @@ impl<'a> Passing<'a> {
     /// Copies what passes.
     fn settle(&mut self) {
         self.edited = true;
-        self.out.extend_from_slice(&self.input[self.from..self.at]);
-        self.from = self.at;
+        if self.from < self.at {
+            self.out.extend_from_slice(&self.input[self.from..self.at]);
+            self.from = self.at;
+        }
     }
 }
 

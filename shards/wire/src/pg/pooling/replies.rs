@@ -24,9 +24,9 @@ pub(super) struct Owed {
     pub(super) to: To,
     /// What it does to the session, statement by statement.
     script: Option<Rc<Script>>,
-    next_step: usize,
+    next_step: u32,
     /// How many of the queue's changes it has made.
-    changes: usize,
+    changes: u32,
     /// What it does decides how later messages are to be understood: they wait for its reply.
     pub(super) barrier: bool,
     /// It may turn out to be a COPY FROM STDIN.
@@ -151,20 +151,20 @@ impl Owed {
     /// The step that has just come to its end; `None` if that was more than we had read.
     pub(super) fn take_step(&mut self) -> Option<(Rc<Script>, usize)> {
         let script = self.script.as_ref()?;
-        let at = self.next_step;
+        let at = self.next_step as usize;
         self.next_step += 1;
         (at < script.steps.len()).then(|| (Rc::clone(script), at))
     }
 
     /// Whether not all that was read in it has come to its end.
     pub(super) fn has_steps_left(&self) -> bool {
-        let more = |script: &Rc<Script>| self.next_step < script.steps.len();
+        let more = |script: &Rc<Script>| (self.next_step as usize) < script.steps.len();
         self.script.as_ref().is_some_and(more)
     }
 
     /// The step that has failed, or will not be reached.
     pub(super) fn failing_step(&self) -> Option<&Step> {
-        self.script.as_ref()?.steps.get(self.next_step)
+        self.script.as_ref()?.steps.get(self.next_step as usize)
     }
 }
 
@@ -227,13 +227,13 @@ impl Replies {
 
     /// What the front has changed.
     pub(super) fn changed_by_front(&self) -> impl Iterator<Item = &Change> {
-        let count = self.front().map_or(0, |front| front.changes);
+        let count = self.front().map_or(0, |front| front.changes as usize);
         self.changes.range(..count)
     }
 
-    /// Takes the front out. What it has changed is so for good.
+    /// Takes the front out; who was to hear the replies. What it has changed is so for good.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Owed> {
+    pub(super) fn pop(&mut self) -> Option<To> {
         let owed = self.queue.pop_front()?;
         self.barriers -= usize::from(owed.barrier);
         for _ in 0..owed.changes {
@@ -241,7 +241,7 @@ impl Replies {
                 self.texts -= change.text();
             }
         }
-        Some(owed)
+        Some(owed.to)
     }
 
     /// The front has failed: what is left of it will not be reached. A Parse of the unnamed statement has destroyed the
@@ -253,7 +253,7 @@ impl Replies {
         let Some(front) = self.queue.front().filter(|front| front.what == What::Parse) else {
             return;
         };
-        for change in self.changes.range_mut(..front.changes) {
+        for change in self.changes.range_mut(..front.changes as usize) {
             if let Change::Unnamed { client, backend } = change {
                 *backend = Unnamed::Absent;
                 if front.to == To::Client {
@@ -290,12 +290,15 @@ impl Replies {
     ///
     /// A change behind the last Sync is as good as certain: if it fails, so does whatever follows it.
     pub(super) fn is_undecided(&self, concerns: impl Fn(&Change) -> bool) -> bool {
+        if self.changes.is_empty() {
+            return false;
+        }
         let Some(last) = self.changes.iter().rposition(concerns) else {
             return false;
         };
         let mut behind = self.changes.len();
         for owed in self.queue.iter().rev() {
-            behind -= owed.changes;
+            behind -= owed.changes as usize;
             if behind <= last {
                 return false;
             }
@@ -309,7 +312,7 @@ impl Replies {
     /// The changes that such messages have made.
     pub(super) fn before_sync(&self) -> impl Iterator<Item = &Change> {
         let behind_sync = (self.queue.iter().rev()).take_while(|owed| owed.what != What::Sync);
-        let behind: usize = behind_sync.map(|owed| owed.changes).sum();
+        let behind: usize = behind_sync.map(|owed| owed.changes as usize).sum();
         self.changes.range(..self.changes.len() - behind)
     }
 
@@ -343,12 +346,8 @@ impl Replies {
     /// Whether messages of the extended protocol may still fail, so that the backend ignores what
     /// follows them up to the next Sync.
     pub(super) fn may_skip(&self) -> bool {
-        let behind_sync = self
-            .queue
-            .iter()
-            .rev()
-            .take_while(|owed| owed.what != What::Sync);
-        behind_sync.into_iter().any(Owed::is_extended)
+        let mut behind_sync = (self.queue.iter().rev()).take_while(|owed| owed.what != What::Sync);
+        behind_sync.any(Owed::is_extended)
     }
 
     /// An error at the front, which belongs to the extended protocol: takes out everything that the
@@ -359,7 +358,7 @@ impl Replies {
             if owed.what == What::Sync {
                 break;
             }
-            undone.extend(self.changes.drain(..owed.changes));
+            undone.extend(self.changes.drain(..owed.changes as usize));
             self.barriers -= usize::from(owed.barrier);
             self.queue.pop_front();
         }

@@ -66,6 +66,10 @@ impl<'a> Request<'a> {
 
 /// A string of the protocol at the front of `body`, and what stands behind its NUL.
 pub(super) fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    // Most portals have no name, and many statements.
+    if let [0, rest @ ..] = body {
+        return Some((b"", rest));
+    }
     // It looks at several bytes at a time.
     let string = CStr::from_bytes_until_nul(body).ok()?.to_bytes();
     Some((string, &body[string.len() + 1..]))
@@ -73,9 +77,9 @@ pub(super) fn string(body: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Appends the header of a message whose body has `length` bytes.
 pub(super) fn put_header(out: &mut BytesMut, kind: u8, length: usize) {
-    out.put_u8(kind);
     // Bodies are made of a client's messages, which are below 1 GiB, and of names of ours.
-    out.put_u32((length as u32).saturating_add(LENGTH));
+    let [a, b, c, d] = (length as u32).saturating_add(LENGTH).to_be_bytes();
+    out.put_slice(&[kind, a, b, c, d]);
 }
 
 /// Appends a Parse.

@@ -124,13 +124,20 @@ impl Settings {
     }
 
     /// A backend that is set like this; between two transactions.
-    pub(super) fn attached(&mut self, mut backend: Rc<Map>) {
-        if backend == self.current.client {
+    pub(super) fn attached(&mut self, backend: &Rc<Map>) {
+        let Moment { client, .. } = &self.current;
+        let backend = match backend == client {
             // As one, so that they are seen to be the same at a glance: also by the next one who has asked for the same.
-            backend = Rc::clone(&self.current.client);
+            true => client,
+            false => backend,
+        };
+        // Most often it is set as the one before was.
+        if !Rc::ptr_eq(&self.committed.backend, backend) {
+            self.committed.backend = Rc::clone(backend);
         }
-        self.current.backend = Rc::clone(&backend);
-        self.committed.backend = backend;
+        if !Rc::ptr_eq(&self.current.backend, backend) {
+            self.current.backend = Rc::clone(backend);
+        }
         // It may be that of a backend which went away behind its error.
         self.failed = false;
     }

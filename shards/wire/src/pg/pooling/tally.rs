@@ -26,8 +26,15 @@ pub struct Tally {
 impl Tally {
     /// A message of the client has been dealt with.
     pub(super) fn said(&mut self, kind: u8) {
-        self.requests += u32::from(matches!(kind, b'Q' | b'E' | b'F'));
-        self.awaits_ready += u32::from(matches!(kind, b'Q' | b'S' | b'F'));
+        match kind {
+            b'Q' | b'F' => {
+                self.requests += 1;
+                self.awaits_ready += 1;
+            }
+            b'E' => self.requests += 1,
+            b'S' => self.awaits_ready += 1,
+            _ => {}
+        }
     }
 
     /// The client is told ReadyForQuery.

@@ -6,16 +6,15 @@ use std::rc::Rc;
 use super::super::backend_memory::parameter;
 use super::super::changes::{Change, Tables};
 use super::super::outbound::Passing;
-use super::super::replies::{Advance, Replies, To, What};
+use super::super::replies::{To, What};
 use super::super::request::{HEADER, put_bare, put_header};
 use super::asking::ANSWER_LIMIT;
 use super::errors::{class_of, is_fatal};
-use super::inbound::{Body, Header, Inbound};
+use super::inbound::{Body, Header, Inbound, LENGTH, Turn, out_of_turn, pass_rows};
 use super::link::Copy;
 use super::shapes::CHANGED;
 use super::{BackendFault, Fault, Tracker};
 use crate::error::WireError;
-use crate::pg::frame::type_name;
 use crate::pg::walker::BACKEND_LIMIT;
 use crate::pg::{ErrorResponse, TransactionStatus, backend, sqlstate};
 
@@ -27,6 +26,10 @@ impl Tracker {
                 return Err(out_of_turn(input.rest()[0]).into());
             };
             if link.inbound.left == 0 {
+                pass_rows(link, input);
+                if input.rest().is_empty() {
+                    return Ok(());
+                }
                 let Some(header) = link.inbound.gather_header(input) else {
                     return Ok(());
                 };
@@ -66,10 +69,11 @@ impl Tracker {
             return Ok(());
         };
         // What RESET brought up is not what the client will see: it is told after the correction.
-        let passes =
-            belongs_to_client(&link.replies, kind)? && !(kind == b'S' && self.settings.differ());
+        let Turn { passes, completes } = Turn::of(kind, &link.replies)?;
+        let passes = passes && !(kind == b'S' && self.settings.differ());
         let left = (length - LENGTH) as usize;
         link.inbound.kind = kind;
+        link.inbound.completes = completes;
         link.inbound.left = left;
         link.inbound.passes = passes;
         link.inbound.kept = passes
@@ -100,7 +104,12 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
-        let Inbound { kind, passes, .. } = link.inbound;
+        let Inbound {
+            kind,
+            passes,
+            completes,
+            ..
+        } = link.inbound;
         match kind {
             b'N' => self.remarked(),
             b'A' => {}
@@ -108,7 +117,9 @@ impl Tracker {
             b'E' => self.heard_error(passes, body, input)?,
             _ => {
                 self.heard_reply(kind, body)?;
-                self.settle(kind, input)?;
+                if completes {
+                    self.settle(kind, input)?;
+                }
             }
         }
         Ok(())
@@ -157,18 +168,14 @@ impl Tracker {
         Ok(())
     }
 
-    /// Takes out the front, if such a reply completes it.
+    /// Takes out the front, which this reply completes.
     fn settle(&mut self, kind: u8, input: &mut Passing<'_>) -> Result<(), Fault> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
         let ready_kept = kind == b'Z' && link.inbound.kept;
-        let front = link.replies.front();
-        if front.is_none_or(|owed| owed.advance(kind) != Advance::Completes) {
-            return Ok(());
-        }
         link.moved = true;
-        match link.replies.pop().map(|owed| owed.to) {
+        match link.replies.pop() {
             Some(To::Us) => self.is_set(input)?,
             Some(To::Client) if kind == b'Z' => self.tally.ready(self.status),
             _ => {}
@@ -180,7 +187,10 @@ impl Tracker {
                 _ => backend::ready_for_query(self.status, input.ours()),
             }
         }
-        self.say_own(input);
+        let next = self.link.as_deref().and_then(|link| link.replies.front());
+        if next.is_some_and(|owed| matches!(owed.what, What::CloseHere | What::CopyEnd)) {
+            self.say_own(input);
+        }
         Ok(())
     }
 
@@ -218,13 +228,13 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        while let Some(What::CloseHere | What::CopyEnd) = link.replies.front().map(|owed| owed.what)
+        while let Some(what @ (What::CloseHere | What::CopyEnd)) =
+            link.replies.front().map(|owed| owed.what)
         {
-            if let Some(owed) = link.replies.pop()
-                && owed.what == What::CloseHere
-            {
+            if what == What::CloseHere {
                 put_bare(input.ours(), b'3');
             }
+            link.replies.pop();
         }
     }
 
@@ -357,38 +367,9 @@ impl Tracker {
     }
 }
 
-/// Whether the client is to get a message of this type, by whose turn it is.
-fn belongs_to_client(replies: &Replies, kind: u8) -> Result<bool, BackendFault> {
-    let Some(front) = replies.front() else {
-        // Said by itself. An error then is the last that it says.
-        return match kind {
-            b'S' | b'N' | b'A' | b'E' => Ok(true),
-            kind => Err(out_of_turn(kind)),
-        };
-    };
-    match kind {
-        b'A' => Ok(true),
-        b'N' => Ok(front.to == To::Client),
-        // Of what the client has set, it may be said only with a Sync of ours.
-        b'S' => Ok(front.to != To::Us),
-        b'E' => Ok(matches!(front.to, To::Client | To::NobodyUnlessError)),
-        kind if front.advance(kind) == Advance::OutOfTurn => Err(out_of_turn(kind)),
-        _ => Ok(front.to == To::Client),
-    }
-}
-
-fn out_of_turn(kind: u8) -> BackendFault {
-    BackendFault::OutOfTurn {
-        got: type_name(kind),
-    }
-}
-
 const MALFORMED_HEADER: WireError = WireError::Malformed {
     what: "message header from the database",
 };
-
-/// Bytes of a length field, which counts itself.
-const LENGTH: u32 = 4;
 
 /// How much of a ParameterStatus is kept, in bytes.
 const PARAMETER_LIMIT: usize = 64 * 1024;

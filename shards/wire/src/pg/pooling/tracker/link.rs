@@ -148,22 +148,18 @@ impl Link {
         self.bound = None;
         self.doubted = Pins::NONE;
         self.asked_about = Pins::NONE;
-        for flag in [
-            &mut self.batch_open,
-            &mut self.flushed,
-            &mut self.skipping,
-            &mut self.setting,
-            &mut self.holds,
-            &mut self.moved,
-            &mut self.touched,
-            &mut self.ended,
-            &mut self.calls,
-            &mut self.respells,
-            &mut self.ran,
-            &mut self.ready_waits,
-        ] {
-            *flag = false;
-        }
+        self.batch_open = false;
+        self.flushed = false;
+        self.skipping = false;
+        self.setting = false;
+        self.holds = false;
+        self.moved = false;
+        self.touched = false;
+        self.ended = false;
+        self.calls = false;
+        self.respells = false;
+        self.ran = false;
+        self.ready_waits = false;
     }
 
     /// The session of this number gives the backend up, in between two transactions.

@@ -197,7 +197,7 @@ impl Tracker {
         self.wants_backend = false;
         let mut link = memory.0;
         link.begin(self.number);
-        self.settings.attached(Rc::clone(&link.memory.settings));
+        self.settings.attached(&link.memory.settings);
         self.link = Some(link);
         self.discard_values_that_matter(&mut out.to_backend);
         if self.settings.differ() {
@@ -271,10 +271,11 @@ impl Tracker {
         let room = kept.capacity();
         passing.end_copied();
         self.kept = kept;
-        bytes::Buf::advance(&mut self.kept, used);
-        if self.kept.is_empty() && room > ROOM_KEPT {
+        match used == self.kept.len() {
             // A client that has said something long once is not held in as much room ever after.
-            self.kept = BytesMut::new();
+            true if room > ROOM_KEPT => self.kept = BytesMut::new(),
+            true => self.kept.clear(),
+            false => bytes::Buf::advance(&mut self.kept, used),
         }
         done
     }
@@ -385,6 +386,38 @@ mod tests {
             max_prepared_statements: 1,
             reset: Reset::Smart,
         })
+    }
+
+    #[test]
+    fn rows_pass_however_they_come_and_what_is_none_ends_the_session() {
+        let commons = commons();
+        let row = *b"D\0\0\0\x06\0\0";
+        let said = [&row.repeat(9)[..], b"C\0\0\0\x05\0Z\0\0\0\x05I"].concat();
+        for cut in 0..=said.len() {
+            let mut out = Outbound::default();
+            let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+            let memory = commons.backend_opened(&Parameters::default());
+            tracker.attach(memory, &mut out).unwrap();
+            let _ = tracker.client_said(b"Q\0\0\0\x05\0", &mut out).unwrap();
+            let mut heard = Vec::new();
+            for chunk in [&said[..cut], &said[cut..]] {
+                if tracker.backend_said(chunk, &mut out).unwrap() == Passage::Whole {
+                    heard.extend_from_slice(chunk);
+                }
+                heard.extend_from_slice(&out.to_client.split());
+            }
+            assert!(heard == said && tracker.may_release(), "cut at {cut}");
+        }
+        for no_row in [&b"D\0\0\0\x03"[..], b"D\x7f\xff\xff\xff"] {
+            let mut out = Outbound::default();
+            let mut tracker = Tracker::new(Rc::clone(&commons), &Parameters::default()).unwrap();
+            let memory = commons.backend_opened(&Parameters::default());
+            tracker.attach(memory, &mut out).unwrap();
+            let _ = tracker.client_said(b"Q\0\0\0\x05\0", &mut out).unwrap();
+            let said = [&row[..], no_row].concat();
+            let fault = tracker.backend_said(&said, &mut out).unwrap_err();
+            assert!(matches!(fault, Fault::Backend(BackendFault::Wire(_))));
+        }
     }
 
     #[test]

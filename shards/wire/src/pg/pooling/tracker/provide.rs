@@ -131,6 +131,9 @@ impl Tracker {
         if self.is_undecided(|change| matches!(change, Change::Unnamed { .. })) {
             return None;
         }
+        if let Some(meant) = self.has_unnamed() {
+            return Some(meant);
+        }
         let unnamed = self.unnamed.clone();
         let traces = match &unnamed {
             Unnamed::Known(statement, _) => statement.traces,
@@ -362,8 +365,8 @@ impl Tracker {
         let Some(link) = &mut self.link else {
             return;
         };
-        let nothing = self.unnamed == client && link.memory.unnamed == backend;
-        if nothing && client == Unnamed::Absent && !link.replies.has_changes() {
+        let is_absent = client == Unnamed::Absent && !link.replies.has_changes();
+        if is_absent && self.unnamed == client && link.memory.unnamed == backend {
             return;
         }
         link.replies.note(Change::Unnamed {

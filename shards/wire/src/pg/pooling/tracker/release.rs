@@ -59,9 +59,14 @@ impl Tracker {
             self.settings.rollback();
             self.status = TransactionStatus::Idle;
         }
-        // What ended within the transaction is there again after its rollback.
-        let pins = before.union(self.pins());
-        link.memory.settings = Rc::clone(self.settings.actual());
+        let pins = match open {
+            // What ended within the transaction is there again after its rollback.
+            true => before.union(self.pins()),
+            false => before,
+        };
+        if !Rc::ptr_eq(&link.memory.settings, self.settings.actual()) {
+            link.memory.settings = Rc::clone(self.settings.actual());
+        }
         let memory = BackendMemory(link);
         let reset = self.commons.rules().reset;
         let left = if reset == Reset::Never {

@@ -38,8 +38,11 @@ impl Tracker {
         if let Some(link) = &mut self.link {
             link.holds = false;
         }
+        let mut decided = self.tail.take();
         loop {
-            self.take_tail(input);
+            if let Some(tail) = decided {
+                self.take_some(tail, input);
+            }
             if self.terminated {
                 input.skip(input.rest().len());
                 return Ok(());
@@ -71,18 +74,14 @@ impl Tracker {
             if replaced > 0 {
                 input.skip(replaced);
             }
-            self.tail = Some(Tail {
-                left: request.total - replaced,
-                passes,
-            });
+            let left = request.total - replaced;
+            decided = Some(Tail { left, passes });
         }
     }
 
     /// Moves on through a message that has been decided on.
-    fn take_tail(&mut self, input: &mut Passing<'_>) {
-        let Some(tail) = &mut self.tail else {
-            return;
-        };
+    #[inline]
+    fn take_some(&mut self, mut tail: Tail, input: &mut Passing<'_>) {
         let count = tail.left.min(input.rest().len());
         if tail.passes {
             input.keep(count);
@@ -90,9 +89,9 @@ impl Tracker {
             input.skip(count);
         }
         tail.left -= count;
-        if tail.left == 0 {
-            self.tail = None;
-            self.end_batch(input);
+        match tail.left {
+            0 => self.end_batch(input),
+            _ => self.tail = Some(tail),
         }
     }
 
@@ -137,7 +136,9 @@ impl Tracker {
         if link.setting {
             return Ok(Fate::Held);
         }
-        if let Some(fate) = decide_in_copy(link, request, input) {
+        if (link.copy != Copy::No || matches!(request.kind, b'd' | b'c' | b'f'))
+            && let Some(fate) = decide_in_copy(link, request, input)
+        {
             return Ok(fate);
         }
         if link.skipping && request.kind != b'S' {

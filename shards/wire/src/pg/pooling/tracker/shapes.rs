@@ -31,6 +31,7 @@ use super::super::statement::{Acceptance, Statement};
 use super::Tracker;
 use super::errors::field;
 use super::link::Link;
+use super::provide::Meant;
 
 /// What a Describe is about whose answer is of use.
 #[derive(Debug)]
@@ -196,6 +197,23 @@ impl Tracker {
         described.entry = entry;
         self.ask_shape(&key.server_name(), described, input);
         None
+    }
+
+    /// The unnamed statement, if the backend has it just as the client means it, and nothing is to be found out.
+    pub(super) fn has_unnamed(&self) -> Option<Meant> {
+        let (Unnamed::Known(statement, _), Some(link)) = (&self.unnamed, &self.link) else {
+            return None;
+        };
+        let has = !statement.names_others
+            && link.memory.unnamed == self.unnamed
+            && matches!(link.comparison, Comparison::None);
+        has.then(|| Meant {
+            server_name: None,
+            script: statement.script.clone(),
+            traces: statement.traces,
+            changed: None,
+            untold: None,
+        })
     }
 
     /// The same of the unnamed statement, which the backend has, or has not.

@@ -255,11 +255,10 @@ impl Tracker {
                 let length = request.total - HEADER - name.len() + server_name.len();
                 let out = input.ours();
                 put_header(out, b'B', length);
-                out.extend_from_slice(portal);
-                out.extend_from_slice(b"\0");
+                out.extend_from_slice(&request.body()[..portal.len() + 1]);
                 out.extend_from_slice(&server_name);
-                out.extend_from_slice(b"\0");
-                Fate::Rewritten(HEADER + portal.len() + 1 + name.len() + 1)
+                // The NUL behind the client's own name stands behind ours.
+                Fate::Rewritten(HEADER + portal.len() + 1 + name.len())
             }
         })
     }
@@ -268,9 +267,12 @@ impl Tracker {
         if !request.is_whole() {
             return Fate::Incomplete;
         }
-        let portal = string(request.body()).map(|(portal, _)| portal);
-        if self.portals.are_touched() && self.is_undecided(|change| is_about_portal(change, portal))
-        {
+        let portal = match self.portals.are_touched() {
+            true => string(request.body()).map(|(portal, _)| portal),
+            // None does anything, whichever it is.
+            false => None,
+        };
+        if portal.is_some() && self.is_undecided(|change| is_about_portal(change, portal)) {
             return Fate::Held;
         }
         let script = portal.and_then(|portal| self.portals.get(portal).cloned());
