@@ -4,7 +4,7 @@
 //! many tenants have is asked for once for all of them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,12 +14,22 @@ use crate::context::ShardContext;
 use crate::contract::Steering;
 use crate::whereabouts::Whereabouts;
 
+/// A name, and who answers for it.
+#[derive(Default)]
+struct Name {
+    whereabouts: Whereabouts,
+    /// For how many turns it was left alone after the last look-up, since nobody answers.
+    patience: u32,
+    /// How many of these are still to come.
+    rests: u32,
+}
+
 /// Goes on for as long as the shard.
 pub async fn watch(context: Rc<ShardContext>) {
-    let mut known = HashMap::<String, Whereabouts>::new();
+    let mut names = HashMap::<String, Name>::new();
     loop {
         let (hosts, every) = hosts(&context);
-        known.retain(|host, _| hosts.contains(host));
+        names.retain(|host, _| hosts.contains(host));
         // All of them in that time, and not at once.
         let pause = every / u32::try_from(hosts.len()).unwrap_or(u32::MAX).max(1);
         if hosts.is_empty() {
@@ -27,23 +37,34 @@ pub async fn watch(context: Rc<ShardContext>) {
         }
         for host in hosts {
             sockets::sleep(pause).await;
-            // Without a limit: a name server that says nothing keeps one helper thread, and not one for each name.
-            let Ok(found) = context.names.resolve(&host, 0).await else {
-                // What cannot be told speaks for nothing.
+            let name = names.entry(host.clone()).or_default();
+            if name.rests > 0 {
+                name.rests -= 1;
+                continue;
+            }
+            let Ok(found) = sockets::timeout(ANSWER, context.names.resolve(&host, 0)).await else {
+                // It keeps a helper thread for as long as the C library asks, and must not keep many.
+                name.patience = (name.patience * 2 + 1).min(LONGEST_REST);
+                name.rests = name.patience;
                 continue;
             };
-            let answer = found.iter().map(SocketAddr::ip).collect();
-            let whereabouts = known.entry(host.clone()).or_default();
-            if let Some(addresses) = whereabouts.heard(answer) {
+            name.patience = 0;
+            // What cannot be told speaks for nothing.
+            let answer = found.into_iter().flatten().map(|address| address.ip());
+            let answer: Vec<_> = answer.collect();
+            if !answer.is_empty()
+                && let Some(addresses) = name.whereabouts.heard(answer)
+            {
                 follow(&context, &host, addresses);
             }
         }
     }
 }
 
-/// The names of the tenants whose health is checked, and how often it is.
+/// The names of the tenants whose health is checked, and how often they are looked up: as often as the most impatient
+/// tenant's health is checked, but at the expense of nobody.
 fn hosts(context: &ShardContext) -> (BTreeSet<String>, Duration) {
-    let mut every = NOBODY;
+    let mut every = SELDOM;
     let mut hosts = BTreeSet::new();
     for tenant in context.tenants() {
         let spec = tenant.spec();
@@ -54,7 +75,7 @@ fn hosts(context: &ShardContext) -> (BTreeSet<String>, Duration) {
             hosts.insert(spec.host.clone());
         }
     }
-    (hosts, every)
+    (hosts, every.max(OFTEN))
 }
 
 /// The host is at these addresses and nowhere else. Whoever has a connection to where it was keeps it until it comes back.
@@ -73,5 +94,11 @@ fn follow(context: &ShardContext, host: &str, addresses: &[IpAddr]) {
     }
 }
 
-/// How often it is looked whether there are names.
-const NOBODY: Duration = Duration::from_secs(10);
+/// How often all names are looked up at the least.
+const SELDOM: Duration = Duration::from_secs(10);
+/// How often at the most.
+const OFTEN: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How many turns a name that nobody answers for is left alone at the most.
+const LONGEST_REST: u32 = 63;

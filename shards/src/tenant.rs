@@ -182,6 +182,7 @@ impl Tenant {
             Steering::Reconnect => {
                 self.with_pool(Pool::reconnect);
                 self.places.leave();
+                self.lookups.forget();
             }
         }
         self.upkeep();
@@ -273,10 +274,14 @@ impl Tenant {
                 }
                 health::dial_succeeded(&self);
                 self.look_behind_the_disguise(&backend.welcome);
-                self.places.been_at(&backend.route.address);
+                let route = Rc::clone(&backend.route);
                 let placed = self.with_pool(|pool| {
                     pool.opened(permit, Box::new(backend), random::u32(), sockets::now())
                 });
+                // One that was begun before all were replaced is closed by now.
+                if !matches!(placed, Placed::Closed(..)) {
+                    self.places.been_at(&route.address);
+                }
                 self.place(placed);
             }
             Err(failure) => self.dial_failed(&spec, permit, &failure),

@@ -1,8 +1,8 @@
 //! Where a host is, by what its name is said to stand for.
 //!
 //! Some names are answered with one address of several in turn, or with some of many by chance. None of these answers says
-//! where the host is not, so an answer counts only when it is given again and again; and the more, the more often it
-//! became another before it counted.
+//! where the host is not, so an answer counts only when it is given again and again: the more so, the more often it
+//! became another before it counted, or one that had counted before.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,6 +19,8 @@ pub struct Whereabouts {
     times: u32,
     /// How many times it takes to count.
     needed: u32,
+    /// Answers that have counted and became others, the latest last.
+    left: VecDeque<Vec<IpAddr>>,
 }
 
 impl Default for Whereabouts {
@@ -27,6 +29,7 @@ impl Default for Whereabouts {
             answer: Vec::new(),
             times: 0,
             needed: LEAST,
+            left: VecDeque::new(),
         }
     }
 }
@@ -37,14 +40,30 @@ impl Whereabouts {
         answer.sort_unstable();
         answer.dedup();
         if answer != self.answer {
-            if (1..self.needed).contains(&self.times) {
-                self.needed = (self.needed * 2).min(MOST);
-            }
-            self.answer = answer;
-            self.times = 0;
+            self.changes_to(answer);
         }
         self.times = self.times.saturating_add(1);
+        if self.times >= FORGIVING {
+            self.needed = LEAST;
+            self.left.clear();
+        }
         (self.times >= self.needed).then_some(&self.answer)
+    }
+
+    fn changes_to(&mut self, answer: Vec<IpAddr>) {
+        let has_counted = self.times >= self.needed;
+        let goes_round = self.left.contains(&answer) || (self.times > 0 && !has_counted);
+        let before = std::mem::replace(&mut self.answer, answer);
+        if has_counted && !self.left.contains(&before) {
+            if self.left.len() == MOST_PLACES {
+                self.left.pop_front();
+            }
+            self.left.push_back(before);
+        }
+        if goes_round {
+            self.needed = (self.needed * 2).min(MOST);
+        }
+        self.times = 0;
     }
 }
 
@@ -83,7 +102,9 @@ impl Places {
 const LEAST: u32 = 3;
 /// How many times it must be said of one that goes round.
 const MOST: u32 = 60;
-/// How many places are remembered, of a name that has very many.
+/// After how many times it is one that has always stood for the same.
+const FORGIVING: u32 = 360;
+/// How many are remembered, of a name that has very many.
 const MOST_PLACES: usize = 64;
 
 #[cfg(test)]
@@ -98,9 +119,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_goes_round_slowly_is_found_out_and_forgiven_when_it_stays() {
+        let mut whereabouts = Whereabouts::default();
+        let mut believed = 0;
+        for turn in 0..600 {
+            let (place, since) = (1 + turn / 6 % 2, turn % 6);
+            let is_news = whereabouts.heard(at(&[place as u8])).is_some() && since < 5;
+            believed += u32::from(is_news);
+        }
+        assert!(believed < 10, "{believed}");
+        for _ in 0..FORGIVING {
+            whereabouts.heard(at(&[1]));
+        }
+        let moves = (1..=MOST).find(|_| whereabouts.heard(at(&[2])).is_some());
+        assert_eq!(moves, Some(LEAST));
+    }
+
+    #[test]
     fn what_is_said_again_and_again_is_believed_also_when_it_changes() {
         let mut whereabouts = Whereabouts::default();
-        for place in [&[1][..], &[2], &[3, 1], &[1]] {
+        for place in [&[1][..], &[2], &[3, 1], &[3]] {
             for _ in 1..LEAST {
                 assert_eq!(whereabouts.heard(at(place)), None);
             }

@@ -5,6 +5,7 @@ use testbed::{Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventual
 use crate::drivers::{postgres, postgres_config, try_postgres, whoami};
 use crate::health::sample;
 use crate::limits::refusal;
+use crate::operator::ask;
 
 pub fn plan(plan: &mut Plan) {
     let kinds = [Kind::Postgres, Kind::Postgres18];
@@ -37,6 +38,12 @@ pub fn plan(plan: &mut Plan) {
         &[Kind::Postgres],
         "auth_query_that_changes_during_a_question",
         changes_during_a_question,
+    );
+    plan.add(
+        World::Bouncer,
+        &[Kind::Postgres],
+        "auth_query_is_asked_on_a_new_connection_behind_a_reconnect",
+        asked_on_a_new_connection,
     );
 }
 
@@ -339,5 +346,27 @@ async fn backends_of_their_own_name(server: &'static Server) {
     // Hers is not the tenant's trouble.
     let door = door_of(&bouncer, &tenants[0], &alice, &format!("secret of {alice}"));
     assert!(gets_in(&door).await);
+    bouncer.stop();
+}
+
+async fn asked_on_a_new_connection(server: &'static Server) {
+    let tenant = looked_up(Tenant::on(server, "moved")).with("auth_query_ttl: 0");
+    let user = format!("{}_user", tenant.dbname);
+    server.sql("", &format!("CREATE ROLE {user} LOGIN PASSWORD 'secret'"));
+    let bouncer = Bouncer::start(&Config::for_tenants(std::slice::from_ref(&tenant)));
+    let door = door_of(&bouncer, &tenant, &user, "secret");
+    let asks = format!(
+        "SELECT pid FROM pg_stat_activity WHERE usename = 'admin' AND datname = '{}'",
+        tenant.dbname
+    );
+    let connections = || server.sql("", &asks);
+    assert!(gets_in(&door).await && gets_in(&door).await);
+    let before = connections();
+    assert_eq!(before.lines().count(), 1, "{before}");
+    let path = format!("/tenants/{}/reconnect", tenant.id);
+    assert_eq!(ask(bouncer.api(), "POST", &path, ""), 202);
+    assert!(gets_in(&door).await);
+    let now = connections();
+    assert!(now.lines().any(|pid| pid != before), "{now}");
     bouncer.stop();
 }
