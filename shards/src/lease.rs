@@ -262,7 +262,8 @@ async fn wait(
             Poll::Ready(Err(SessionEnd::PoolExhausted(Exhausted {
                 within: patience,
                 in_use: tenant.in_use(),
-                pinned: tenant.stats.pinned(),
+                // Those of a pool that this one has taken the place of count there, too.
+                pinned: tenant.stats.pinned().min(tenant.in_use()),
             })))
         }
         (Poll::Pending, _) => Poll::Pending,
