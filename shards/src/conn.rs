@@ -10,7 +10,6 @@ use wire::{Exchange, Progress, WireError};
 use crate::channel::{Channel, NotSecured};
 use crate::contract::TenantId;
 use crate::handoff::Loose;
-use crate::random;
 use crate::tls::{Certificate, Session};
 
 /// A channel and its unread bytes.
@@ -34,13 +33,6 @@ pub enum Broken {
     /// The peer said something wrong, or refused.
     #[error(transparent)]
     Wire(#[from] WireError),
-}
-
-/// Whose work it is what is computed for a client of this tenant's, apart from what is for its databases: a storm may bring
-/// thousands of users, so half of the helper threads may do it at once.
-pub fn owner_for_client(tenant: &TenantId) -> String {
-    let lane = random::u32() as usize % (sockets::HELPERS / 2);
-    format!("{tenant}/{lane}")
 }
 
 impl Conn {
@@ -108,7 +100,7 @@ impl Conn {
     ///
     /// Cancel-safe towards the socket: what was received and not understood stays in `self`.
     pub async fn carry<E: Exchange>(&mut self, exchange: &mut E) -> Result<E::Outcome, Broken> {
-        let (outcome, last_words) = self.drive("", exchange).await?;
+        let (outcome, last_words) = self.drive(None, exchange).await?;
         self.say(last_words);
         Ok(outcome)
     }
@@ -119,24 +111,23 @@ impl Conn {
         tenant: &TenantId,
         exchange: &mut E,
     ) -> Result<E::Outcome, Broken> {
-        let (outcome, last_words) = self.drive(tenant.as_str(), exchange).await?;
+        let (outcome, last_words) = self.drive(Some(tenant.as_str()), exchange).await?;
         self.say(last_words);
         Ok(outcome)
     }
 
-    /// The same with a client of this tenant's; but what it says at its end, by which the peer would know of it, is the
+    /// The same as [`carry`](Conn::carry); but what it says at its end, by which the peer would know of it, is the
     /// caller's to say.
     pub async fn carry_silently<E: Exchange>(
         &mut self,
-        tenant: &TenantId,
         exchange: &mut E,
     ) -> Result<(E::Outcome, BytesMut), Broken> {
-        self.drive(&owner_for_client(tenant), exchange).await
+        self.drive(None, exchange).await
     }
 
     async fn drive<E: Exchange>(
         &mut self,
-        owner: &str,
+        owner: Option<&str>,
         exchange: &mut E,
     ) -> Result<(E::Outcome, BytesMut), Broken> {
         let mut outbound = BytesMut::new();
@@ -149,7 +140,11 @@ impl Conn {
                 Ok(Progress::Done(outcome)) => return Ok((outcome, outbound)),
                 Ok(Progress::Derive(derivation)) => {
                     self.say(outbound.split());
-                    let derived = sockets::blocking(owner, move || derivation.run()).await;
+                    let work = move || derivation.run();
+                    let derived = match owner {
+                        Some(owner) => sockets::blocking_in_turn(owner, work).await,
+                        None => sockets::blocking(work).await,
+                    };
                     exchange.derived(derived);
                 }
                 Ok(Progress::NeedMore) => {

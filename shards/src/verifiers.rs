@@ -13,7 +13,6 @@ use wire::Secret;
 use wire::pg::scram::{DEFAULT_ITERATIONS, Verifier};
 use wire::pg::{MockKey, Stored};
 
-use crate::conn::owner_for_client;
 use crate::contract::{Neighbourhood, TenantId};
 
 /// The verifiers of one shard, kept so that each is derived once.
@@ -130,8 +129,7 @@ impl Verifiers {
         #[cfg(test)]
         self.derivations.set(self.derivations.get() + 1);
         let salt = self.mock.salt(tenant.as_str(), user);
-        let owner = owner_for_client(tenant);
-        let derived = sockets::blocking(&owner, move || {
+        let derived = sockets::blocking(move || {
             Verifier::derive(password.expose(), &salt, DEFAULT_ITERATIONS)
         });
         derived.await.ok()

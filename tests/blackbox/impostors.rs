@@ -225,7 +225,7 @@ fn challenge(stream: &mut TcpStream, length: usize, rounds: u32) -> std::io::Res
     stream.write_all(&message(b'R', &challenge.concat()))
 }
 
-/// As many databases that keep all helper threads busy for seconds: whose database asks for the usual number of rounds gets in
+/// More dials than there are helper threads, each with a million rounds: whose database asks for the usual number gets in
 /// before half of that is computed.
 async fn a_million_rounds(server: &'static Server) {
     let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

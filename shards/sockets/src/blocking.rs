@@ -1,8 +1,9 @@
 //! Work that would hold up a shard (password hashing, name look-ups), on a few helper threads of
 //! the process.
 //!
-//! Each piece of work that computes has an owner. Of one owner's there is one at a time under way, in the order in which they
-//! came, and owners take turns: whoever has much to compute, and for long, holds up itself.
+//! It is done in the order in which it came, save where somebody else chooses how much it is: such work has an owner. Of one
+//! owner's there is one piece at a time under way, and the next one goes to the end of the line, so that whoever has us compute
+//! for long holds up itself.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -24,10 +25,15 @@ use crate::task::spawn;
 
 /// Runs `work` on a helper thread and gives its result; a panic in it resumes here.
 ///
-/// Jobs wait, one for each task that awaits, until no other one of their owner's is being done and one of
-/// [`HELPERS`] threads is free. Dropped before its turn, the work is not done; dropped later, it goes on, still its
-/// owner's only one, and its result is dropped.
-pub async fn blocking<T: Send + 'static>(
+/// Jobs wait in line, one for each task that awaits, until one of [`HELPERS`] threads is free. Dropped before its turn, the
+/// work is not done; dropped later, it goes on, and its result is dropped.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    run_by(&COMPUTING, None, work).await
+}
+
+/// The same for work whose cost is the choice of this owner: it waits until no other work of the owner's is in line or being done,
+/// also such as nobody waits for any more.
+pub async fn blocking_in_turn<T: Send + 'static>(
     owner: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
@@ -56,15 +62,16 @@ async fn run_by<T: Send + 'static>(
         wanted: Arc::clone(&wanted),
     };
     let (key, bell) = (place.key, answers.bell.clone());
-    let job: Job = Box::new(move || {
-        let outcome: Box<dyn Any + Send> = match wanted.load(Ordering::Relaxed) {
+    let is_wanted = Arc::clone(&wanted);
+    let work = Box::new(move || {
+        let outcome: Box<dyn Any + Send> = match is_wanted.load(Ordering::Relaxed) {
             true => Box::new(catch_unwind(AssertUnwindSafe(work))),
             // Its place is still to be given up.
             false => Box::new(()),
         };
         bell.ring_patiently(Answer { key, outcome });
     });
-    helpers.run(owner, job);
+    helpers.run(owner, Job { wanted, work });
     let outcome = poll_fn(|cx| {
         let mut waiting = place.waiting.borrow_mut();
         let mine = &mut waiting[place.key];
@@ -161,7 +168,12 @@ impl Drop for Place {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+struct Job {
+    /// Whether somebody waits for it still.
+    wanted: Arc<AtomicBool>,
+    /// Answers in any case: at once, where nobody waits.
+    work: Box<dyn FnOnce() + Send>,
+}
 
 /// The helper threads; they start when first needed and stay.
 struct Helpers {
@@ -199,12 +211,18 @@ impl Turns {
         self.line.push_back((Some(owner.into()), job));
     }
 
-    /// A job of this owner's has been done.
-    fn done(&mut self, owner: Box<str>) {
-        match self.behind.get_mut(&owner).and_then(VecDeque::pop_front) {
-            Some(job) => self.line.push_back((Some(owner), job)),
-            None => drop(self.behind.remove(&owner)),
+    /// A job of this owner's has been done. Those behind it that nobody waits for take no turn.
+    fn done(&mut self, owner: Box<str>) -> Vec<Job> {
+        let mut unwanted = Vec::new();
+        while let Some(job) = self.behind.get_mut(&owner).and_then(VecDeque::pop_front) {
+            if job.wanted.load(Ordering::Relaxed) {
+                self.line.push_back((Some(owner), job));
+                return unwanted;
+            }
+            unwanted.push(job);
         }
+        self.behind.remove(&owner);
+        unwanted
     }
 }
 
@@ -269,12 +287,12 @@ impl Helpers {
         job: Job,
     ) -> MutexGuard<'a, Turns> {
         drop(turns);
-        job();
-        let mut turns = self.turns();
+        (job.work)();
         if let Some(owner) = owner {
-            turns.done(owner);
+            let unwanted = self.turns().done(owner);
+            unwanted.into_iter().for_each(|job| (job.work)());
         }
-        turns
+        self.turns()
     }
 
     /// Nothing that could panic is done under the lock.

@@ -71,7 +71,7 @@ mod task;
 mod timer;
 
 pub use address::Address;
-pub use blocking::{HELPERS, WAITERS, blocking, blocking_on_others};
+pub use blocking::{HELPERS, WAITERS, blocking, blocking_in_turn, blocking_on_others};
 pub use chunk::Chunk;
 pub use connect::is_our_lack;
 pub use doorbell::{Bell, Doorbell, RingFailed, doorbell};

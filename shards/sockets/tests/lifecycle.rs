@@ -36,7 +36,7 @@ fn streams_end_with_anything_in_flight() {
             stream.abort();
             yield_now().await;
             // The descriptor is closed: the peer reads to an end, which may be a reset.
-            let end = sockets::blocking("", move || plain.read_to_end(&mut Vec::new())).await;
+            let end = sockets::blocking(move || plain.read_to_end(&mut Vec::new())).await;
             assert!(end.map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true));
         }
     });
@@ -49,7 +49,7 @@ fn an_aborted_stream_is_reset_for_its_peer() {
         stream.send(stream_of(0..10_000_000));
         yield_now().await;
         stream.abort();
-        let error = sockets::blocking("", move || plain.read_to_end(&mut Vec::new()))
+        let error = sockets::blocking(move || plain.read_to_end(&mut Vec::new()))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -132,7 +132,7 @@ fn last_words_reach_a_peer_whose_bytes_were_not_read() {
             plain.set_nonblocking(false).unwrap();
             stream.send(b"FATAL: go away".as_slice());
             drop(stream);
-            let words = sockets::blocking("", move || {
+            let words = sockets::blocking(move || {
                 let mut words = String::new();
                 plain.read_to_string(&mut words).unwrap();
                 // Not reset either, by which other systems would lose what they have not read.
@@ -263,7 +263,7 @@ fn so_many_linger_and_whoever_came_first_makes_room() {
             drop(stream);
             plains.push(plain);
         }
-        sockets::blocking("", move || {
+        sockets::blocking(move || {
             // All hear their last words, and the end.
             for plain in &mut plains {
                 let mut words = String::new();

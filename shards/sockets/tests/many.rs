@@ -42,7 +42,7 @@ fn ten_thousand_connections_echo() {
         assert_eq!(echoed, CHILDREN * connections * ROUNDS * PIECE);
         for mut child in children {
             assert!(
-                sockets::blocking("", move || child.wait().unwrap())
+                sockets::blocking(move || child.wait().unwrap())
                     .await
                     .success(),
                 "a child saw wrong bytes"

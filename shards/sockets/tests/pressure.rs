@@ -47,7 +47,7 @@ fn without_buffers_everybody_still_gets_everything() {
         for task in tasks {
             assert!(task.await);
         }
-        sockets::blocking("", move || writer.join().unwrap()).await;
+        sockets::blocking(move || writer.join().unwrap()).await;
     });
 }
 
@@ -224,7 +224,7 @@ fn what_nobody_awaits_arrives_although_the_kernel_is_full() {
             plain.read_exact(&mut all).unwrap();
             all
         });
-        assert!(sockets::blocking("", move || reader.join().unwrap()).await == stream_of(0..at));
+        assert!(sockets::blocking(move || reader.join().unwrap()).await == stream_of(0..at));
     });
 }
 
@@ -256,6 +256,6 @@ fn a_peer_that_never_reads_holds_up_only_its_own_stream() {
         assert!(stream.queued() <= TOTAL / 2);
         stream.flush().await.unwrap();
         drop(stream);
-        assert!(sockets::blocking("", move || reader.join().unwrap()).await == stream_of(0..TOTAL));
+        assert!(sockets::blocking(move || reader.join().unwrap()).await == stream_of(0..TOTAL));
     });
 }

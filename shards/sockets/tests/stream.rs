@@ -95,7 +95,7 @@ fn what_many_sends_queued_arrives_in_order() {
         at += 3_000_000;
         near.shutdown_write();
         near.flush().await.unwrap();
-        let got = sockets::blocking("", move || reader.join().unwrap()).await;
+        let got = sockets::blocking(move || reader.join().unwrap()).await;
         assert!(
             got == stream_of(0..at),
             "{} of {at} bytes, or wrong ones",

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,9 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sockets::{RingFailed, blocking, doorbell, sleep, sleep_until, spawn, timeout};
+use sockets::{
+    RingFailed, blocking, blocking_in_turn, doorbell, sleep, sleep_until, spawn, timeout,
+};
 use support::*;
 
 #[test]
@@ -141,10 +143,10 @@ fn a_timeout_ends_only_what_is_late() {
 fn blocking_work_answers_and_its_panic_resumes_here() {
     executor(patient(), || async {
         for number in 0..500 {
-            assert_eq!(blocking("", move || number * 2).await, number * 2);
+            assert_eq!(blocking(move || number * 2).await, number * 2);
         }
         let tasks: Vec<_> = (0..100)
-            .map(|number| spawn(async move { blocking(&number.to_string(), move || number).await }))
+            .map(|number| spawn(async move { blocking(move || number).await }))
             .collect();
         for (number, task) in tasks.into_iter().enumerate() {
             assert_eq!(task.await, number);
@@ -167,7 +169,7 @@ fn who_computes_gives_way_to_who_serves() {
                 .unwrap()
         };
         let ours = niceness();
-        assert!(blocking("", niceness).await >= 15);
+        assert!(blocking(niceness).await >= 15);
         assert_eq!(sockets::blocking_on_others(niceness).await, ours);
     });
 }
@@ -178,14 +180,14 @@ fn blocking_work_that_nobody_waits_for_disturbs_nobody() {
         let (go, wait) = mpsc::channel::<()>();
         let late = timeout(
             Duration::from_millis(1),
-            blocking("", move || wait.recv().is_ok()),
+            blocking(move || wait.recv().is_ok()),
         )
         .await;
         assert!(late.is_err());
-        assert_eq!(blocking("another", || 1).await, 1);
+        assert_eq!(blocking(|| 1).await, 1);
         go.send(()).unwrap();
         for number in 0..50 {
-            assert_eq!(blocking("", move || number).await, number);
+            assert_eq!(blocking(move || number).await, number);
         }
     });
 }
@@ -197,14 +199,14 @@ fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
         let wait = Arc::new(Mutex::new(wait));
         let started = Arc::new(AtomicUsize::new(0));
         let busy: Vec<_> = (0..sockets::HELPERS)
-            .map(|owner| {
+            .map(|_| {
                 let (wait, started) = (Arc::clone(&wait), Arc::clone(&started));
                 spawn(async move {
                     let work = move || {
                         started.fetch_add(1, Ordering::SeqCst);
                         wait.lock().unwrap().recv().unwrap();
                     };
-                    blocking(&owner.to_string(), work).await;
+                    blocking(work).await;
                 })
             })
             .collect();
@@ -214,7 +216,7 @@ fn blocking_work_whose_turn_comes_when_nobody_waits_is_not_done() {
         let done = Arc::new(AtomicUsize::new(0));
         let work = async || {
             let done = Arc::clone(&done);
-            blocking("", move || done.fetch_add(1, Ordering::SeqCst)).await
+            blocking(move || done.fetch_add(1, Ordering::SeqCst)).await
         };
         for _ in 0..100 {
             let queued = timeout(Duration::ZERO, work()).await;
@@ -245,17 +247,17 @@ fn who_has_much_to_compute_holds_up_only_itself() {
         };
         // Given up while it is at it, which does not make room for another one.
         let first = work();
-        let first = spawn(async move { blocking("greedy", first).await });
+        let first = spawn(async move { blocking_in_turn("greedy", first).await });
         while started.load(Ordering::SeqCst) < 1 {
             sleep(Duration::from_millis(1)).await;
         }
         drop(first);
         let all: Vec<_> = (0..2 * sockets::HELPERS)
             .map(|_| work())
-            .map(|work| spawn(async move { blocking("greedy", work).await }))
+            .map(|work| spawn(async move { blocking_in_turn("greedy", work).await }))
             .collect();
         for number in 0..50 {
-            assert_eq!(blocking("modest", move || number).await, number);
+            assert_eq!(blocking_in_turn("modest", move || number).await, number);
         }
         assert_eq!(started.load(Ordering::SeqCst), 1);
         for _ in 0..=2 * sockets::HELPERS {
@@ -268,11 +270,53 @@ fn who_has_much_to_compute_holds_up_only_itself() {
     });
 }
 
+/// Whoever waits for nothing any more is not waited for: fifty turns would be fifty rounds of all the others.
+#[test]
+fn who_has_given_up_takes_no_turn() {
+    executor(patient(), || async {
+        let done = Arc::new(AtomicUsize::new(0));
+        let stop = Rc::new(Cell::new(false));
+        let others: Vec<_> = (0..OTHERS)
+            .map(|number| {
+                let (done, stop) = (Arc::clone(&done), Rc::clone(&stop));
+                spawn(async move {
+                    let name = format!("other-{number}");
+                    while !stop.get() {
+                        let done = Arc::clone(&done);
+                        let work = move || {
+                            thread::sleep(Duration::from_millis(2));
+                            done.fetch_add(1, Ordering::SeqCst);
+                        };
+                        blocking_in_turn(&name, work).await;
+                    }
+                })
+            })
+            .collect();
+        while done.load(Ordering::SeqCst) < OTHERS {
+            sleep(Duration::from_millis(1)).await;
+        }
+        for _ in 0..50 {
+            let gone = timeout(Duration::ZERO, blocking_in_turn("late", || ())).await;
+            assert!(gone.is_err());
+        }
+        let before = done.load(Ordering::SeqCst);
+        blocking_in_turn("late", || ()).await;
+        let between = done.load(Ordering::SeqCst) - before;
+        stop.set(true);
+        for task in others {
+            task.await;
+        }
+        assert!(between < 10 * OTHERS, "{between}");
+    });
+}
+
+const OTHERS: usize = 64;
+
 #[test]
 #[should_panic(expected = "the executor failed")]
 fn a_panic_in_blocking_work_resumes_in_the_caller() {
     executor(patient(), || async {
-        blocking("", || panic!("as it must")).await;
+        blocking(|| panic!("as it must")).await;
     });
 }
 
@@ -366,7 +410,7 @@ fn a_busy_task_does_not_keep_the_ring_waiting() {
         near.send(b"ping".as_slice());
         assert_eq!(recv_exactly(&far, 4).await, b"ping");
         sleep(Duration::from_millis(1)).await;
-        assert_eq!(blocking("", || 1).await, 1);
+        assert_eq!(blocking(|| 1).await, 1);
         drop(busy);
     });
 }

@@ -133,7 +133,7 @@ async fn prove(
     greet: &mut Greet,
 ) -> Result<u8, SessionEnd> {
     let turn = take_turn(shard, client).await?;
-    let proven = match client.conn.carry_silently(&client.id, greet).await {
+    let proven = match client.conn.carry_silently(greet).await {
         Ok((greeted, last_words)) => {
             if let (Some((tenant, spec)), Some(digested)) = (tenant, greet.learnt()) {
                 tenant.digests.keep(&spec.access, &named.user, digested);

@@ -154,7 +154,7 @@ async fn prove(
     };
     let challenge = challenge(shard, client, method, named, known.stored).await?;
     let mut greet = Greet::new(challenge);
-    let greeted = client.conn.carry_silently(&client.id, &mut greet).await;
+    let greeted = client.conn.carry_silently(&mut greet).await;
     let proven = greeted.map_err(|broken| match broken {
         Broken::Wire(WireError::BadCredentials) => {
             let disproof = known
