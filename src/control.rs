@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
-use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId};
+use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId, TenantSpec};
 
 use crate::api::{
     InForce, Put, Refused, Reloaded, When, kept_for_another, lost, secret_of_the_defaults,
@@ -20,8 +20,8 @@ use crate::from_api::understand;
 use crate::herald;
 use crate::owed::{News, Owed};
 use crate::restart::keep_what_needs_a_restart;
-use crate::roster::{Before, Change, Entry, LeftOut, Roster};
-use crate::state_file::StateFile;
+use crate::roster::{Before, Change, Entry, LeftOut, Origin, Roster};
+use crate::state_file::{Claim, StateFile};
 use crate::vitals::Vitals;
 
 /// What the control thread owns.
@@ -154,26 +154,43 @@ impl Control {
     /// Keeps tenants from now on where another process did it until now, and goes on from what that one has left. To be called
     /// once a second.
     pub fn claim_state_file(&mut self) {
-        let Some(kept) = self.state_file.as_ref().and_then(StateFile::claim_again) else {
+        let Some(file) = &self.state_file else {
             return;
         };
+        match file.claim_again() {
+            Claim::InVain => return,
+            Claim::AsBefore => {}
+            Claim::Changed(kept) => self.go_on_from(&kept),
+        }
+        if let Err(why) = self.save() {
+            error!("{why}");
+        }
+        self.deliver();
+        herald::ready(&self.status());
+    }
+
+    /// Serves the API's tenants as they are kept. What the API said of the config file's holds until that is loaded.
+    fn go_on_from(&mut self, kept: &[(TenantId, Node)]) {
         let api = understand(
             kept.iter().map(|(id, written)| (id, written)),
             &self.settings,
         );
-        let changes = self.roster.reload(self.settings.tenants.clone(), api);
+        let of_file = self
+            .roster
+            .iter()
+            .filter(|entry| matches!(entry.origin, Origin::File));
+        let of_file = of_file
+            .map(|entry| TenantSpec::clone(&entry.spec))
+            .collect();
+        let changes = self.roster.reload(of_file, api);
         let count = changes.len();
         info!(
             "state_file: {count} tenants are others than at the start, and served as they stand there"
         );
         self.say_who_is_left_out();
-        if let Err(why) = self.save() {
-            error!("{why}");
-        }
         for change in changes {
             self.owed.note(News::Tenant(change));
         }
-        self.deliver();
     }
 
     /// Has the end noted of the certificate that clients see.

@@ -85,7 +85,8 @@ fn check(path: Option<&Path>, system: bool) -> Result<Exit, Exit> {
             .iter()
             .for_each(|warning| eprintln!("warning: {warning}"));
         if let Some(Err(why)) = settings.api.state_file.as_deref().map(may_be_written) {
-            eprintln!("warning: {why}");
+            let user = rustix::process::getuid();
+            eprintln!("warning: {why} (for this user, {user}; DBBouncer's own counts)");
         }
         println!(
             "{}: good; tenants: {}",

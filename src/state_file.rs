@@ -49,6 +49,16 @@ pub enum StateError {
     NotOurs(PathBuf, NotOurs),
 }
 
+/// What came of claiming a file that another process had.
+pub enum Claim {
+    /// It has it still, or what it has left cannot be read.
+    InVain,
+    /// It is ours, and as it was read before.
+    AsBefore,
+    /// It is ours, and holds these.
+    Changed(Kept),
+}
+
 impl StateFile {
     /// Claims the file, if it is free, and reads what was kept; nothing, if there is no such file yet.
     pub fn open(path: &Path) -> Result<(StateFile, Kept), StateError> {
@@ -86,20 +96,20 @@ impl StateFile {
         self.left.get().is_some()
     }
 
-    /// Claims it where another process had it, which may be gone. What that one has left, if that is not what was read
-    /// before.
-    pub fn claim_again(&self) -> Option<Kept> {
+    /// Claims it where another process had it, which may be gone.
+    pub fn claim_again(&self) -> Claim {
         if !self.lock.claim() {
-            return None;
+            return Claim::InVain;
         }
         let path = self.path.display();
         info!("state_file: {path} is kept by this process from now on");
         let before = self.left.get();
         match self.read() {
-            Ok(kept) => kept.filter(|_| self.left.get() != before),
+            Ok(Some(kept)) if self.left.get() != before => Claim::Changed(kept),
+            Ok(_) => Claim::AsBefore,
             Err(why) => {
                 error!("{why}");
-                None
+                Claim::InVain
             }
         }
     }
@@ -137,7 +147,12 @@ impl StateFile {
             self.left.set(there);
             return Ok(());
         }
-        self.is_ours()?;
+        let is_ours = self.is_ours();
+        // Another process keeps it, and we have nothing but what we have read there.
+        if is_ours.is_err() && self.left.get() == Some(sum(text.as_bytes())) {
+            return Ok(());
+        }
+        is_ours?;
         // One that has been taken away is made anew: what it held is what we hold.
         if there.is_some() && there != self.left.get() {
             return Err(StateError::Changed(self.path.clone()));
@@ -231,6 +246,11 @@ impl std::fmt::Display for StateError {
             StateError::NotOurs(path, NotOurs::Others(holder)) => write!(
                 f,
                 "state_file: {} is kept by another process: {holder}. Until that one stops, what the file held at the start of this one is served, and no change is kept: give each process a file of its own, or stop the other one",
+                path.display()
+            ),
+            StateError::NotOurs(path, NotOurs::Untold(why)) => write!(
+                f,
+                "state_file: whether another process keeps {} cannot be told ({why}). Until that is mended no change is kept",
                 path.display()
             ),
             StateError::NotOurs(path, NotOurs::LetGo) => write!(
@@ -415,6 +435,8 @@ mod tests {
             "{why}"
         );
         assert!(second.is_ours().is_err() && first.is_ours().is_ok());
+        // What it has read there it need not keep.
+        second.save([(&mine, &node)].into_iter()).unwrap();
         first
             .save([(&mine, &node), (&more, &node)].into_iter())
             .unwrap();
@@ -422,9 +444,10 @@ mod tests {
         let why = save(&first).unwrap_err();
         assert!(why.contains("stopping"), "{why}");
         assert!(save(&second).is_err(), "before it has seen what was left");
-        let left = second.claim_again().unwrap();
-        assert_eq!(left.len(), 2);
-        assert!(second.claim_again().is_none() && first.claim_again().is_none());
+        assert!(matches!(second.claim_again(), Claim::Changed(left) if left.len() == 2));
+        for file in [&first, &second] {
+            assert!(matches!(file.claim_again(), Claim::InVain));
+        }
         save(&second).unwrap();
         assert_eq!(kept(&path).unwrap(), ["theirs"]);
     }

@@ -4,27 +4,32 @@
 //! ```text
 //!          claim                    let go
 //!   Free ───────▶ Ours, or NoLocks ───────▶ LetGo
-//!    ▲ │ claim, and another process has it
+//!    ▲ │ claim, and another process has it, or it cannot be told
 //!    └─┘
 //! ```
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use log::warn;
+use rustix::io::Errno;
 
 /// The lock of one state file.
 #[derive(Debug)]
 pub struct StateLock {
     path: PathBuf,
     hold: RefCell<Hold>,
+    /// Another process has been seen to have it: so there are locks.
+    is_contested: Cell<bool>,
 }
 
 #[derive(Debug)]
 enum Hold {
-    /// Not claimed, or in vain: another process has it.
-    Free,
+    /// Not claimed, or in vain: another process has it, or this stood in the way.
+    Free(Option<String>),
     /// Ours, as long as this is open.
     Ours(#[expect(dead_code, reason = "it holds the lock")] File),
     /// There cannot be any: so it was always before there were locks.
@@ -38,6 +43,8 @@ enum Hold {
 pub enum NotOurs {
     /// Another process has it, which calls itself so.
     Others(String),
+    /// Whether another process has it cannot be told.
+    Untold(String),
     /// This process is stopping.
     LetGo,
 }
@@ -49,23 +56,33 @@ impl StateLock {
         path.push(".lock");
         StateLock {
             path: path.into(),
-            hold: RefCell::new(Hold::Free),
+            hold: RefCell::new(Hold::Free(None)),
+            is_contested: Cell::new(false),
         }
     }
 
     /// Takes it, if it is free and has not been let go of. True where it is ours now and was not.
     pub fn claim(&self) -> bool {
         let mut hold = self.hold.borrow_mut();
-        if !matches!(&*hold, Hold::Free) {
+        if !matches!(&*hold, Hold::Free(_)) {
             return false;
         }
         *hold = match self.take() {
             Ok(file) => Hold::Ours(file),
-            Err(TryLockError::WouldBlock) => return false,
-            // A folder that is not to be written to, or a file system without locks.
-            Err(TryLockError::Error(_)) => Hold::NoLocks,
+            Err(TryLockError::WouldBlock) => {
+                self.is_contested.set(true);
+                Hold::Free(None)
+            }
+            Err(TryLockError::Error(error)) if has_no_locks(&error) && !self.is_contested.get() => {
+                let path = self.path.display();
+                warn!(
+                    "state_file: nothing keeps other processes from writing it, too: {path}: {error}"
+                );
+                Hold::NoLocks
+            }
+            Err(TryLockError::Error(error)) => Hold::Free(Some(error.to_string())),
         };
-        true
+        !matches!(&*hold, Hold::Free(_))
     }
 
     /// Whether the state file may be written.
@@ -73,7 +90,11 @@ impl StateLock {
         match &*self.hold.borrow() {
             Hold::Ours(_) | Hold::NoLocks => Ok(()),
             Hold::LetGo => Err(NotOurs::LetGo),
-            Hold::Free => Err(NotOurs::Others(self.holder())),
+            Hold::Free(None) => Err(NotOurs::Others(self.holder())),
+            Hold::Free(Some(why)) => {
+                let path = self.path.display();
+                Err(NotOurs::Untold(format!("{path}: {why}")))
+            }
         }
     }
 
@@ -85,7 +106,11 @@ impl StateLock {
     fn take(&self) -> Result<File, TryLockError> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let opened = options.mode(OWNER_ONLY).open(&self.path);
+        let opened = match options.mode(OWNER_ONLY).open(&self.path) {
+            // Another user's; it can be locked all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&self.path),
+            opened => opened,
+        };
         let mut file = opened.map_err(TryLockError::Error)?;
         file.try_lock()?;
         // For people; on a full disk it stands there without.
@@ -99,10 +124,16 @@ impl StateLock {
         let read = File::open(&self.path)
             .and_then(|file| file.take(MOST_WORDS).read_to_string(&mut words));
         match (read, words.trim()) {
-            (Err(_), _) | (_, "") => "another process".to_owned(),
+            (Err(_), _) | (_, "") => "it does not say which".to_owned(),
             (_, words) => words.to_owned(),
         }
     }
+}
+
+/// A file system without locks, or one that is for reading only, on which nobody writes.
+fn has_no_locks(error: &io::Error) -> bool {
+    let numbers = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK, Errno::ROFS];
+    Errno::from_io_error(error).is_some_and(|number| numbers.contains(&number))
 }
 
 fn note(file: &mut File) -> io::Result<()> {
@@ -116,3 +147,33 @@ fn note(file: &mut File) -> io::Result<()> {
 const OWNER_ONLY: u32 = 0o600;
 /// So much is read of what a holder calls itself.
 const MOST_WORDS: u64 = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_told_for_a_moment_is_nobody_elses() {
+        let folder = std::env::temp_dir().join(format!("dbbouncer-lock-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        let [holds, waits] = [(); 2].map(|()| StateLock::of(&folder.join("tenants.yaml")));
+        assert!(holds.claim() && !waits.claim());
+        // In its place stands what cannot be opened, as a file cannot where there are no descriptors.
+        let (lock, aside) = (folder.join("tenants.yaml.lock"), folder.join("aside"));
+        fs::rename(&lock, &aside).unwrap();
+        fs::create_dir(&lock).unwrap();
+        assert!(!waits.claim());
+        assert!(matches!(waits.is_ours(), Err(NotOurs::Untold(_))));
+        fs::remove_dir(&lock).unwrap();
+        fs::rename(&aside, &lock).unwrap();
+        assert!(!waits.claim());
+        assert!(matches!(waits.is_ours(), Err(NotOurs::Others(_))) && holds.is_ours().is_ok());
+        holds.let_go();
+        assert!(waits.claim() && waits.is_ours().is_ok());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

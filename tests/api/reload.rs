@@ -15,6 +15,8 @@ tests! {
     what_a_restart_must_bring_is_said,
     tenants_of_the_api_survive_a_restart_where_there_is_a_state_file,
     a_process_beside_another_serves_what_their_state_file_holds_and_keeps_changes_when_that_one_stops,
+    who_takes_a_state_file_over_changes_no_tenant_of_the_config_file,
+    who_takes_a_state_file_over_keeps_what_it_serves,
     a_tenant_of_the_state_file_that_makes_no_sense_is_left_out_and_kept,
 }
 
@@ -213,6 +215,45 @@ fn a_process_beside_another_serves_what_their_state_file_holds_and_keeps_changes
     assert_eq!(new.post("/tenants", &tenant("late")).status, 201);
     old.start_again();
     assert_eq!(ids(&old), ["between", "kept", "late", "one"]);
+    drop((old, new));
+    forget(&state);
+}
+
+/// What the API said of them holds until the file is loaded again, whichever process keeps the state file.
+fn who_takes_a_state_file_over_changes_no_tenant_of_the_config_file() {
+    let state =
+        std::env::temp_dir().join(format!("dbbouncer-api-over-{}.yaml", std::process::id()));
+    let lines = format!("state_file: {}\n{}", state.display(), two(7));
+    let mut old = Program::start(&lines);
+    let new = Program::start(&lines);
+    assert_eq!(new.ask("DELETE", "/tenants/two", &[], "").status, 204);
+    assert_eq!(old.post("/tenants", &tenant("between")).status, 201);
+    old.signal("TERM");
+    assert_eq!(old.ends().code(), Some(0));
+    eventually("what the old one was told in between is served", || {
+        ids(&new).contains(&"between".to_owned()).then_some(())
+    });
+    assert_eq!(ids(&new), ["between", "one"]);
+    drop((old, new));
+    forget(&state);
+}
+
+/// Its config has taken a tenant that the API had made, which would rise again with the next start.
+fn who_takes_a_state_file_over_keeps_what_it_serves() {
+    let state =
+        std::env::temp_dir().join(format!("dbbouncer-api-kept-{}.yaml", std::process::id()));
+    let head = format!("state_file: {}", state.display());
+    let mut old = Program::start(&format!("{head}\n{ONE_TENANT}"));
+    assert_eq!(old.post("/tenants", &tenant("two")).status, 201);
+    let new = Program::start(&format!("{head}\n{ONE_TENANT}"));
+    new.write(&format!("{head}\n{}", two(7)));
+    assert_eq!(new.post("/reload", &Value::Null).status, 200);
+    old.signal("TERM");
+    assert_eq!(old.ends().code(), Some(0));
+    eventually("the file is as the new one serves", || {
+        let kept = fs::read_to_string(&state).unwrap();
+        (!kept.contains("two")).then_some(())
+    });
     drop((old, new));
     forget(&state);
 }
