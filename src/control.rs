@@ -2,12 +2,14 @@
 //!
 //! It never waits for a shard: it sends, and whoever asked (see [`crate::desk`]) waits for the answer.
 
+mod takeover;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use log::{Level, error, info, log, warn};
-use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId, TenantSpec};
+use shards::contract::{Command, Reply, SessionId, ShardId, Steering, TenantId};
 
 use crate::api::{
     InForce, Put, Refused, Reloaded, When, kept_for_another, lost, secret_of_the_defaults,
@@ -20,8 +22,8 @@ use crate::from_api::understand;
 use crate::herald;
 use crate::owed::{News, Owed};
 use crate::restart::keep_what_needs_a_restart;
-use crate::roster::{Before, Change, Entry, LeftOut, Origin, Roster};
-use crate::state_file::{Claim, StateFile};
+use crate::roster::{Before, Change, Entry, LeftOut, Roster};
+use crate::state_file::StateFile;
 use crate::vitals::Vitals;
 
 /// What the control thread owns.
@@ -149,48 +151,6 @@ impl Control {
             after_restart,
             not_kept,
         })
-    }
-
-    /// Keeps tenants from now on where another process did it until now, and goes on from what that one has left. To be called
-    /// once a second.
-    pub fn claim_state_file(&mut self) {
-        let Some(file) = &self.state_file else {
-            return;
-        };
-        match file.claim_again() {
-            Claim::InVain => return,
-            Claim::AsBefore => {}
-            Claim::Changed(kept) => self.go_on_from(&kept),
-        }
-        if let Err(why) = self.save() {
-            error!("{why}");
-        }
-        self.deliver();
-        herald::ready(&self.status());
-    }
-
-    /// Serves the API's tenants as they are kept. What the API said of the config file's holds until that is loaded.
-    fn go_on_from(&mut self, kept: &[(TenantId, Node)]) {
-        let api = understand(
-            kept.iter().map(|(id, written)| (id, written)),
-            &self.settings,
-        );
-        let of_file = self
-            .roster
-            .iter()
-            .filter(|entry| matches!(entry.origin, Origin::File));
-        let of_file = of_file
-            .map(|entry| TenantSpec::clone(&entry.spec))
-            .collect();
-        let changes = self.roster.reload(of_file, api);
-        let count = changes.len();
-        info!(
-            "state_file: {count} tenants are others than at the start, and served as they stand there"
-        );
-        self.say_who_is_left_out();
-        for change in changes {
-            self.owed.note(News::Tenant(change));
-        }
     }
 
     /// Has the end noted of the certificate that clients see.
