@@ -34,6 +34,7 @@ use crate::herald;
 use crate::owed::{News, Owed};
 use crate::roster::Roster;
 use crate::state_file::{StateError, StateFile};
+use crate::state_lock::NotOurs;
 use crate::vitals::Vitals;
 use crate::watch::Watch;
 
@@ -275,7 +276,7 @@ fn roster(settings: &Settings) -> Result<(Roster, Option<StateFile>), StartError
     // be full or for reading only today, or the process before this one may be about to stop: no reason to serve nobody.
     let kept = file.is_ours().and_then(|()| file.save(roster.of_api()));
     match kept.and_then(|()| file.may_be_written()) {
-        Err(why @ StateError::NotOurs(..)) => error!("{why}"),
+        Err(why @ StateError::NotOurs(_, NotOurs::Others(_) | NotOurs::LetGo)) => error!("{why}"),
         Err(why) if file.is_there() => error!("{why}"),
         kept => kept.map_err(StartError::State)?,
     }

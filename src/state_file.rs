@@ -101,17 +101,22 @@ impl StateFile {
         if !self.lock.claim() {
             return Claim::InVain;
         }
-        let path = self.path.display();
-        info!("state_file: {path} is kept by this process from now on");
         let before = self.left.get();
-        match self.read() {
+        let claim = match self.read() {
             Ok(Some(kept)) if self.left.get() != before => Claim::Changed(kept),
             Ok(_) => Claim::AsBefore,
             Err(why) => {
                 error!("{why}");
-                Claim::InVain
+                // That may pass, as a want of descriptors does; what it says does not change by itself.
+                if matches!(why, StateError::Io(..)) {
+                    self.lock.give_back();
+                }
+                return Claim::InVain;
             }
-        }
+        };
+        let path = self.path.display();
+        info!("state_file: {path} is kept by this process from now on");
+        claim
     }
 
     /// Leaves the file to the process that comes next: from now on nothing is kept.
@@ -444,6 +449,13 @@ mod tests {
         let why = save(&first).unwrap_err();
         assert!(why.contains("stopping"), "{why}");
         assert!(save(&second).is_err(), "before it has seen what was left");
+        // What cannot be read for a moment is looked at again.
+        let aside = folder.0.join("aside");
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(second.claim_again(), Claim::InVain));
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
         assert!(matches!(second.claim_again(), Claim::Changed(left) if left.len() == 2));
         for file in [&first, &second] {
             assert!(matches!(file.claim_again(), Claim::InVain));

@@ -98,6 +98,11 @@ impl StateLock {
         }
     }
 
+    /// Gives back what was claimed in vain, to be claimed again.
+    pub fn give_back(&self) {
+        self.hold.replace(Hold::Free(None));
+    }
+
     /// Leaves the file to others from now on.
     pub fn let_go(&self) {
         self.hold.replace(Hold::LetGo);
@@ -108,7 +113,9 @@ impl StateLock {
         let options = options.read(true).write(true).create(true).truncate(false);
         let opened = match options.mode(OWNER_ONLY).open(&self.path) {
             // Another user's; it can be locked all the same.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&self.path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                File::open(&self.path).map_err(|_| error)
+            }
             opened => opened,
         };
         let mut file = opened.map_err(TryLockError::Error)?;
@@ -130,7 +137,8 @@ impl StateLock {
     }
 }
 
-/// A file system without locks, or one that is for reading only, on which nobody writes.
+/// A file system without locks (ENOLCK is what NFS says without a lock manager), or one that is for reading only, on which
+/// nobody writes.
 fn has_no_locks(error: &io::Error) -> bool {
     let numbers = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK, Errno::ROFS];
     Errno::from_io_error(error).is_some_and(|number| numbers.contains(&number))

@@ -173,6 +173,13 @@ fn tenants_of_the_api_survive_a_restart_where_there_is_a_state_file() {
     );
 
     program.kill();
+    let nowhere = format!("{}/nowhere/tenants.yaml", std::env::temp_dir().display());
+    let lines = format!("state_file: {nowhere}\n{ONE_TENANT}");
+    program.write(&lines);
+    assert!(!program.run_to_its_end().success(), "nothing could be kept");
+    assert!(program.log().contains(&nowhere), "{}", program.log());
+
+    program.write(&format!("state_file: {}\n{ONE_TENANT}", state.display()));
     let whole = fs::read_to_string(&state).unwrap();
     fs::write(&state, &whole[..whole.len() / 2]).unwrap();
     let status = program.run_to_its_end();
