@@ -161,7 +161,58 @@ const SEEN_KEPT: usize = 32_768;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
+
+    async fn logs_in(verifiers: &Verifiers, tenant: &str) {
+        let tenant = TenantId::parse(tenant).unwrap();
+        let made = verifiers.derive(&tenant, "user", Secret::new("x"));
+        made.await.unwrap();
+    }
+
+    /// Strangers may name as many tenants as they like: their work is done as it came, and has no turns of its own.
+    #[test]
+    fn many_names_hold_up_no_logins_of_a_tenant() {
+        const STRANGERS: usize = 64;
+        const CLIENTS: usize = 50;
+        crate::trial::run(async {
+            let verifiers = Rc::new(Verifiers::new(MockKey::new([7; 32])));
+            let (done, stop) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+            let strangers = (0..STRANGERS).map(|number| {
+                let (done, stop) = (Rc::clone(&done), Rc::clone(&stop));
+                let verifiers = Rc::clone(&verifiers);
+                sockets::spawn(async move {
+                    for round in 0.. {
+                        if stop.get() {
+                            break;
+                        }
+                        logs_in(&verifiers, &format!("name-{number}-{round}")).await;
+                        done.set(done.get() + 1);
+                    }
+                })
+            });
+            let strangers: Vec<_> = strangers.collect();
+            while done.get() < STRANGERS {
+                sockets::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let before = done.get();
+            let clients = (0..CLIENTS).map(|_| {
+                let verifiers = Rc::clone(&verifiers);
+                sockets::spawn(async move { logs_in(&verifiers, "shop").await })
+            });
+            for client in clients.collect::<Vec<_>>() {
+                client.await;
+            }
+            let between = done.get() - before;
+            stop.set(true);
+            for stranger in strangers {
+                stranger.await;
+            }
+            assert!(between < 3 * (STRANGERS + CLIENTS), "{between}");
+        });
+    }
 
     #[test]
     fn nobody_can_tell_by_the_work_who_is_a_user() {

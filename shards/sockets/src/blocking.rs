@@ -290,6 +290,10 @@ impl Helpers {
         (job.work)();
         if let Some(owner) = owner {
             let unwanted = self.turns().done(owner);
+            if !unwanted.is_empty() {
+                // What stands in line now must not wait until they have been answered here.
+                self.called.notify_one();
+            }
             unwanted.into_iter().for_each(|job| (job.work)());
         }
         self.turns()
