@@ -28,6 +28,7 @@ pub mod preflight;
 mod restart;
 mod roster;
 mod seldom;
+mod state_error;
 mod state_file;
 mod state_lock;
 pub mod top;

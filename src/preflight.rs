@@ -123,9 +123,7 @@ impl Facts {
             Some(Finding::Advice(text))
         }
     }
-}
 
-impl Facts {
     /// There should be no such limit: what is reserved and never used counts, for the stacks and heaps of threads say, and whoever
     /// gets no memory ends.
     fn on_address_space(&self) -> Option<Finding> {

@@ -1,7 +1,7 @@
 //! Looks up again what tenants' host names stand for, and has the connections of those that have moved replaced.
 //!
-//! One task for each shard, which asks for one name after the other, as often as the tenants' health is checked; a name that
-//! many tenants have is asked for once for all of them.
+//! One task for each shard, which asks for one name after the other; a name that many tenants have is asked for once for all
+//! of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -61,8 +61,8 @@ pub async fn watch(context: Rc<ShardContext>) {
     }
 }
 
-/// The names of the tenants whose health is checked, and how often they are looked up: as often as the most impatient
-/// tenant's health is checked, but at the expense of nobody.
+/// The names of the tenants whose health is checked, and how often all of them are looked up: as often as the most impatient
+/// tenant's health is checked, within limits that no tenant can move.
 fn hosts(context: &ShardContext) -> (BTreeSet<String>, Duration) {
     let mut every = SELDOM;
     let mut hosts = BTreeSet::new();

@@ -347,7 +347,7 @@ const POSTGRES_PORT: u16 = 6432;
 const MYSQL_PORT: u16 = 3307;
 /// The API's port where a config says none.
 pub const API_PORT: u16 = 8080;
-/// The server version that MySQL clients are greeted with.
+/// For whoever has said none.
 const A_VERSION: &str = "8.0.36-DBBouncer";
 /// The longest such version, in bytes.
 const LONGEST_VERSION: usize = 60;

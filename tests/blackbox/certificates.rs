@@ -7,7 +7,7 @@ use testbed::{
     Authority, Bouncer, Config, Door, Kind, Plan, Server, Tenant, World, eventually, tool,
 };
 
-use crate::tls::{WHOAMI, certified, mysql_at, psql};
+use crate::tls::{WHOAMI, certified, conninfo, mysql_at, psql};
 
 pub fn plan(plan: &mut Plan) {
     use Kind::{MariaDb, Postgres};
@@ -122,15 +122,8 @@ struct Session(Child);
 
 impl Session {
     fn open(door: &Door, parts: &str) -> Session {
-        let conninfo = format!(
-            "host=localhost hostaddr={} port={} user={} dbname={} {parts}",
-            door.host(),
-            door.port(),
-            door.user,
-            door.dbname
-        );
         let child = Command::new("psql")
-            .args(["-X", "-A", "-t", "-q", "-d", &conninfo])
+            .args(["-X", "-A", "-t", "-q", "-d", &conninfo(door, parts)])
             .env("PGPASSWORD", &door.password)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

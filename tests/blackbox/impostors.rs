@@ -22,7 +22,7 @@ pub fn plan(plan: &mut Plan) {
     let name = "t04_a_database_that_is_none_at_login";
     plan.add(world, &postgres, name, no_database_at_login);
     plan.add(world, &mariadb, name, no_mysql_database_at_login);
-    let name = "databases_that_ask_for_a_million_rounds_hold_up_nobody_else";
+    let name = "databases_that_ask_for_a_million_rounds_are_computed_for_one_dial_at_a_time";
     plan.add(world, &postgres, name, a_million_rounds);
     let name = "t04_a_database_that_leaves_after_each_login";
     plan.add(

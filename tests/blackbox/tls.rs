@@ -45,14 +45,20 @@ pub fn certified(config: Config) -> (Authority, Config) {
 
 /// psql with these parts of a connection string.
 pub fn psql(door: &Door, parts: &str, sql: &str) -> Said {
-    let conninfo = format!(
+    psql_tool(&conninfo(door, parts), &door.password)
+        .args(["-c", sql])
+        .run()
+}
+
+/// A connection string, with these parts.
+pub fn conninfo(door: &Door, parts: &str) -> String {
+    format!(
         "host=localhost hostaddr={} port={} user={} dbname={} {parts}",
         door.host(),
         door.port(),
         door.user,
         door.dbname
-    );
-    psql_tool(&conninfo, &door.password).args(["-c", sql]).run()
+    )
 }
 
 fn psql_tool(conninfo: &str, password: &str) -> Tool {

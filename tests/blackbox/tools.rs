@@ -304,7 +304,8 @@ fn both_ways(server: &Server, name: &str, contents: &str) -> (Tenant, Front, [Do
     (tenant, front, [door, straight])
 }
 
-fn psql_at(door: &Door) -> testbed::Tool {
+/// psql at this door.
+pub fn psql_at(door: &Door) -> testbed::Tool {
     tool("psql")
         .args([
             "-X",
@@ -320,7 +321,8 @@ fn psql_at(door: &Door) -> testbed::Tool {
         .env("PGPASSWORD", &door.password)
 }
 
-fn mariadb_at(program: &str, door: &Door) -> testbed::Tool {
+/// A program of MariaDB's at this door.
+pub fn mariadb_at(program: &str, door: &Door) -> testbed::Tool {
     tool(program)
         .args(["--no-defaults", "--default-character-set=utf8mb4"])
         .args([

@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
-use testbed::{Kind, Plan, Server, Tenant, World, tool};
+use testbed::{Kind, Plan, Server, Tenant, World};
 
 use crate::raw::{Complaint, Raw, startup};
 use crate::refusals::{Scene, Session, is_refused};
+use crate::tools::{mariadb_at, psql_at};
 
 pub fn plan(plan: &mut Plan) {
     let each = [Kind::Postgres, Kind::MariaDb];
@@ -88,34 +89,10 @@ async fn pool_exhausted(server: &'static Server) {
     testbed::eventually("a place is free again", || {
         let door = scene.bouncer.door(&scene.tenant);
         let said = match server.kind.is_postgres() {
-            true => tool("psql")
-                .args([
-                    "-h",
-                    &door.host(),
-                    "-p",
-                    &door.port(),
-                    "-U",
-                    &door.user,
-                    "-c",
-                    "SELECT 1",
-                    &door.dbname,
-                ])
-                .env("PGPASSWORD", &door.password)
-                .run(),
-            false => tool("mariadb")
-                .args([
-                    "--no-defaults",
-                    "-h",
-                    &door.host(),
-                    "-P",
-                    &door.port(),
-                    "-u",
-                    &door.user,
-                ])
-                .args([&format!("-p{}", door.password), "-e", "SELECT 1"])
-                .run(),
+            true => psql_at(&door).args(["-c", "SELECT 1"]),
+            false => mariadb_at("mariadb", &door).args(["-e", "SELECT 1"]),
         };
-        said.ok.then_some(())
+        said.run().ok.then_some(())
     });
     scene.end().await;
 }
